@@ -1,0 +1,1 @@
+"""Exact diagnostics for recurrent networks."""
