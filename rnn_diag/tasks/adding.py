@@ -12,8 +12,8 @@ class Adding(GeneratedTask):
     r"""Return the sum of two marked numbers, once the sequence has ended.
 
     Feature 0 is a number drawn evenly from 0 to 1 at every step; feature 1 is 1 at two steps, else 0. One
-    marked step lies in the first half of the sequence and one in the second, so both must be remembered over a time that
-    grows with the length. Steps past a sequence's own length are zero.
+    marked step lies in the first half of the sequence and one in the second, so what must be remembered lasts longer
+    the longer the sequence is. Steps past a sequence's own length are zero.
 
     The baseline always answers 1, the mean: its mean squared error is the variance of the sum,
     :math:`2 \cdot 1/12 = 1/6`.

@@ -14,10 +14,10 @@ from rnn_diag.tasks.task import IGNORED_TARGET, Batch, TaskSpec
 class CopyMemory(GeneratedTask):
     r"""Repeat `symbols` random symbols, in order, `delay` steps after they ended.
 
-    The tokens are `alphabet` symbols `0 … alphabet - 1`, a blank (`alphabet`) and a go sign (`alphabet + 1`). A sequence
-    is: the symbols; `delay` steps, blank but for the last, which is the go sign; and as many blanks as there
-    were symbols, during which they are to be repeated. Only these last steps count: all other
-    targets are `IGNORED_TARGET`, since to answer "blank" there is no feat and would hide a failure in the average.
+    The tokens are `alphabet` symbols `0 … alphabet - 1`, a blank (`alphabet`) and a go sign (`alphabet + 1`). A
+    sequence is: the symbols; `delay` steps, blank but for the last, which is the go sign; and as many blanks as there
+    were symbols, during which they are to be repeated. Only these last steps count: all other targets are
+    `IGNORED_TARGET`, since to answer "blank" there is no feat and would hide a failure in the average.
 
     The baseline guesses the symbol: it is right once in `alphabet` times, at a cross-entropy of
     :math:`\ln \text{alphabet}` nats per symbol to repeat.

@@ -39,8 +39,8 @@ def read_corpus(path: str | None = None, max_characters: int = 2_000_000) -> Map
     """Return the passages of `"train"`, `"validation"` and `"test"`.
 
     Files are taken in the order of a hash of their relative path, which mixes folders and depends on nothing else,
-    until `max_characters` are read. The first 5 % of these files are for validation, the next 5 % for test, the rest for
-    training. With fewer than 10 files, the first 90 % of each are for training and the rest are held out.
+    until `max_characters` are read. The first 5 % of these files are for validation, the next 5 % for test, the rest
+    for training. With fewer than 10 files, the first 90 % of each are for training and the rest are held out.
     Of 10 files or more, none gives more than its equal share of `max_characters`, or a hundredth of it where the share
     is smaller: no single file is most of a split.
 
