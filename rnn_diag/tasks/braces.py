@@ -132,14 +132,14 @@ class Braces(TextTask):
         """Return the windows of a split: about one per `sequence_length` characters.
 
         Raises:
-            ValueError: If the text is shorter than a window.
+            ValueError: If no window fits.
         """
         text = self.labelled[split]
         usable = _window_starts(text, self.sequence_length)
         if len(usable) == 0:
             raise ValueError(
-                f"sequence_length={self.sequence_length}; expected at most the {len(text.tokens)} characters of the "
-                f"{split} text of path={self.path!r}, from the beginning of a line of code"
+                f"sequence_length={self.sequence_length} fits nowhere in the {split} text of path={self.path!r}: "
+                f"{len(text.tokens)} characters in {len(self.corpus[split])} file(s), from the beginning of a line of code"
             )
         wanted = torch.arange(0, len(text.tokens), self.sequence_length)
         chosen = np.unique(torch.searchsorted(usable, wanted).clamp(max=len(usable) - 1).numpy())

@@ -97,9 +97,11 @@ def read_idx(file: Path) -> Tensor:
     if len(content) < 4 or content[:3] != bytes([0, 0, _UNSIGNED_BYTE]):
         raise ValueError(f"{file} begins with bytes {content[:4].hex(' ')}; expected 00 00 08, an IDX file of bytes")
     axes = content[3]
-    shape = [int(size) for size in np.frombuffer(content[4 : 4 + 4 * axes], dtype=">u4")]
-    values = content[4 + 4 * axes :]
-    if len(shape) != axes or len(values) != math.prod(shape):
+    sizes, values = content[4 : 4 + 4 * axes], content[4 + 4 * axes :]
+    if len(sizes) != 4 * axes:
+        raise ValueError(f"{file} ends after {len(content)} bytes; its header alone needs {4 + 4 * axes}")
+    shape = [int(size) for size in np.frombuffer(sizes, dtype=">u4")]
+    if len(values) != math.prod(shape):
         raise ValueError(f"{file} holds {len(values)} values; its header says {' x '.join(map(str, shape))}")
     return torch.from_numpy(np.frombuffer(values, dtype=np.uint8).reshape(shape).copy())
 

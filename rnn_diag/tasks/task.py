@@ -141,8 +141,10 @@ class SequenceTask(pl.LightningDataModule, ABC):
         return self.trainer.world_size if self.trainer is not None else 1
 
     def setup(self, stage: str) -> None:
-        """Read or draw what `spec` needs, so that bad input is reported before training."""
+        """Read or draw the data, so that bad input is reported before training."""
         _ = self.spec
+        for split in {"fit": SPLITS[:2], "validate": SPLITS[1:2], "test": SPLITS[2:]}.get(stage, ()):
+            self.sequences(split)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the training batches, all of the same size."""
@@ -177,6 +179,7 @@ class SequenceTask(pl.LightningDataModule, ABC):
                 rank=self.trainer.global_rank if self.trainer is not None else 0,
                 shuffle=training and self.shuffles,
                 seed=self.seed,
+                drop_last=training,
             ),
             drop_last=training,
             collate_fn=_as_fetched,

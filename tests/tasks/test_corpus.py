@@ -29,7 +29,7 @@ def names(passages):
 
 def test_every_file_is_in_one_split_and_hidden_or_binary_ones_in_none(folder):
     splits = read_corpus(str(folder))
-    found = sum((names(splits[split]) for split in ("train", "validation", "test")), [])
+    found = [name for split in ("train", "validation", "test") for name in names(splits[split])]
     assert sorted(found) == sorted(f"{'even' if n % 2 == 0 else 'odd'}/{n}.txt" for n in range(40))
     assert [len(splits[split]) for split in ("train", "validation", "test")] == [36, 2, 2]
 

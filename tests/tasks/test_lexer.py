@@ -71,12 +71,12 @@ def test_every_character_is_in_its_region(text, expected):
     assert regions(text) == expected
 
 
-@pytest.mark.parametrize("text", ['"{"', "'{'", "//{", "/*{*/", 'R"({)"', "'\\''", "u8R\"y({)y\"", "\"\\\n{\""])
+@pytest.mark.parametrize("text", ['"{"', "'{'", "//{", "/*{*/", 'R"({)"', "'\\''", 'u8R"y({)y"', '"\\\n{"'])
 def test_no_brace_outside_code_changes_the_depth(text):
     assert depths("{" + text + "\n}")[1:] == "1" * (len(text) + 1) + "0"
 
 
-TOKENS = ["{", "}", "/*", "*/", "//", '"', "'", "\\", "\n", "R", "(", ")", "1", "a", " ", "u8", "é", "𝒳"]
+TOKENS = ["{", "}", "/*", "*/", "//", '"', "'", "\\", "\n", "R", "(", ")", "1", "a", " ", "u8", "é", "😀"]
 
 
 def by_hand(text):
@@ -133,7 +133,7 @@ def test_nearly_all_headers_of_torch_end_at_depth_zero():
 
 
 def test_a_million_characters_take_less_than_three_seconds():
-    text = 'namespace a { int f() { return g("{", \'}\', 1\'000); /* { */ } } // }\n' * 16_000
+    text = "namespace a { int f() { return g(\"{\", '}', 1'000); /* { */ } } // }\n" * 16_000
     start = time.process_time()
     assert lex(text).depth[-1] == 0
     assert time.process_time() - start < 3
