@@ -139,7 +139,8 @@ class Braces(TextTask):
         if len(usable) == 0:
             raise ValueError(
                 f"sequence_length={self.sequence_length} fits nowhere in the {split} text of path={self.path!r}: "
-                f"{len(text.tokens)} characters in {len(self.corpus[split])} file(s), from the beginning of a line of code"
+                f"{len(text.tokens)} characters in {len(self.corpus[split])} file(s); expected room for a window that "
+                "starts with a line of code"
             )
         wanted = torch.arange(0, len(text.tokens), self.sequence_length)
         chosen = np.unique(torch.searchsorted(usable, wanted).clamp(max=len(usable) - 1).numpy())
