@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# All checks: style, types, layers, tests. Arguments go to pytest: scripts/test.sh tests/cells -k peephole
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+prepare_environment dev
+
+stage() {
+  headline "$1"
+  shift
+  "$@" || fail "$*"
+}
+
+stage "style" ruff check .
+stage "format" ruff format --check .
+stage "types" mypy
+stage "layers" lint-imports
+if [ $# -eq 0 ]; then
+  # Two processes share the tests, each with one thread: more threads than cores only wait for each other.
+  export OMP_NUM_THREADS=1
+  stage "tests" pytest -n 2
+else
+  stage "tests" pytest "$@"
+fi
+headline "all checks passed"
