@@ -1,1 +1,24 @@
+"""One recurrence per file: its equations, their adjoint and Jacobian, and the cell module that torch's users know."""
 
+from rnn_diag.cells.equations import Equations, Gate, State, Step, StepAdjoint, Weights
+from rnn_diag.cells.gru import GRUCell, GRUEquations
+from rnn_diag.cells.lstm import LSTMCell, LSTMEquations
+from rnn_diag.cells.peephole_lstm import PeepholeLSTMCell, PeepholeLSTMEquations
+from rnn_diag.cells.rnn import RNNCell, RNNEquations
+
+__all__ = [
+    "Equations",
+    "GRUCell",
+    "GRUEquations",
+    "Gate",
+    "LSTMCell",
+    "LSTMEquations",
+    "PeepholeLSTMCell",
+    "PeepholeLSTMEquations",
+    "RNNCell",
+    "RNNEquations",
+    "State",
+    "Step",
+    "StepAdjoint",
+    "Weights",
+]

@@ -1,0 +1,180 @@
+"""What a recurrence is: the equations of one step, their adjoint and their Jacobian, all elementwise but for the products."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Gate(NamedTuple):
+    """A block of rows of `weight_hh`: its name and the open range that its activation lives in."""
+
+    name: str
+    low: float
+    high: float
+
+    @property
+    def is_sigmoid(self) -> bool:
+        """Whether the block says how much passes, between 0 (shut) and 1 (open)."""
+        return (self.low, self.high) == (0.0, 1.0)
+
+
+class State(NamedTuple):
+    """What a recurrence carries from step to step: `hidden [*, B, P]` and, where it has one, `cell [*, B, H]`."""
+
+    hidden: Tensor
+    cell: Tensor | None = None
+
+
+class Step(NamedTuple):
+    """One step forward, before the projection that `proj_size` adds.
+
+    Attributes:
+        emitted: `[*, B, H]` the new hidden state (with a projection, what it is applied to).
+        cell: `[*, B, H]` the new memory cell, or None.
+        gates: One activation `[*, B, H]` for each of `Equations.gates`.
+        preactivations: One `[*, B, H]` for each of `Equations.blocks`, before the nonlinearity.
+        kept: What the adjoint needs besides.
+    """
+
+    emitted: Tensor
+    cell: Tensor | None
+    gates: tuple[Tensor, ...]
+    preactivations: tuple[Tensor, ...]
+    kept: tuple[Tensor, ...] = ()
+
+
+class StepAdjoint(NamedTuple):
+    """One step backward.
+
+    Attributes:
+        projected_grad: `[*, B, G*H]` gradient of the input product `x W_ih^T + b_ih`: the pre-activation gradient.
+        recurrent_grad: `[*, B, G*H]` gradient of the recurrent product `h W_hh^T + b_hh`.
+        cell_grad: `[*, B, H]` total gradient of the new cell, or None.
+        previous_cell_grad: `[*, B, H]` what flows on to the previous cell, or None.
+        previous_hidden_grad: `[*, B, H]` what flows to the previous hidden state past the recurrent product, or None.
+    """
+
+    projected_grad: Tensor
+    recurrent_grad: Tensor
+    cell_grad: Tensor | None = None
+    previous_cell_grad: Tensor | None = None
+    previous_hidden_grad: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The parameters of one layer in one direction, under torch's names.
+
+    Attributes:
+        weight_ih: `[G*H, I]`.
+        weight_hh: `[G*H, P]`, where `P` is `proj_size` or `H`.
+        bias_ih, bias_hh: `[G*H]` or None.
+        weight_hr: `[P, H]` projection of the hidden state, or None.
+        weight_ci, weight_cf, weight_co: `[H]` diagonal peepholes, or None.
+    """
+
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias_ih: Tensor | None = None
+    bias_hh: Tensor | None = None
+    weight_hr: Tensor | None = None
+    weight_ci: Tensor | None = None
+    weight_cf: Tensor | None = None
+    weight_co: Tensor | None = None
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Return the names of all parameters, in the order of the fields."""
+        return tuple(field.name for field in fields(cls))
+
+    def present(self) -> dict[str, Tensor]:
+        """Return the parameters that exist, by name."""
+        values = {name: getattr(self, name) for name in self.names()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def to(self, dtype: torch.dtype) -> Weights:
+        """Return detached weights of another dtype."""
+        return replace(self, **{name: value.detach().to(dtype) for name, value in self.present().items()})
+
+    def copy(self) -> Weights:
+        """Return detached copies, which later optimiser steps leave alone."""
+        return replace(self, **{name: value.detach().clone() for name, value in self.present().items()})
+
+
+class Equations(ABC):
+    """The equations of one recurrence.
+
+    Everything that mixes units is a product with a matrix and is done by the caller, for all steps at once where it
+    can be: `projected = x W_ih^T + b_ih`, `recurrent = h W_hh^T + b_hh`, and the projection `W_hr`. What is left is
+    elementwise, and is written once in each direction: `step` and `adjoint`. Tensors may carry any leading axes.
+    """
+
+    name: ClassVar[str]
+    blocks: tuple[Gate, ...]
+    """The row blocks of `weight_hh`, in torch's order."""
+    has_cell: ClassVar[bool] = False
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """The blocks that gate something; a plain RNN's single block is its hidden state and gates nothing."""
+        return self.blocks
+
+    @abstractmethod
+    def step(self, projected: Tensor, recurrent: Tensor, previous: State, weights: Weights) -> Step:
+        """Return the step that follows `previous`; `projected` and `recurrent` are `[*, B, G*H]`."""
+
+    @abstractmethod
+    def adjoint(
+        self, step: Step, previous: State, emitted_grad: Tensor, cell_grad: Tensor | None, weights: Weights
+    ) -> StepAdjoint:
+        """Return the gradients of one step's arguments.
+
+        Args:
+            step: What `step` returned.
+            previous: The state that it started from.
+            emitted_grad: `[*, B, H]` total gradient of `step.emitted`.
+            cell_grad: `[*, B, H]` gradient that reaches `step.cell` from later steps, or None.
+            weights: The layer's parameters.
+        """
+
+    @abstractmethod
+    def jacobian(self, step: Step, previous: State, weights: Weights) -> Float[Tensor, "*batch state state"]:
+        """Return the Jacobian of the full state, `∂s_t/∂s_{t-1}`, with `s = h` or `s = (h, c)` (rows: the new state)."""
+
+    def extra_weight_grads(
+        self, grads: Mapping[str, Tensor], cells: Tensor, previous_cells: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the gradients of parameters outside the products (peepholes), from all steps at once.
+
+        Args:
+            grads: Pre-activation gradient `[T, B, H]` of each block, by name.
+            cells: `[T, B, H]`.
+            previous_cells: `[T, B, H]`, the same one step earlier.
+        """
+        return {}
+
+
+def scaled_rows(scale: Float[Tensor, "*batch units"], matrix: Float[Tensor, "units columns"]) -> Tensor:
+    """Return `diag(scale) · matrix` for every element of the batch: `[*batch, units, columns]`."""
+    return scale.unsqueeze(-1) * matrix
+
+
+def project(emitted: Tensor, weights: Weights) -> Tensor:
+    """Return the hidden state that is fed back and handed on: `W_hr · emitted`, or `emitted` itself."""
+    return emitted if weights.weight_hr is None else emitted @ weights.weight_hr.T
+
+
+def joined_state_jacobian(
+    hidden_by_hidden: Tensor, hidden_by_cell: Tensor, cell_by_hidden: Tensor, cell_by_cell: Tensor
+) -> Float[Tensor, "*batch state state"]:
+    """Return the Jacobian of `(h, c)` from its four blocks, rows being the new state."""
+    upper = torch.cat((hidden_by_hidden, hidden_by_cell), dim=-1)
+    lower = torch.cat((cell_by_hidden, cell_by_cell), dim=-1)
+    return torch.cat((upper, lower), dim=-2)

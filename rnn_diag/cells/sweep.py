@@ -1,0 +1,133 @@
+"""A recurrence backwards over time: from direct gradients on the outputs to the total gradient at every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rnn_diag.cells.equations import Equations, State, StepAdjoint, Weights
+from rnn_diag.cells.unroll import Unrolled
+
+
+@dataclass(frozen=True)
+class Swept:
+    """The gradients that one sweep found, in processing order. Leading axes beyond `[T, B, ·]` are those of the request.
+
+    Attributes:
+        hidden_grad: `[T, *, B, P]` total gradient of every hidden state.
+        hidden_grad_recurrent: `[T, *, B, P]` the part of it that came through the next step.
+        cell_grad: `[T, *, B, H]` total gradient of every memory cell, or None.
+        projected_grad: `[T, *, B, G*H]` pre-activation gradient (of the input product).
+        recurrent_grad: `[T, *, B, G*H]` gradient of the recurrent product; differs from the former in a GRU only.
+        initial: Gradient of the initial state.
+    """
+
+    hidden_grad: Tensor
+    hidden_grad_recurrent: Tensor
+    cell_grad: Tensor | None
+    projected_grad: Tensor
+    recurrent_grad: Tensor
+    initial: State
+
+
+def sweep(
+    equations: Equations,
+    weights: Weights,
+    unrolled: Unrolled,
+    hidden_grad_direct: Tensor,
+    final_grad: State | None = None,
+) -> Swept:
+    """Run the adjoint of a recurrence backwards over time.
+
+    Args:
+        equations: The recurrence.
+        weights: Its parameters.
+        unrolled: What it went through.
+        hidden_grad_direct: `[T, *, B, P]` gradient that reaches every hidden state through the output of its own step.
+            Further axes before the batch carry several gradients at once: targets, directions, probes.
+        final_grad: Gradient of the state after the last valid step, beyond what `hidden_grad_direct` holds, or None.
+    """
+    carried = _entering_last_step(unrolled, hidden_grad_direct, final_grad)
+    totals, recurrents, adjoints = [], [], []
+    for t in reversed(range(len(hidden_grad_direct))):
+        recurrents.append(carried.hidden)
+        totals.append(hidden_grad_direct[t] + carried.hidden)
+        adjoint, carried = _step_back(equations, weights, unrolled, t, State(totals[-1], carried.cell))
+        adjoints.append(adjoint)
+    projected_grad = _in_time_order([adjoint.projected_grad for adjoint in adjoints])
+    same = adjoints[0].recurrent_grad is adjoints[0].projected_grad
+    return Swept(
+        hidden_grad=_in_time_order(totals),
+        hidden_grad_recurrent=_in_time_order(recurrents),
+        cell_grad=_in_time_order([a.cell_grad for a in adjoints if a.cell_grad is not None])
+        if equations.has_cell
+        else None,
+        projected_grad=projected_grad,
+        recurrent_grad=projected_grad if same else _in_time_order([adjoint.recurrent_grad for adjoint in adjoints]),
+        initial=carried,
+    )
+
+
+def _entering_last_step(unrolled: Unrolled, direct: Tensor, final_grad: State | None) -> State:
+    hidden, cell = final_grad or (None, None)
+    if hidden is None:
+        hidden = torch.zeros_like(direct[0])
+    if cell is None and unrolled.cell is not None:
+        cell = torch.zeros_like(unrolled.cell[0])
+    return State(hidden, cell)
+
+
+def _step_back(
+    equations: Equations, weights: Weights, unrolled: Unrolled, t: int, total: State
+) -> tuple[StepAdjoint, State]:
+    """Return one step's adjoint and the gradient of the state before it; a held step hands its gradient on unchanged."""
+    step, before = unrolled.at(t)
+    valid = None if unrolled.mask is None else unrolled.mask[t].unsqueeze(-1)
+    entering = total if valid is None else State(*(None if grad is None else grad * valid for grad in total))
+    emitted_grad = entering.hidden if weights.weight_hr is None else entering.hidden @ weights.weight_hr
+    adjoint = equations.adjoint(step, before, emitted_grad, entering.cell, weights)
+    hidden = adjoint.recurrent_grad @ weights.weight_hh
+    if adjoint.previous_hidden_grad is not None:
+        hidden = hidden + adjoint.previous_hidden_grad
+    passed = State(hidden, adjoint.previous_cell_grad)
+    if valid is None:
+        return adjoint, passed
+    held = (
+        None if new is None or old is None else torch.where(valid, new, old)
+        for new, old in zip(passed, total, strict=True)
+    )
+    return adjoint, State(*held)
+
+
+def weight_grads(
+    equations: Equations,
+    weights: Weights,
+    inputs: Float[Tensor, "time batch features"],
+    unrolled: Unrolled,
+    swept: Swept,
+) -> dict[str, Tensor]:
+    r"""Return the gradient of every parameter, from all steps at once: :math:`∂L/∂W = Σ_t δ_t h_{t-1}^T` and its like."""
+    recurrent, projected = swept.recurrent_grad.flatten(0, 1), swept.projected_grad.flatten(0, 1)
+    grads = {
+        "weight_ih": projected.T @ inputs.flatten(0, 1),
+        "weight_hh": recurrent.T @ unrolled.previous_hidden.flatten(0, 1),
+    }
+    if weights.bias_ih is not None:
+        grads["bias_ih"] = projected.sum(0)
+    if weights.bias_hh is not None:
+        grads["bias_hh"] = recurrent.sum(0)
+    if weights.weight_hr is not None:
+        entering = swept.hidden_grad if unrolled.mask is None else swept.hidden_grad * unrolled.mask.unsqueeze(-1)
+        grads["weight_hr"] = entering.flatten(0, 1).T @ unrolled.steps.emitted.flatten(0, 1)
+    if unrolled.cell is not None and unrolled.previous_cell is not None:
+        blocks = swept.projected_grad.chunk(len(equations.blocks), dim=-1)
+        by_name = {block.name: grad for block, grad in zip(equations.blocks, blocks, strict=True)}
+        grads |= equations.extra_weight_grads(by_name, unrolled.cell, unrolled.previous_cell)
+    return grads
+
+
+def _in_time_order(backwards: list[Tensor]) -> Tensor:
+    return torch.stack(backwards[::-1])

@@ -1,0 +1,167 @@
+"""A recurrence forwards over time: all input products in one matrix product, then step after step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import linear
+
+from rnn_diag.cells.equations import Equations, State, Step, Weights, project
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """What a layer went through in one direction, in processing order.
+
+    At a padded step the state is held: `hidden` and `cell` repeat the last valid one.
+
+    Attributes:
+        initial: The state before the first step.
+        hidden: `[T, B, P]`.
+        cell: `[T, B, H]` or None.
+        steps: The elementwise quantities of all steps, each `[T, B, H]`.
+        mask: `[T, B]` valid steps, or None when all are.
+    """
+
+    initial: State
+    hidden: Float[Tensor, "time batch projected"]
+    cell: Float[Tensor, "time batch hidden"] | None
+    steps: Step
+    mask: Bool[Tensor, "time batch"] | None = None
+
+    @property
+    def previous_hidden(self) -> Float[Tensor, "time batch projected"]:
+        """`h_{t-1}` for every step."""
+        return _shifted(self.initial.hidden, self.hidden)
+
+    @property
+    def previous_cell(self) -> Float[Tensor, "time batch hidden"] | None:
+        """`c_{t-1}` for every step."""
+        return None if self.cell is None or self.initial.cell is None else _shifted(self.initial.cell, self.cell)
+
+    @property
+    def final(self) -> State:
+        """The state after the last valid step of every sequence."""
+        return State(self.hidden[-1], None if self.cell is None else self.cell[-1])
+
+    def at(self, t: int) -> tuple[Step, State]:
+        """Return step `t` and the state that it started from."""
+        steps = self.steps
+        step = Step(
+            steps.emitted[t],
+            None if steps.cell is None else steps.cell[t],
+            tuple(gate[t] for gate in steps.gates),
+            tuple(preactivation[t] for preactivation in steps.preactivations),
+            tuple(kept[t] for kept in steps.kept),
+        )
+        if t == 0:
+            return step, self.initial
+        return step, State(self.hidden[t - 1], None if self.cell is None else self.cell[t - 1])
+
+
+def unroll(
+    equations: Equations,
+    weights: Weights,
+    inputs: Float[Tensor, "time batch features"],
+    initial: State,
+    mask: Bool[Tensor, "time batch"] | None = None,
+    keep_preactivations: bool = True,
+) -> Unrolled:
+    """Run a recurrence over time.
+
+    Args:
+        equations: The recurrence.
+        weights: Its parameters.
+        inputs: What the layer is fed, in processing order.
+        initial: The state before the first step.
+        mask: Valid steps, or None; where it is False the state is held.
+        keep_preactivations: Training has no use for them.
+    """
+    projected = _product(inputs, weights.weight_ih, weights.bias_ih)
+    state, steps, states = initial, [], []
+    for t in range(len(projected)):
+        recurrent = _product(state.hidden, weights.weight_hh, weights.bias_hh)
+        step = equations.step(projected[t], recurrent, state, weights)
+        state = _held(State(project(step.emitted, weights), step.cell), state, mask, t)
+        steps.append(step if keep_preactivations else step._replace(preactivations=()))
+        states.append(state)
+    hidden = torch.stack([state.hidden for state in states])
+    cell = torch.stack([s.cell for s in states if s.cell is not None]) if equations.has_cell else None
+    emitted = hidden if weights.weight_hr is None else torch.stack([step.emitted for step in steps])
+    return Unrolled(initial, hidden, cell, _stacked(steps, emitted, cell), mask)
+
+
+def unroll_from_states(
+    equations: Equations,
+    weights: Weights,
+    inputs: Float[Tensor, "time batch features"],
+    initial: State,
+    hidden: Float[Tensor, "time batch projected"],
+    mask: Bool[Tensor, "time batch"] | None = None,
+) -> Unrolled:
+    """Return what a recurrence went through, from the hidden states that it is known to have had.
+
+    Both products are taken for all steps at once; a recurrence without a memory cell needs no loop at all.
+    """
+    previous_hidden = _shifted(initial.hidden, hidden)
+    projected = _product(inputs, weights.weight_ih, weights.bias_ih)
+    recurrent = _product(previous_hidden, weights.weight_hh, weights.bias_hh)
+    if not equations.has_cell:
+        step = equations.step(projected, recurrent, State(previous_hidden), weights)
+        return Unrolled(initial, hidden, None, step, mask)
+    state, steps, cells = initial, [], []
+    for t in range(len(projected)):
+        before = State(previous_hidden[t], state.cell)
+        step = equations.step(projected[t], recurrent[t], before, weights)
+        state = _held(State(hidden[t], step.cell), before, mask, t)
+        assert state.cell is not None
+        steps.append(step)
+        cells.append(state.cell)
+    cell = torch.stack(cells)
+    emitted = hidden if weights.weight_hr is None else torch.stack([step.emitted for step in steps])
+    return Unrolled(initial, hidden, cell, _stacked(steps, emitted, cell), mask)
+
+
+def back_to_front(
+    steps: Float[Tensor, "time *others"], mask: Bool[Tensor, "time batch"] | None
+) -> Float[Tensor, "time *others"]:
+    """Return every sequence reversed within its own length; padding stays at the end. The batch is the axis before last."""
+    if mask is None:
+        return steps.flip(0)
+    order = torch.arange(len(steps), device=steps.device).unsqueeze(1).expand_as(mask)
+    order = torch.where(mask, mask.sum(0) - 1 - order, order)
+    between = [1] * (steps.dim() - 3)
+    return steps.gather(0, order.view(len(steps), *between, -1, 1).expand_as(steps))
+
+
+def _product(vectors: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return `vectors · weight^T + bias`; autocast may take the product in half precision, the sum goes on in full."""
+    return linear(vectors, weight, bias).to(weight.dtype)
+
+
+def _shifted(first: Tensor, rest: Tensor) -> Tensor:
+    return torch.cat((first.unsqueeze(0), rest[:-1]))
+
+
+def _held(new: State, old: State, mask: Tensor | None, t: int) -> State:
+    if mask is None:
+        return new
+    valid = mask[t].unsqueeze(-1)
+    return State(*(None if n is None else torch.where(valid, n, o) for n, o in zip(new, old, strict=True)))
+
+
+def _stacked(steps: list[Step], emitted: Tensor, cell: Tensor | None) -> Step:
+    def over_time(by_step: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        return tuple(torch.stack(tensors) for tensors in zip(*by_step, strict=True))
+
+    return Step(
+        emitted,
+        cell,
+        gates=over_time(step.gates for step in steps),
+        preactivations=over_time(step.preactivations for step in steps),
+        kept=over_time(step.kept for step in steps),
+    )

@@ -1,0 +1,114 @@
+"""What every layer shares: torch's constructor, arguments, errors and outputs around one recurrence per layer and direction."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+from rnn_diag.cells.equations import Equations, State, Weights
+from rnn_diag.nn.function import run_layer
+from rnn_diag.nn.packing import Packing
+
+BACKENDS = ("auto", "explicit", "fused")
+
+
+class RecurrentLayer(nn.RNNBase):
+    """A stack of recurrent layers with torch's parameters, in one direction or two.
+
+    Subclasses are torch's own modules (`torch.nn.LSTM`, …), so their arguments are checked, their parameters named and
+    their errors worded by torch; what is ours is the explicit run of the equations.
+    """
+
+    equations: Equations
+    backend: str
+    extra_weights: ClassVar[tuple[str, ...]] = ()
+    """Stems of the diagonal parameters `[H]` that a layer has beyond torch's, such as `weight_ci`."""
+
+    @property
+    def has_fused_kernel(self) -> bool:
+        """Whether torch has a kernel for these equations."""
+        return not self.extra_weights
+
+    def _use(self, equations: Equations, backend: str) -> None:
+        """Set the recurrence and how it is run, and add the parameters that torch's module lacks."""
+        if backend not in BACKENDS:
+            raise ValueError(f"unknown backend {backend!r}; choices: {', '.join(BACKENDS)}")
+        self.equations = equations
+        self.backend = backend
+        if backend == "fused" and not self.has_fused_kernel:
+            raise ValueError(
+                f"backend='fused': torch has no kernel for {type(self).__name__}({self.extra_repr()}); "
+                "choices: auto, explicit"
+            )
+        for suffix in self.suffixes if self.extra_weights else ():
+            for stem in self.extra_weights:
+                like = getattr(self, f"weight_hh_{suffix}")
+                self.register_parameter(f"{stem}_{suffix}", nn.Parameter(like.new_empty(self.hidden_size)))
+        if self.extra_weights:
+            self.reset_parameters()
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """The suffixes of torch's parameter names: `l0`, `l0_reverse`, `l1`, …; they name the layers everywhere."""
+        directions = ("", "_reverse") if self.bidirectional else ("",)
+        return tuple(f"l{k}{direction}" for k in range(self.num_layers) for direction in directions)
+
+    def layer_weights(self, suffix: str) -> Weights:
+        """Return the parameters of one layer in one direction."""
+        return Weights(**{name: getattr(self, f"{name}_{suffix}", None) for name in Weights.names()})
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """Run the layers: `torch.nn.LSTM`'s inputs and outputs, whatever the backend."""
+        if self.backend == "explicit" or not self.has_fused_kernel:
+            return self._explicit(input, hx)
+        return super().forward(input, hx)
+
+    @torch.compiler.disable
+    def _explicit(self, input: Any, hx: Any) -> Any:
+        packing = Packing.of(input, self.batch_first, type(self).__name__)
+        state = self._initial(packing, hx)
+        self._check(packing, state)
+        inputs = packing.padded()
+        final: list[State] = []
+        directions = 2 if self.bidirectional else 1
+        for layer in range(self.num_layers):
+            if layer:
+                inputs = packing.on_valid_steps(inputs, self._drop)
+            outputs = []
+            for suffix in self.suffixes[layer * directions : (layer + 1) * directions]:
+                initial = State(*(s[len(final)] for s in state))
+                hidden, last = self._run(suffix, inputs, initial, packing)
+                outputs.append(hidden)
+                final.append(last)
+            inputs = torch.cat(outputs, dim=-1)
+        stacked = [
+            torch.stack([s for s in states if s is not None])
+            for states in zip(*final, strict=True)
+            if states[0] is not None
+        ]
+        finals = packing.restored_states(stacked)
+        return packing.restored_output(inputs), tuple(finals) if self.equations.has_cell else finals[0]
+
+    def _run(self, suffix: str, inputs: Tensor, initial: State, packing: Packing) -> tuple[Tensor, State]:
+        weights = self.layer_weights(suffix)
+        if not suffix.endswith("_reverse"):
+            return run_layer(self.equations, inputs, initial, weights, packing.mask)
+        hidden, final = run_layer(self.equations, packing.reversed(inputs), initial, weights, packing.mask)
+        return packing.reversed(hidden), final
+
+    def _drop(self, between: Tensor) -> Tensor:
+        return dropout(between, self.dropout, self.training) if self.dropout else between
+
+    def _initial(self, packing: Packing, hx: Any) -> tuple[Tensor, ...]:
+        if hx is not None:
+            return packing.sorted_states(tuple(hx) if self.equations.has_cell else (hx,), self.equations.has_cell)
+        sizes = [self.proj_size or self.hidden_size, self.hidden_size][: 2 if self.equations.has_cell else 1]
+        return tuple(packing.data.new_zeros(len(self.suffixes), packing.batch, size) for size in sizes)
+
+    def _check(self, packing: Packing, state: tuple[Tensor, ...]) -> None:
+        """Let torch's own module find what is wrong with the arguments, in its words."""
+        data = packing.data if packing.batch_sizes is not None or not self.batch_first else packing.data.transpose(0, 1)
+        self.check_forward_args(data, state if self.equations.has_cell else state[0], packing.batch_sizes)  # type: ignore[arg-type]

@@ -1,0 +1,255 @@
+"""What one recurrent layer went through in one call and one direction: states, gates and gradients, computed when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from rnn_diag.cells.equations import Equations, State, Weights
+from rnn_diag.cells.sweep import Swept, sweep
+from rnn_diag.cells.unroll import Unrolled, back_to_front, unroll, unroll_from_states
+
+Sweeper = Callable[[Equations, Weights, Unrolled, Tensor, State | None], Swept]
+"""An engine: what `rnn_diag.cells.sweep.sweep` does, by whatever means."""
+
+
+class OutputGrads(NamedTuple):
+    """What reached a layer from outside.
+
+    Attributes:
+        hidden: `[T, B, P]` gradient of the output at every step, or None where nothing used the output.
+        final: Gradient of the state after the last valid step, each part None where nothing used it.
+    """
+
+    hidden: Tensor | None
+    final: State
+
+
+class Trace:
+    """What one recurrent layer went through in one call and one direction.
+
+    Time first, the batch in the caller's order, every tensor detached. Steps are those of the input: in a reverse
+    direction `hidden[t]` is the state after reading step `t`, which was reached from step `t+1`. Gradients are total
+    derivatives of the loss that was differentiated while recording, as autograd would leave them on the tensors of an
+    unrolled graph; they are zero at padding. Values at padding mean nothing: use `mask`.
+
+    Attributes:
+        layer: `<module path>.l<k>[_reverse]`.
+        equations: The recurrence.
+        weights: Its parameters, as they were.
+        inputs: `[T, B, I]`.
+        mask: `[T, B]` valid steps.
+        reverse: Whether time was read from the end.
+        sequences: `[B]` which of the batch's sequences these are.
+        fidelity: Relative error of the self-check against what autograd gave the module, or None.
+        fidelity_reason: Why `fidelity` is None.
+    """
+
+    def __init__(
+        self,
+        layer: str,
+        equations: Equations,
+        weights: Weights,
+        inputs: Float[Tensor, "time batch features"],
+        initial: State,
+        mask: Bool[Tensor, "time batch"] | None = None,
+        hidden: Float[Tensor, "time batch projected"] | None = None,
+        output_grads: OutputGrads | Callable[[], OutputGrads | None] | None = None,
+        reverse: bool = False,
+        sequences: Int[Tensor, " batch"] | None = None,
+        fidelity: Callable[[Trace], tuple[float | None, str]] | None = None,
+        sweeper: Sweeper = sweep,
+    ) -> None:
+        """Hold what was seen; compute nothing.
+
+        Args:
+            layer: Its name.
+            equations: The recurrence.
+            weights: Its parameters.
+            inputs: What it was fed.
+            initial: The state before the first step in processing order.
+            mask: Valid steps, at the front of every sequence, or None when all are.
+            hidden: The states it had, when they are known; they are computed otherwise.
+            output_grads: What reached it from outside, or a function that finds out, or None without a backward pass.
+            reverse: Whether time was read from the end.
+            sequences: Which of the batch's sequences these are; all, in order, by default.
+            fidelity: The self-check: a relative error, or None and the reason.
+            sweeper: The engine of the backward sweep.
+        """
+        steps, batch = inputs.shape[:2]
+        self.layer = layer
+        self.equations = equations
+        self.weights = weights
+        self.inputs = inputs
+        self.mask = torch.ones(steps, batch, dtype=torch.bool, device=inputs.device) if mask is None else mask
+        self.reverse = reverse
+        self.sequences = torch.arange(batch) if sequences is None else sequences
+        self._initial = initial
+        self._padding = None if mask is None or bool(mask.all()) else mask
+        self._hidden = hidden
+        self._output_grads = output_grads
+        self._fidelity = fidelity
+        self._sweeper = sweeper
+
+    @property
+    def lengths(self) -> Int[Tensor, " batch"]:
+        """Valid steps of every sequence."""
+        return self.mask.sum(0)
+
+    @property
+    def initial_hidden(self) -> Float[Tensor, "batch projected"]:
+        """The hidden state before the first step read."""
+        return self._initial.hidden
+
+    @property
+    def initial_cell(self) -> Float[Tensor, "batch hidden"] | None:
+        """The memory before the first step read, or None for a recurrence without one."""
+        return self._initial.cell
+
+    @cached_property
+    def hidden(self) -> Float[Tensor, "time batch projected"]:
+        """`h_t`."""
+        return self._in_time(self._in_order(self._hidden) if self._hidden is not None else self.unrolled.hidden)
+
+    @cached_property
+    def previous_hidden(self) -> Float[Tensor, "time batch projected"]:
+        """The hidden state that step `t` started from: `h_{t-1}`, in a reverse direction `h_{t+1}`."""
+        return self._in_time(self.unrolled.previous_hidden)
+
+    @cached_property
+    def cell(self) -> Float[Tensor, "time batch hidden"] | None:
+        """`c_t`, or None for a recurrence without a memory cell."""
+        return None if self.unrolled.cell is None else self._in_time(self.unrolled.cell)
+
+    @cached_property
+    def previous_cell(self) -> Float[Tensor, "time batch hidden"] | None:
+        """The memory that step `t` started from, or None."""
+        before = self.unrolled.previous_cell
+        return None if before is None else self._in_time(before)
+
+    @cached_property
+    def gates(self) -> dict[str, Tensor]:
+        """Gate activations `[T, B, H]` by name (LSTM: input, forget, candidate, output; GRU: reset, update, candidate)."""
+        gates = zip(self.equations.gates, self.unrolled.steps.gates, strict=True)
+        return {gate.name: self._in_time(values) for gate, values in gates}
+
+    @cached_property
+    def preactivations(self) -> dict[str, Tensor]:
+        """What the gates' nonlinearities are applied to, `[T, B, H]` by name; a plain RNN has one, `hidden`."""
+        blocks = zip(self.equations.blocks, self.unrolled.steps.preactivations, strict=True)
+        return {block.name: self._in_time(values) for block, values in blocks}
+
+    @property
+    def recurrent_weights(self) -> dict[str, Tensor]:
+        """The recurrent map of every block, by name: `[H, P]`, with `proj_size` times `W_hr`, so that it is `[H, H]`."""
+        blocks = self.weights.weight_hh.chunk(len(self.equations.blocks))
+        projection = self.weights.weight_hr
+        maps = (block if projection is None else block @ projection for block in blocks)
+        return {block.name: map for block, map in zip(self.equations.blocks, maps, strict=True)}
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether a backward pass reached this layer."""
+        return self._found_grads is not None
+
+    @cached_property
+    def hidden_grad(self) -> Float[Tensor, "time batch projected"]:
+        """`∂L/∂h_t`, total: through the output at step `t` and through all later steps.
+
+        Raises:
+            RuntimeError: If no backward pass ran while recording.
+        """
+        return self._valid(self._in_time(self.swept.hidden_grad))
+
+    @cached_property
+    def hidden_grad_direct(self) -> Float[Tensor, "time batch projected"]:
+        """The part of `∂L/∂h_t` that came through what was done with `h_t` outside this layer."""
+        return self._valid(self._in_time(self.swept.hidden_grad - self.swept.hidden_grad_recurrent))
+
+    @cached_property
+    def hidden_grad_recurrent(self) -> Float[Tensor, "time batch projected"]:
+        """The part of `∂L/∂h_t` that came through the next step read."""
+        return self.hidden_grad - self.hidden_grad_direct
+
+    @cached_property
+    def cell_grad(self) -> Float[Tensor, "time batch hidden"] | None:
+        """`∂L/∂c_t`, total, or None for a recurrence without a memory cell."""
+        grad = self.swept.cell_grad
+        return None if grad is None else self._valid(self._in_time(grad))
+
+    @cached_property
+    def preactivation_grad(self) -> dict[str, Tensor]:
+        """Gradient of every pre-activation, `[T, B, H]` by name."""
+        blocks = self.swept.projected_grad.chunk(len(self.equations.blocks), dim=-1)
+        pairs = zip(self.equations.blocks, blocks, strict=True)
+        return {block.name: self._valid(self._in_time(grad)) for block, grad in pairs}
+
+    @property
+    def fidelity(self) -> float | None:
+        """Relative error of the self-check against what autograd gave the module; None where there is nothing to check."""
+        return self._checked[0]
+
+    @property
+    def fidelity_reason(self) -> str:
+        """What `fidelity` was checked against, or why it could not be."""
+        return self._checked[1]
+
+    @cached_property
+    def _checked(self) -> tuple[float | None, str]:
+        if self._fidelity is None:
+            return None, "nothing to check against: the trace was not recorded"
+        return self._fidelity(self)
+
+    @cached_property
+    def unrolled(self) -> Unrolled:
+        """What the recurrence went through, in processing order."""
+        with torch.no_grad():
+            inputs = self._in_order(self.inputs)
+            if self._hidden is None:
+                return unroll(self.equations, self.weights, inputs, self._initial, self._padding)
+            hidden = self._in_order(self._hidden)
+            return unroll_from_states(self.equations, self.weights, inputs, self._initial, hidden, self._padding)
+
+    @cached_property
+    def swept(self) -> Swept:
+        """The gradients of one sweep, in processing order."""
+        grads = self._found_grads
+        if grads is None:
+            raise RuntimeError(
+                f"{self.layer!r} has no gradients: no backward pass reached it while it was recorded; "
+                "call backward() inside the block, or read states and gates only"
+            )
+        direct = torch.zeros_like(self.unrolled.hidden) if grads.hidden is None else self._in_order(grads.hidden)
+        return self.sweep(direct, grads.final)
+
+    def sweep(
+        self, hidden_grad_direct: Float[Tensor, "time *others batch projected"], final: State | None = None
+    ) -> Swept:
+        """Run this layer's adjoint on other gradients than the recorded ones, in processing order.
+
+        Axes between time and batch carry several at once: one target each, one direction each.
+        """
+        with torch.no_grad():
+            return self._sweeper(self.equations, self.weights, self.unrolled, hidden_grad_direct, final)
+
+    @cached_property
+    def _found_grads(self) -> OutputGrads | None:
+        return self._output_grads() if callable(self._output_grads) else self._output_grads
+
+    def _in_order(self, steps: Tensor) -> Tensor:
+        return back_to_front(steps, self._padding) if self.reverse else steps
+
+    _in_time = _in_order
+
+    def _valid(self, steps: Tensor) -> Tensor:
+        return steps if self._padding is None else steps * self._padding.unsqueeze(-1)
+
+    def __repr__(self) -> str:
+        steps, batch = self.inputs.shape[:2]
+        direction = ", reverse" if self.reverse else ""
+        return f"Trace({self.layer}: {self.equations.name}, {steps} steps, {batch} sequences{direction})"
