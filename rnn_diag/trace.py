@@ -225,7 +225,15 @@ class Trace:
                 "call backward() inside the block, or read states and gates only"
             )
         direct = torch.zeros_like(self.unrolled.hidden) if grads.hidden is None else self._in_order(grads.hidden)
-        return self.sweep(direct, grads.final)
+        direct = self._with_final(direct, grads.final.hidden)
+        return self.sweep(direct, None if grads.final.cell is None else State(torch.zeros_like(direct[0]), grads.final.cell))
+
+    def _with_final(self, direct: Tensor, final: Tensor | None) -> Tensor:
+        """Return direct gradients to which that of the final state is added, at every sequence's own last step."""
+        if final is None:
+            return direct
+        last = (self.lengths - 1).view(1, -1, 1).expand(1, *direct.shape[1:])
+        return direct.scatter_add(0, last, final.unsqueeze(0))
 
     def sweep(
         self, hidden_grad_direct: Float[Tensor, "time *others batch projected"], final: State | None = None

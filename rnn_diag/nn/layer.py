@@ -63,11 +63,11 @@ class RecurrentLayer(nn.RNNBase):
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Run the layers: `torch.nn.LSTM`'s inputs and outputs, whatever the backend."""
         if self.backend == "explicit" or not self.has_fused_kernel:
-            return self._explicit(input, hx)
+            return self._explicit(input, hx, {suffix: self.layer_weights(suffix) for suffix in self.suffixes})
         return super().forward(input, hx)
 
     @torch.compiler.disable
-    def _explicit(self, input: Any, hx: Any) -> Any:
+    def _explicit(self, input: Any, hx: Any, weights: dict[str, Weights]) -> Any:
         packing = Packing.of(input, self.batch_first, type(self).__name__)
         state = self._initial(packing, hx)
         self._check(packing, state)
@@ -80,7 +80,7 @@ class RecurrentLayer(nn.RNNBase):
             outputs = []
             for suffix in self.suffixes[layer * directions : (layer + 1) * directions]:
                 initial = State(*(s[len(final)] for s in state))
-                hidden, last = self._run(suffix, inputs, initial, packing)
+                hidden, last = self._run(suffix, inputs, initial, weights[suffix], packing)
                 outputs.append(hidden)
                 final.append(last)
             inputs = torch.cat(outputs, dim=-1)
@@ -92,8 +92,9 @@ class RecurrentLayer(nn.RNNBase):
         finals = packing.restored_states(stacked)
         return packing.restored_output(inputs), tuple(finals) if self.equations.has_cell else finals[0]
 
-    def _run(self, suffix: str, inputs: Tensor, initial: State, packing: Packing) -> tuple[Tensor, State]:
-        weights = self.layer_weights(suffix)
+    def _run(
+        self, suffix: str, inputs: Tensor, initial: State, weights: Weights, packing: Packing
+    ) -> tuple[Tensor, State]:
         if not suffix.endswith("_reverse"):
             return run_layer(self.equations, inputs, initial, weights, packing.mask)
         hidden, final = run_layer(self.equations, packing.reversed(inputs), initial, weights, packing.mask)
