@@ -141,7 +141,7 @@ class SequenceModel(pl.LightningModule, ABC):
         """Log the baseline, once."""
         spec = self._spec()
         if spec is not None:
-            self.log_dict({f"baseline/{name}": float(value) for name, value in spec.baseline.items()})
+            self.log_dict({f"baseline/{name}": float(value) for name, value in spec.baseline.items()}, sync_dist=True)
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch; log it and the batch's metrics."""

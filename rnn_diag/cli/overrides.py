@@ -1,0 +1,128 @@
+"""The words of a command line: each is known, or the error says which words there are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from rnn_diag.cli.arguments import argument_names
+
+HYDRA: Final = "hydra"
+"""The group whose overrides are Hydra's own business."""
+
+Groups = Mapping[str, Sequence[str]]
+"""Every group with its choices."""
+
+
+def checked_overrides(overrides: Sequence[str], directory: Path, sweeping: bool) -> list[str]:
+    """Return the overrides as Hydra wants them, when each names a choice or an option that there is.
+
+    An option that the configuration does not spell out, but that is an argument of the class it configures, is marked
+    with `++`, so that the files need not repeat what the code says. What starts with `+`, `++` or `~` is taken as it
+    is: whoever writes that knows what it means.
+
+    Args:
+        overrides: What the command line says, such as `cell=gru` or `cell.num_layers=2`.
+        directory: The configuration folder.
+        sweeping: Whether comma-separated values are to be run one by one.
+
+    Raises:
+        ValueError: If one of them cannot be read or names what there is not.
+    """
+    parsed = [_parsed(override) for override in overrides]
+    with initialize_config_dir(str(directory), version_base="1.3"):
+        groups = _groups()
+        chosen = {override.key_or_group: _choices(override) for override in parsed if override.key_or_group in groups}
+        for group, choices in chosen.items():
+            _check_choices(group, choices, groups[group], sweeping)
+        first = [f"{group}={_spelt(choices[0])}" for group, choices in chosen.items()]
+        configuration = compose("train", overrides=first, return_hydra_config=True)
+    return [_completed(override, configuration, groups) for override in parsed]
+
+
+def suggestion(word: str, known: Collection[str]) -> str:
+    """Return `"did you mean 'x'? "` for the known word that is closest, or nothing if none is close.
+
+    Example:
+        >>> suggestion("lstmm", ["gru", "lstm"])
+        "did you mean 'lstm'? "
+    """
+    close = get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+def _parsed(text: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise ValueError(f"cannot read {text!r}; expected group=choice or option=value") from error
+
+
+def _groups() -> dict[str, list[str]]:
+    loader = GlobalHydra.instance().config_loader()
+    names = [name for name in loader.list_groups("") if name != HYDRA]
+    return {name: loader.get_group_options(name, ObjectType.CONFIG) for name in names}
+
+
+def _choices(override: Override) -> list[Any]:
+    """Return the choices that an override of a group makes, one by one if it sweeps over several."""
+    value = override.value()
+    return list(value.list) if isinstance(value, ChoiceSweep) else [value]
+
+
+def _spelt(choice: Any) -> str:
+    if choice is None:
+        return "null"
+    return f"[{','.join(map(str, choice))}]" if isinstance(choice, list) else str(choice)
+
+
+def _check_choices(group: str, choices: Sequence[Any], known: Sequence[str], sweeping: bool) -> None:
+    if len(choices) > 1 and not sweeping:
+        several = ",".join(map(_spelt, choices))
+        raise ValueError(
+            f"{group}={several} names several choices; expected -m as well, to run one after the other, "
+            f"or {group}=[{several}], where a group takes several at once"
+        )
+    for choice in choices:
+        for word in choice if isinstance(choice, list) else [choice]:
+            if word is not None and str(word) not in known:
+                closest = suggestion(str(word), known)
+                raise ValueError(f"unknown {group} {str(word)!r}; {closest}choices: {', '.join(known)}")
+
+
+def _completed(override: Override, configuration: DictConfig, groups: Groups) -> str:
+    """Return an override, with `++` in front if only the configured class knows the option."""
+    line, key = str(override.input_line), override.key_or_group
+    path = key.split(".")
+    if key in groups or override.type is not OverrideType.CHANGE or path[0].split("/")[0] == HYDRA:
+        return line
+    node: Any = configuration
+    for depth, word in enumerate(path):
+        if not isinstance(node, DictConfig):
+            raise ValueError(f"{'.'.join(path[:depth])} is {node!r} and has no option {word!r}")
+        if word not in node:
+            arguments = argument_names(node.get("_target_"))
+            if word in arguments and depth == len(path) - 1:
+                return f"++{line}"
+            raise ValueError(_unknown(".".join(path[:depth]), word, [*map(str, node), *arguments], groups))
+        node = None if depth == len(path) - 1 else node[word]
+    return line
+
+
+def _unknown(inside: str, word: str, options: Sequence[str], groups: Groups) -> str:
+    if word in groups.get(inside, ()):
+        return f"{inside}.{word} is not part of this run; expected {inside}=[{word}] as well"
+    known = {option for option in options if not option.startswith("_")} | (set() if inside else set(groups))
+    choices = sorted(known - {HYDRA})
+    name = f"{inside}.{word}" if inside else repr(word)
+    return f"unknown option {name}; {suggestion(word, choices)}choices: {', '.join(choices) or 'none'}"

@@ -1,0 +1,100 @@
+"""The tables at the end of a run: metrics beside baselines, headline diagnostics, and where to look further."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from rnn_diag.cli.assembly import Run
+
+DIAGNOSTICS: Final = ("gradient_norms", "spectrum", "saturation")
+"""First words of the metrics that callbacks measure."""
+
+STATISTICS_PER_LAYER: Final = 5
+
+
+def print_summary(run: Run, seconds: float, output_dir: str, console: Console | None = None) -> None:
+    """Print what a finished run reached; nothing on ranks other than zero."""
+    if run.trainer.global_rank != 0:
+        return
+    console = console or Console()
+    console.print(f"\n[bold]{_headline(run, seconds)}[/bold]", highlight=False)
+    console.print(_metrics(run))
+    diagnostics = _diagnostics({name: float(value) for name, value in run.trainer.callback_metrics.items()})
+    if diagnostics.row_count:
+        console.print("\n[bold]What happened inside, when last measured[/bold]", highlight=False)
+        console.print(diagnostics)
+    console.print(f"baseline: {run.task.spec.baseline_meaning}", highlight=False, soft_wrap=True)
+    where = os.path.relpath(output_dir)
+    if run.best is not None and run.best.best_model_path:
+        console.print(f"best checkpoint: {os.path.relpath(run.best.best_model_path)}", highlight=False, soft_wrap=True)
+    if any(type(logger).__name__ == "TensorBoardLogger" for logger in run.trainer.loggers):
+        console.print(
+            f"to see the curves and pictures: [bold]tensorboard --logdir {where}[/bold]",
+            highlight=False,
+            soft_wrap=True,
+        )
+    else:
+        console.print(f"results: {where}", highlight=False, soft_wrap=True)
+
+
+def _headline(run: Run, seconds: float) -> str:
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    return (
+        f"{type(run.task).__name__} · {type(run.model.recurrent).__name__} · {parameters:,} parameters · "
+        f"{run.trainer.global_step:,} steps · {_duration(seconds)}"
+    )
+
+
+def _metrics(run: Run) -> Table:
+    table = Table("metric")
+    for column in ("last", "best", "baseline"):
+        table.add_column(column, justify="right")
+    metrics, baselines = run.trainer.callback_metrics, run.task.spec.baseline
+    for name in sorted(name for name in metrics if name.split("/")[0] in ("train", "val", "test")):
+        best = run.best.best_model_score if run.best is not None and run.best.monitor == name else None
+        known_nothing = baselines.get(name.split("/", 1)[1])
+        table.add_row(name, _number(float(metrics[name])), _number(best), _number(known_nothing))
+    return table
+
+
+def _diagnostics(metrics: Mapping[str, float]) -> Table:
+    table = Table("diagnostic", "layer", "statistic")
+    table.add_column("value", justify="right")
+    previous: tuple[str, str] | None = None
+    for diagnostic, layer, statistic, value in _headlines(metrics):
+        shown = ("", "") if (diagnostic, layer) == previous else (diagnostic, layer)
+        table.add_row(*shown, statistic, _number(value))
+        previous = (diagnostic, layer)
+    return table
+
+
+def _headlines(metrics: Mapping[str, float]) -> Iterator[tuple[str, str, str, float]]:
+    """Yield diagnostic, layer, statistic and value: the first few statistics of every layer."""
+    seen: dict[tuple[str, str], int] = {}
+    for name in sorted(metrics, key=lambda name: (_order(name), name)):
+        diagnostic, *rest = name.split("/")
+        if diagnostic not in DIAGNOSTICS or len(rest) < 2:
+            continue
+        layer = rest[0]
+        seen[diagnostic, layer] = seen.get((diagnostic, layer), 0) + 1
+        if seen[diagnostic, layer] <= STATISTICS_PER_LAYER:
+            yield diagnostic, layer, "/".join(rest[1:]), metrics[name]
+
+
+def _order(name: str) -> int:
+    first = name.split("/")[0]
+    return DIAGNOSTICS.index(first) if first in DIAGNOSTICS else len(DIAGNOSTICS)
+
+
+def _number(value: object) -> str:
+    return "" if value is None else f"{float(value):.4g}"  # type: ignore[arg-type]
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
