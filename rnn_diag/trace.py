@@ -63,6 +63,7 @@ class Trace:
         reverse: bool = False,
         sequences: Int[Tensor, " batch"] | None = None,
         fidelity: Callable[[Trace], tuple[float | None, str]] | None = None,
+        tolerance: float = 1e-3,
         sweeper: Sweeper = sweep,
     ) -> None:
         """Hold what was seen; compute nothing.
@@ -79,6 +80,7 @@ class Trace:
             reverse: Whether time was read from the end.
             sequences: Which of the batch's sequences these are; all, in order, by default.
             fidelity: The self-check: a relative error, or None and the reason.
+            tolerance: Largest fidelity that rounding explains.
             sweeper: The engine of the backward sweep.
         """
         steps, batch = inputs.shape[:2]
@@ -94,6 +96,7 @@ class Trace:
         self._hidden = hidden
         self._output_grads = output_grads
         self._fidelity = fidelity
+        self.tolerance = tolerance
         self._sweeper = sweeper
 
     @property
@@ -199,6 +202,11 @@ class Trace:
         """What `fidelity` was checked against, or why it could not be."""
         return self._checked[1]
 
+    @property
+    def is_faithful(self) -> bool | None:
+        """Whether the self-check came out within its tolerance; None where there is nothing to check."""
+        return None if self.fidelity is None else self.fidelity <= self.tolerance
+
     @cached_property
     def _checked(self) -> tuple[float | None, str]:
         if self._fidelity is None:
@@ -220,13 +228,33 @@ class Trace:
         """The gradients of one sweep, in processing order."""
         grads = self._found_grads
         if grads is None:
-            raise RuntimeError(
-                f"{self.layer!r} has no gradients: no backward pass reached it while it was recorded; "
-                "call backward() inside the block, or read states and gates only"
-            )
+            raise self._no_gradients()
         direct = torch.zeros_like(self.unrolled.hidden) if grads.hidden is None else self._in_order(grads.hidden)
         direct = self._with_final(direct, grads.final.hidden)
-        return self.sweep(direct, None if grads.final.cell is None else State(torch.zeros_like(direct[0]), grads.final.cell))
+        return self.sweep(
+            direct, None if grads.final.cell is None else State(torch.zeros_like(direct[0]), grads.final.cell)
+        )
+
+    def _no_gradients(self) -> RuntimeError:
+        return RuntimeError(
+            f"{self.layer!r} has no gradients: no backward pass reached it while it was recorded; "
+            "call backward() inside the block, or read states and gates only"
+        )
+
+    @cached_property
+    def nothing_swept(self) -> Swept:
+        """The sweep of no gradient at all."""
+        return self.sweep(torch.zeros_like(self.unrolled.hidden))
+
+    @property
+    def input_grad(self) -> Float[Tensor, "time batch features"]:
+        """`∂L/∂x_t`: the part of the input's gradient that comes through this layer."""
+        return self._valid(self._in_time(self.swept.projected_grad @ self.weights.weight_ih))
+
+    @property
+    def recurrent_weight_grad(self) -> Float[Tensor, "gates projected"]:
+        """`Σ_t δ_t h_{t-1}^T`, over these sequences."""
+        return self.swept.recurrent_grad.flatten(0, 1).T @ self.unrolled.previous_hidden.flatten(0, 1)
 
     def _with_final(self, direct: Tensor, final: Tensor | None) -> Tensor:
         """Return direct gradients to which that of the final state is added, at every sequence's own last step."""
@@ -260,4 +288,7 @@ class Trace:
     def __repr__(self) -> str:
         steps, batch = self.inputs.shape[:2]
         direction = ", reverse" if self.reverse else ""
-        return f"Trace({self.layer}: {self.equations.name}, {steps} steps, {batch} sequences{direction})"
+        doubt = ""
+        if "_checked" in self.__dict__ and self.is_faithful is False:
+            doubt = f", NOT FAITHFUL: relative error {self.fidelity:.1e} above {self.tolerance:.0e}"
+        return f"Trace({self.layer}: {self.equations.name}, {steps} steps, {batch} sequences{direction}{doubt})"

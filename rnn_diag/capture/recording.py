@@ -1,0 +1,334 @@
+"""Recording what a model's recurrent layers go through while somebody else trains it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rnn_diag.capture import observe
+from rnn_diag.capture.call import Call, trace_dtype
+from rnn_diag.capture.chain import ChainedTrace, chained
+from rnn_diag.capture.dropout import draws_masks, generator_state, redrawn_masks
+from rnn_diag.capture.fidelity import TOLERANCES, relative_error
+from rnn_diag.capture.modules import RecurrentModule, find_recurrent, matching, type_name
+from rnn_diag.capture.stack import Stack
+from rnn_diag.capture.steps import StepCall, StepwiseTrace
+from rnn_diag.cells.equations import Weights
+from rnn_diag.trace import Trace
+
+UNKNOWN_MASK = (
+    "dropout between fused layers draws its mask inside the kernel; set dropout=0, use rnn_diag.nn with "
+    "backend='explicit', or look at eval mode"
+)
+
+
+class Coverage(NamedTuple):
+    """How one recurrent layer is captured.
+
+    Attributes:
+        layer: Its name; of a module that cannot be followed, the module's path.
+        module_type: Its class.
+        status: `exact`, `partial`, `not followed`, `never ran`.
+        reason: What the status means here.
+    """
+
+    layer: str
+    module_type: str
+    status: str
+    reason: str
+
+
+class Recording(Mapping[str, Trace]):
+    """What the recurrent layers of a model went through between `start()` and `stop()`: a trace for every layer's name.
+
+    Args:
+        model: Any module that holds `torch.nn.RNN`, `LSTM`, `GRU`, their cells called in a loop, or this package's.
+        sequences: How many sequences of a batch are followed, spread evenly over it; None for all.
+        layers: Glob pattern, or several, of the layers' names.
+
+    Raises:
+        ValueError: If a pattern matches no layer, or `sequences` is not positive.
+
+    Example:
+        >>> model = nn.LSTM(3, 5)
+        >>> with record(model) as recording:
+        ...     output, _ = model(torch.zeros(7, 2, 3))
+        ...     output[-1].sum().backward()
+        >>> recording["l0"].hidden_grad.shape
+        torch.Size([7, 2, 5])
+    """
+
+    def __init__(
+        self, model: nn.Module, sequences: int | None = None, layers: str | list[str] | tuple[str, ...] = "*"
+    ) -> None:
+        if sequences is not None and sequences < 1:
+            raise ValueError(f"sequences is {sequences}; expected a positive number, or None for the whole batch")
+        found, self._unfollowed = find_recurrent(model)
+        self.sequences = sequences
+        self.names = matching([name for recurrent in found for name in recurrent.names], layers)
+        self._found = {r.path: r for r in found if any(name in self.names for name in r.names)}
+        self._paths = {r.module: r.path for r in self._found.values()}
+        self._suffixes = {r.name(suffix): (r.path, suffix) for r in self._found.values() for suffix in r.suffixes}
+        self._forget()
+
+    # What is seen while recording.
+
+    def start(self) -> Recording:
+        """Begin; what an earlier recording with this object held is forgotten."""
+        if not self._running:
+            self._forget()
+            self._running = True
+            observe.add(self)
+        return self
+
+    def stop(self) -> Recording:
+        """End: no hook, no graph and no tensor of the model's is held any longer."""
+        if self._running:
+            observe.remove(self)
+            self._running = False
+            for handle in self._handles:
+                handle.remove()
+            self._handles.clear()
+            self._weight_copies.clear()
+            self._watched.clear()
+            for calls in self._calls.values():
+                for call in calls:
+                    call.let_go()
+        return self
+
+    def __enter__(self) -> Recording:
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def wants(self, module: nn.Module) -> bool:
+        """Whether this module's calls are followed."""
+        return module in self._paths
+
+    def before(self, module: nn.Module) -> Tensor | None:
+        """Return the generator's state, where this call will draw dropout masks from it."""
+        return generator_state(module) if draws_masks(module) else None
+
+    def after(self, module: nn.Module, known: Tensor | None, arguments: tuple[Any, ...], result: Any) -> None:
+        """Take note of a call; what goes wrong here is said in the coverage and never reaches the model."""
+        path = self._paths[module]
+        try:
+            with torch.no_grad():
+                self._note(self._found[path], known, arguments, result)
+        except Exception as error:
+            self._problems[path] = f"a call could not be followed: {error}"
+            warnings.warn(f"rnn_diag: {path or 'the model'}: {self._problems[path]}", stacklevel=2)
+
+    def _note(self, found: RecurrentModule, known: Tensor | None, arguments: tuple[Any, ...], result: Any) -> None:
+        module, weights = found.module, self._weights(found, arguments)
+        if found.is_cell:
+            call: Call | StepCall = StepCall(arguments[:2], result, weights["l0"], self.sequences)
+        else:
+            assert isinstance(module, nn.RNNBase)
+            call = Call(module, arguments[:2], result, weights, self.sequences, found.equations.has_cell)
+            if draws_masks(module):
+                call.masks = None if known is None else call.chosen_masks(redrawn_masks(module, known, result[0]))
+        calls = self._calls[found.path]
+        if in_backward() and (repeated := _repeated(call, calls)) is not None:
+            if calls[repeated].had_grad:
+                return call.let_go()
+            calls[repeated] = call
+        else:
+            calls.append(call)
+        self._handles += call.handles
+        self._watch_gradients(found, call, arguments, result)
+
+    def _weights(self, found: RecurrentModule, arguments: tuple[Any, ...]) -> dict[str, Weights]:
+        given = arguments[2] if len(arguments) > 2 else given_weights(found)
+        copies = {}
+        for suffix, weights in given.items():
+            key = found.name(suffix)
+            stamp = tuple((id(value), version(value)) for value in weights.present().values())
+            if key not in self._weight_copies or self._weight_copies[key][0] != stamp:
+                copy = weights.to(trace_dtype(weights.weight_hh.dtype)).copy()
+                self._weight_copies[key] = (stamp, copy, weights)
+            copies[suffix] = self._weight_copies[key][1]
+        return copies
+
+    def _watch_gradients(
+        self, found: RecurrentModule, call: Call | StepCall, arguments: tuple[Any, ...], result: Any
+    ) -> None:
+        if not call.had_grad:
+            return
+        if call.selection.complete:
+            for suffix in found.suffixes:
+                self._watch_weight(found.name(suffix))
+        if isinstance(call, Call):
+            used = [value for name in found.names for value in self._weight_copies[name][2].present().values()]
+            frozen = not any(value.requires_grad for value in used)
+            if not call.selection.complete or frozen:
+                self._handles += call.watch_input(arguments[0], result, used)
+
+    def _watch_weight(self, name: str) -> None:
+        weight = self._weight_copies[name][2].weight_hh
+        if weight.requires_grad and id(weight) not in self._watched.get(name, {}):
+            self._watched.setdefault(name, {})[id(weight)] = weight
+            grads = self._weight_grads
+
+            def take(grad: Tensor) -> None:
+                grad = grad.detach().to(trace_dtype(grad.dtype))
+                grads[name] = grads[name] + grad if name in grads else grad.clone()
+
+            self._handles.append(weight.register_hook(take))
+
+    def _forget(self) -> None:
+        self._running = False
+        self._calls: dict[str, list[Any]] = {path: [] for path in self._found}
+        self._handles: list[Any] = []
+        self._weight_copies: dict[str, tuple[Any, Weights, Weights]] = {}
+        self._watched: dict[str, dict[int, Tensor]] = {}
+        self._weight_grads: dict[str, Tensor] = {}
+        self._problems: dict[str, str] = {}
+        self._traces: dict[str, list[Trace]] = {}
+
+    # What was seen.
+
+    def calls(self, name: str) -> list[Trace]:
+        """Return one trace for every call of a layer; calls that go on where the last one ended are one trace.
+
+        Raises:
+            KeyError: If there is no such layer.
+        """
+        if name not in self._suffixes:
+            raise KeyError(f"no recurrent layer is called {name!r}; found: {', '.join(self.names) or 'none'}")
+        if name not in self._traces or self._running:
+            path, suffix = self._suffixes[name]
+            self._traces[name] = self._assembled(self._found[path], suffix)
+        return self._traces[name]
+
+    def __getitem__(self, name: str) -> Trace:
+        """Return the trace of a layer that was called once.
+
+        Raises:
+            KeyError: If there is no such layer, or it never ran.
+            RuntimeError: If it was called several times.
+        """
+        traces = self.calls(name)
+        if len(traces) > 1:
+            raise RuntimeError(
+                f"{name!r} was called {len(traces)} times while recording; use recording.calls({name!r})"
+            )
+        if not traces:
+            raise KeyError(f"{name!r} never ran while recording{self._said(self._suffixes[name][0])}")
+        return traces[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([name for name in self.names if self.calls(name)])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(iter(self))
+
+    @property
+    def coverage(self) -> list[Coverage]:
+        """How every recurrent module of the model was captured, or why not."""
+        rows = [self._coverage_of(name) for name in self.names]
+        return rows + [Coverage(u.path, u.module_type, "not followed", u.reason) for u in self._unfollowed]
+
+    def _coverage_of(self, name: str) -> Coverage:
+        path, _ = self._suffixes[name]
+        module_type, calls = type_name(self._found[path].module), self._calls[path]
+        if path in self._problems:
+            return Coverage(name, module_type, "partial", self._problems[path])
+        if any(isinstance(call, Call) and call.masks is None for call in calls):
+            return Coverage(name, module_type, "not followed", UNKNOWN_MASK)
+        if not calls:
+            return Coverage(name, module_type, "never ran", "no call was seen while recording")
+        return Coverage(name, module_type, "exact", f"{len(self.calls(name))} sequence batch(es), {len(calls)} call(s)")
+
+    def _said(self, path: str) -> str:
+        return f": {self._problems[path]}" if path in self._problems else ""
+
+    def _assembled(self, found: RecurrentModule, suffix: str) -> list[Trace]:
+        calls = self._calls[found.path]
+        if any(call.had_grad for call in calls):
+            calls = [call for call in calls if call.had_grad]  # the others are a checkpoint's first pass, or a metric's
+        name = found.name(suffix)
+        if found.is_cell:
+            check, tolerance = partial(self._check, name), TOLERANCES.get(calls[0].kernel_dtype, 1e-3) if calls else 0.0
+            return [
+                StepwiseTrace(name, chain, equations=found.equations, fidelity=check, tolerance=tolerance)
+                for chain in chained(calls)
+            ]
+        known = [call for call in calls if call.masks is not None]
+        joinable = found.is_one_way and all(call.mask is None for call in known)
+        parts = [[self._stack(found, call).trace(suffix) for call in chain] for chain in chained(known, joinable)]
+        return [ChainedTrace(chain) if len(chain) > 1 else chain[0] for chain in parts]
+
+    def _stack(self, found: RecurrentModule, call: Call) -> Stack:
+        if call.stack is None:
+            call.stack = Stack(found, call, self._check)
+        return call.stack
+
+    def _check(self, name: str, trace: Trace) -> tuple[float | None, str]:
+        """Return the relative error of a layer's weight gradient, or of its module's input gradient."""
+        path, suffix = self._suffixes[name]
+        calls = [call for call in self._calls[path] if call.grads]
+        if not calls:
+            return None, "no backward pass reached the layer"
+        if name in self._weight_grads and all(call.selection.complete for call in calls):
+            ours = torch.stack([t.recurrent_weight_grad for t in self.calls(name) if t.has_gradients]).sum(0)
+            return relative_error(ours, self._weight_grads[name]), "checked against the gradient of weight_hh"
+        pairs = [
+            (self._stack(self._found[path], call).input_grad(), call.grads.get("input"))
+            for call in calls
+            if isinstance(call, Call) and call.masks is not None
+        ]
+        known = [(ours, theirs) for ours, theirs in pairs if theirs is not None]
+        if known:
+            errors = [relative_error(ours, theirs) for ours, theirs in known]
+            return max(errors), "checked against the gradient of the module's input"
+        return (
+            None,
+            "only a part of the batch is followed, and the module's input needs no gradient: nothing to check against",
+        )
+
+
+def given_weights(found: RecurrentModule) -> dict[str, Weights]:
+    """Return the very tensors that a module's kernel was just given, without touching a parametrisation."""
+    module = found.module
+    if found.is_cell:
+        names = {"l0": {name: module._parameters.get(name) for name in Weights.names()}}
+        values = {"l0": {n: getattr(module, n, None) if v is None else v for n, v in names["l0"].items()}}
+    else:
+        flat = dict(zip(module._flat_weights_names, module._flat_weights, strict=True))  # type: ignore[arg-type]
+        values = {suffix: {name: flat.get(f"{name}_{suffix}") for name in Weights.names()} for suffix in found.suffixes}
+    return {suffix: Weights(**by_name) for suffix, by_name in values.items()}
+
+
+def in_backward() -> bool:
+    """Whether autograd is running: a call made then is a checkpoint's second pass."""
+    return bool(torch._C._current_graph_task_id() != -1)
+
+
+def version(value: Tensor) -> int:
+    """Return how often a tensor was written to; inference tensors do not count."""
+    return -1 if value.is_inference() else value._version
+
+
+def _repeated(call: Call | StepCall, calls: list[Any]) -> int | None:
+    """Return the place of the earlier call that a checkpoint runs again, or None."""
+    for place in reversed(range(len(calls))):
+        if calls[place].inputs.shape == call.inputs.shape and torch.equal(calls[place].inputs, call.inputs):
+            return place
+    return None
+
+
+def record(
+    model: nn.Module, sequences: int | None = None, layers: str | list[str] | tuple[str, ...] = "*"
+) -> Recording:
+    """Record what a model's recurrent layers go through inside a `with` block; see `Recording`."""
+    return Recording(model, sequences, layers)

@@ -1,0 +1,103 @@
+"""Cells called step by step in a loop, chained into one trace by the identity of the state that they hand on."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnn_diag.capture.call import Selection, SlotGrads, identity, trace_dtype
+from rnn_diag.cells.equations import State, Weights
+from rnn_diag.cells.sweep import Swept
+from rnn_diag.trace import Trace
+
+
+class StepCall:
+    """One call of a cell: copies of what went in and out, and the total gradients of the state that came out."""
+
+    def __init__(self, arguments: tuple[Any, Any], result: Any, weights: Weights, sequences: int | None) -> None:
+        input, hx = arguments
+        after = tuple(result) if isinstance(result, tuple) else (result,)
+        after = tuple(state for state in after if state is not None)
+        self.unbatched = input.dim() == 1
+        self.dtype = trace_dtype(weights.weight_hh.dtype)
+        self.weights = weights
+        self.selection = Selection(1 if self.unbatched else input.shape[0], sequences, input.device)
+        self.grads = SlotGrads()
+        self.inputs = self._chosen(input)
+        before = (None,) * len(after) if hx is None else tuple(hx) if isinstance(hx, (tuple, list)) else (hx,)
+        self.before = tuple(
+            self._chosen(torch.zeros_like(new) if old is None else old) for old, new in zip(before, after, strict=True)
+        )
+        self.after = tuple(self._chosen(state) for state in after)
+        self.kept_alive: tuple[Tensor, ...] = after  # so that no other tensor takes their place in memory
+        self.kernel_dtype = after[0].dtype
+        self.had_grad = any(state.requires_grad for state in after)
+        self.continues_from = identity(before[0]) if isinstance(before[0], Tensor) else None
+        self.identity = identity(after[0])
+        self.handles = [
+            state.register_hook(lambda grad, name=name: self.grads.add(name, self._chosen(grad)))
+            for name, state in zip(("hidden", "cell"), after, strict=False)
+            if state.requires_grad
+        ]
+
+    def let_go(self) -> None:
+        """Hold none of the model's tensors any longer."""
+        self.kept_alive = ()
+        for handle in self.handles:
+            handle.remove()
+        self.handles = []
+
+    def _chosen(self, rows: Tensor) -> Tensor:
+        rows = rows.detach()
+        return (rows.unsqueeze(0) if self.unbatched else rows)[self.selection.indices].to(self.dtype)
+
+
+class StepwiseTrace(Trace):
+    """A trace of a cell's calls. Autograd itself gave the total gradients; the sweep splits them."""
+
+    def __init__(self, layer: str, calls: list[StepCall], **options: Any) -> None:
+        self._calls = calls
+        first = calls[0]
+        super().__init__(
+            layer,
+            weights=first.weights,
+            inputs=torch.stack([call.inputs for call in calls]),
+            initial=State(*first.before),
+            hidden=torch.stack([call.after[0] for call in calls]),
+            sequences=first.selection.indices,
+            **options,
+        )
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether a backward pass reached any step."""
+        return any(call.grads for call in self._calls)
+
+    @cached_property
+    def swept(self) -> Swept:
+        """The gradients of all steps: one adjoint for all at once, since every total is known."""
+        if not self.has_gradients:
+            raise self._no_gradients()
+        hidden = self._totals("hidden", 0)
+        cell = self._totals("cell", 1) if self.equations.has_cell else None
+        unrolled, weights = self.unrolled, self.weights
+        previous = State(unrolled.previous_hidden, unrolled.previous_cell)
+        emitted_grad = hidden if weights.weight_hr is None else hidden @ weights.weight_hr
+        adjoint = self.equations.adjoint(unrolled.steps, previous, emitted_grad, None, weights)
+        if cell is not None and adjoint.cell_grad is not None:
+            through_time = cell - adjoint.cell_grad
+            adjoint = self.equations.adjoint(unrolled.steps, previous, emitted_grad, through_time, weights)
+        back = adjoint.recurrent_grad @ weights.weight_hh
+        if adjoint.previous_hidden_grad is not None:
+            back = back + adjoint.previous_hidden_grad
+        recurrent = torch.cat((back[1:], torch.zeros_like(back[:1])))
+        previous_cell_grad = adjoint.previous_cell_grad
+        initial = State(back[0], None if previous_cell_grad is None else previous_cell_grad[0])
+        return Swept(hidden, recurrent, cell, adjoint.projected_grad, adjoint.recurrent_grad, initial)
+
+    def _totals(self, name: str, part: int) -> Tensor:
+        grads = ((call.grads.get(name), call.after[part]) for call in self._calls)
+        return torch.stack([torch.zeros_like(state) if grad is None else grad for grad, state in grads])
