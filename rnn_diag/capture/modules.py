@@ -121,8 +121,7 @@ def is_compiled(model: nn.Module) -> bool:
     for module in model.modules():
         if getattr(module, "_compiled_call_impl", None) is not None or hasattr(module, "_orig_mod"):
             return True
-        own_forward = vars(module).get("forward", type(module).forward)
-        if hasattr(own_forward, "_torchdynamo_orig_callable"):
+        if hasattr(getattr(module, "forward", None), "_torchdynamo_orig_callable"):
             return True
     return False
 
