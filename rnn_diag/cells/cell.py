@@ -13,7 +13,7 @@ from rnn_diag.cells.equations import Equations, State, Weights, project
 
 
 def advance(equations: Equations, input: Tensor, state: State, weights: Weights) -> State:
-    """Return the state after one step: `input [B, I]`, states `[B, P]` and `[B, H]`; differentiable any number of times."""
+    """Return the state after one step, differentiable any number of times: `input [B, I]`, states `[B, P]`, `[B, H]`."""
     projected = linear(input, weights.weight_ih, weights.bias_ih)
     recurrent = linear(state.hidden, weights.weight_hh, weights.bias_hh)
     step = equations.step(projected, recurrent, state, weights)
@@ -53,7 +53,7 @@ class RecurrentCell(nn.RNNCellBase):
     @property
     def weights(self) -> Weights:
         """The parameters, as the equations take them."""
-        return Weights(**{name: getattr(self, name, None) for name in Weights.names()})
+        return Weights.from_names({name: getattr(self, name, None) for name in Weights.names()})
 
     def _advance(self, input: Tensor, state: Sequence[Tensor] | None) -> State:
         if input.dim() not in (1, 2):

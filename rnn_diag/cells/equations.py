@@ -1,4 +1,4 @@
-"""What a recurrence is: the equations of one step, their adjoint and their Jacobian, all elementwise but for the products."""
+"""What a recurrence is: the equations of one step, their adjoint and their Jacobian, elementwise but for the products."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -30,6 +30,13 @@ class State(NamedTuple):
 
     hidden: Tensor
     cell: Tensor | None = None
+
+    def where(self, valid: Bool[Tensor, "batch one"], held: State) -> State:
+        """Return this state where a step is valid and the one that is held elsewhere."""
+        hidden = torch.where(valid, self.hidden, held.hidden)
+        if self.cell is None or held.cell is None:
+            return State(hidden)
+        return State(hidden, torch.where(valid, self.cell, held.cell))
 
 
 class Step(NamedTuple):
@@ -94,6 +101,11 @@ class Weights:
         """Return the names of all parameters, in the order of the fields."""
         return tuple(field.name for field in fields(cls))
 
+    @classmethod
+    def from_names(cls, values: Mapping[str, Tensor | None]) -> Weights:
+        """Return weights from a mapping of names to parameters; those that do not exist are None or left out."""
+        return cls(**values)  # type: ignore[arg-type]
+
     def present(self) -> dict[str, Tensor]:
         """Return the parameters that exist, by name."""
         values = {name: getattr(self, name) for name in self.names()}
@@ -146,7 +158,7 @@ class Equations(ABC):
 
     @abstractmethod
     def jacobian(self, step: Step, previous: State, weights: Weights) -> Float[Tensor, "*batch state state"]:
-        """Return the Jacobian of the full state, `∂s_t/∂s_{t-1}`, with `s = h` or `s = (h, c)` (rows: the new state)."""
+        """Return the Jacobian `∂s_t/∂s_{t-1}` of the full state, `s = h` or `s = (h, c)`; rows are the new state."""
 
     def extra_weight_grads(
         self, grads: Mapping[str, Tensor], cells: Tensor, previous_cells: Tensor

@@ -1,4 +1,4 @@
-"""The GRU's recurrence in torch's form, its adjoint and its Jacobian; gates in torch's order: reset, update, candidate."""
+"""The GRU's recurrence in torch's form, its adjoint and its Jacobian; gates in order: reset, update, candidate."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class GRUEquations(Equations):
     def adjoint(
         self, step: Step, previous: State, emitted_grad: Tensor, cell_grad: Tensor | None, weights: Weights
     ) -> StepAdjoint:
-        """Return the pre-activation gradients; the recurrent product of `n` gets `δ^n ⊙ r`, and `z ⊙ δ^h` goes past it."""
+        """Return the pre-activation gradients; the recurrent product of `n` gets `δ^n ⊙ r`; `z ⊙ δ^h` goes past it."""
         r, z, n = step.gates
         (u,) = step.kept
         d_z = emitted_grad * ((previous.hidden - n) * (z * (1 - z)))

@@ -80,7 +80,7 @@ class PeepholeLSTMEquations(Equations):
         return StepAdjoint(delta, delta, d_c, f * d_c + p_i * d_i + p_f * d_f)
 
     def jacobian(self, step: Step, previous: State, weights: Weights) -> Tensor:
-        """Return the Jacobian of `(h, c)`; peepholes add to the carousel: `∂c_t/∂c_{t-1}` is diagonal, but not `f` alone."""
+        """Return the Jacobian of `(h, c)`; through the peepholes `∂c_t/∂c_{t-1}`, still diagonal, is not `f` alone."""
         c_before, (p_i, p_f, p_o) = previous.cell, _peepholes(weights)
         assert c_before is not None
         i, f, g, o = step.gates

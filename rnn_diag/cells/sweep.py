@@ -14,7 +14,7 @@ from rnn_diag.cells.unroll import Unrolled
 
 @dataclass(frozen=True)
 class Swept:
-    """The gradients that one sweep found, in processing order. Leading axes beyond `[T, B, ·]` are those of the request.
+    """The gradients that one sweep found, in processing order; axes beyond `[T, B, ·]` are those of the request.
 
     Attributes:
         hidden_grad: `[T, *, B, P]` total gradient of every hidden state.
@@ -83,7 +83,7 @@ def _entering_last_step(unrolled: Unrolled, direct: Tensor, final_grad: State | 
 def _step_back(
     equations: Equations, weights: Weights, unrolled: Unrolled, t: int, total: State
 ) -> tuple[StepAdjoint, State]:
-    """Return one step's adjoint and the gradient of the state before it; a held step hands its gradient on unchanged."""
+    """Return one step's adjoint and the gradient of the state before it; a held step hands its gradient on as it is."""
     step, before = unrolled.at(t)
     valid = None if unrolled.mask is None else unrolled.mask[t].unsqueeze(-1)
     entering = total if valid is None else State(*(None if grad is None else grad * valid for grad in total))
@@ -109,7 +109,7 @@ def weight_grads(
     unrolled: Unrolled,
     swept: Swept,
 ) -> dict[str, Tensor]:
-    r"""Return the gradient of every parameter, from all steps at once: :math:`∂L/∂W = Σ_t δ_t h_{t-1}^T` and its like."""
+    r"""Return the gradient of every parameter, from all steps at once: :math:`∂L/∂W = Σ_t δ_t h_{t-1}^T`, …"""
     recurrent, projected = swept.recurrent_grad.flatten(0, 1), swept.projected_grad.flatten(0, 1)
     grads = {
         "weight_ih": projected.T @ inputs.flatten(0, 1),

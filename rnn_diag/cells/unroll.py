@@ -25,6 +25,7 @@ class Unrolled:
         cell: `[T, B, H]` or None.
         steps: The elementwise quantities of all steps, each `[T, B, H]`.
         mask: `[T, B]` valid steps, or None when all are.
+        inputs: `[T, B, I]` what it was fed, or None where nobody will ask.
     """
 
     initial: State
@@ -32,6 +33,7 @@ class Unrolled:
     cell: Float[Tensor, "time batch hidden"] | None
     steps: Step
     mask: Bool[Tensor, "time batch"] | None = None
+    inputs: Float[Tensor, "time batch features"] | None = None
 
     @property
     def previous_hidden(self) -> Float[Tensor, "time batch projected"]:
@@ -86,13 +88,14 @@ def unroll(
     for t in range(len(projected)):
         recurrent = _product(state.hidden, weights.weight_hh, weights.bias_hh)
         step = equations.step(projected[t], recurrent, state, weights)
-        state = _held(State(project(step.emitted, weights), step.cell), state, mask, t)
+        new = State(project(step.emitted, weights), step.cell)
+        state = new if mask is None else new.where(mask[t].unsqueeze(-1), held=state)
         steps.append(step if keep_preactivations else step._replace(preactivations=()))
         states.append(state)
     hidden = torch.stack([state.hidden for state in states])
     cell = torch.stack([s.cell for s in states if s.cell is not None]) if equations.has_cell else None
     emitted = hidden if weights.weight_hr is None else torch.stack([step.emitted for step in steps])
-    return Unrolled(initial, hidden, cell, _stacked(steps, emitted, cell), mask)
+    return Unrolled(initial, hidden, cell, _stacked(steps, emitted, cell), mask, inputs)
 
 
 def unroll_from_states(
@@ -112,24 +115,25 @@ def unroll_from_states(
     recurrent = _product(previous_hidden, weights.weight_hh, weights.bias_hh)
     if not equations.has_cell:
         step = equations.step(projected, recurrent, State(previous_hidden), weights)
-        return Unrolled(initial, hidden, None, step, mask)
+        return Unrolled(initial, hidden, None, step, mask, inputs)
     state, steps, cells = initial, [], []
     for t in range(len(projected)):
         before = State(previous_hidden[t], state.cell)
         step = equations.step(projected[t], recurrent[t], before, weights)
-        state = _held(State(hidden[t], step.cell), before, mask, t)
+        new = State(hidden[t], step.cell)
+        state = new if mask is None else new.where(mask[t].unsqueeze(-1), held=before)
         assert state.cell is not None
         steps.append(step)
         cells.append(state.cell)
     cell = torch.stack(cells)
     emitted = hidden if weights.weight_hr is None else torch.stack([step.emitted for step in steps])
-    return Unrolled(initial, hidden, cell, _stacked(steps, emitted, cell), mask)
+    return Unrolled(initial, hidden, cell, _stacked(steps, emitted, cell), mask, inputs)
 
 
 def back_to_front(
     steps: Float[Tensor, "time *others"], mask: Bool[Tensor, "time batch"] | None
 ) -> Float[Tensor, "time *others"]:
-    """Return every sequence reversed within its own length; padding stays at the end. The batch is the axis before last."""
+    """Return every sequence reversed within its own length, padding left at the end; the batch is the axis before last."""
     if mask is None:
         return steps.flip(0)
     order = torch.arange(len(steps), device=steps.device).unsqueeze(1).expand_as(mask)
@@ -145,13 +149,6 @@ def _product(vectors: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def _shifted(first: Tensor, rest: Tensor) -> Tensor:
     return torch.cat((first.unsqueeze(0), rest[:-1]))
-
-
-def _held(new: State, old: State, mask: Tensor | None, t: int) -> State:
-    if mask is None:
-        return new
-    valid = mask[t].unsqueeze(-1)
-    return State(*(None if n is None else torch.where(valid, n, o) for n, o in zip(new, old, strict=True)))
 
 
 def _stacked(steps: list[Step], emitted: Tensor, cell: Tensor | None) -> Step:

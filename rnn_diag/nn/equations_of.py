@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import nn
 
-from rnn_diag.cells.cell import RecurrentCell
 from rnn_diag.cells.equations import Equations, Weights
 from rnn_diag.cells.gru import GRUEquations
 from rnn_diag.cells.lstm import LSTMEquations
 from rnn_diag.cells.rnn import RNNEquations
-from rnn_diag.nn.layer import RecurrentLayer
 
 
 def equations_of(module: nn.Module) -> Equations | None:
-    """Return the recurrence that a module runs, or None if it is none of torch's or this package's recurrent modules."""
-    if isinstance(module, (RecurrentLayer, RecurrentCell)):
-        return module.equations
-    if isinstance(module, (nn.LSTM, nn.LSTMCell)):
+    """Return the recurrence that a module runs, or None if it is none of torch's or this package's recurrent modules.
+
+    Example:
+        >>> [gate.name for gate in equations_of(nn.GRUCell(2, 3)).gates]
+        ['reset', 'update', 'candidate']
+    """
+    if not isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+        return None
+    own = getattr(module, "equations", None)
+    if isinstance(own, Equations):
+        return own
+    if isinstance(module, nn.LSTMCell) or getattr(module, "mode", None) == "LSTM":
         return LSTMEquations()
-    if isinstance(module, (nn.GRU, nn.GRUCell)):
+    if isinstance(module, nn.GRUCell) or getattr(module, "mode", None) == "GRU":
         return GRUEquations()
-    if isinstance(module, (nn.RNN, nn.RNNCell)):
-        return RNNEquations(module.nonlinearity)
-    return None
+    if isinstance(module, nn.RNNBase):
+        return RNNEquations(module.mode.removeprefix("RNN_").lower())
+    return RNNEquations(module.nonlinearity) if isinstance(module, nn.RNNCell) else None
 
 
 def suffixes_of(module: nn.Module) -> tuple[str, ...]:
@@ -36,4 +44,12 @@ def suffixes_of(module: nn.Module) -> tuple[str, ...]:
 def weights_of(module: nn.Module, suffix: str) -> Weights:
     """Return the parameters of one layer and direction of a module."""
     ending = f"_{suffix}" if isinstance(module, nn.RNNBase) else ""
-    return Weights(**{name: getattr(module, f"{name}{ending}", None) for name in Weights.names()})
+    return Weights.from_names({name: getattr(module, f"{name}{ending}", None) for name in Weights.names()})
+
+
+def recurrent_modules(model: nn.Module) -> Iterator[tuple[nn.Module, Equations]]:
+    """Yield the recurrent modules inside a model, itself included, each once, with their equations."""
+    for module in model.modules():
+        equations = equations_of(module)
+        if equations is not None:
+            yield module, equations

@@ -12,7 +12,9 @@ from rnn_diag.nn.layer import RecurrentLayer
 
 
 class GRU(RecurrentLayer, nn.GRU):
-    """`torch.nn.GRU`, run by torch's fused kernel or by this package's explicit equations. A large update gate remembers.
+    """`torch.nn.GRU`, run by torch's fused kernel or by this package's explicit equations.
+
+    A large update gate remembers.
 
     Args:
         input_size: Features per step.

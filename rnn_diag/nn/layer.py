@@ -1,4 +1,4 @@
-"""What every layer shares: torch's constructor, arguments, errors and outputs around one recurrence per layer and direction."""
+"""What every layer shares: torch's arguments, errors and outputs around one recurrence per layer and direction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sequences come and go: time first or batch first, unbatched, packed, sorted or not; inside, padded and time first."""
+"""How sequences come and go: time or batch first, unbatched, packed, sorted or not; inside, padded and time first."""
 
 from __future__ import annotations
 

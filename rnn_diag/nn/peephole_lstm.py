@@ -12,7 +12,7 @@ from rnn_diag.nn.layer import RecurrentLayer
 
 
 class PeepholeLSTM(RecurrentLayer, nn.LSTM):
-    """An LSTM whose gates see the memory: `torch.nn.LSTM` with `weight_ci_l0`, `weight_cf_l0`, `weight_co_l0`, each `[H]`.
+    """`torch.nn.LSTM` whose gates see the memory, through `weight_ci_l0`, `weight_cf_l0`, `weight_co_l0`, each `[H]`.
 
     With all three at zero it is an LSTM. An LSTM's `state_dict` loads with `strict=False` (the peepholes stay as they
     are), and the other way round with the peepholes left out.
