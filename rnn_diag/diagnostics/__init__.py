@@ -1,5 +1,10 @@
 """One measure per file: tensors in, tensors out."""
 
+from rnn_diag.diagnostics.gate_drive import (
+    DRIVE_SOURCES,
+    GateDrive,
+    gate_drive,
+)
 from rnn_diag.diagnostics.gradient_norms import (
     cell_grad_norms,
     early_late_cosine,
@@ -13,11 +18,27 @@ from rnn_diag.diagnostics.gradient_norms import (
     step_weight_grad_norms,
 )
 from rnn_diag.diagnostics.profile import Profile
+from rnn_diag.diagnostics.saturation import (
+    GateSaturation,
+    UnitState,
+    gate_saturation,
+    relu_silence,
+    tanh_saturation,
+    unit_states,
+)
+from rnn_diag.diagnostics.share import Share
 
 __all__ = [
+    "DRIVE_SOURCES",
+    "GateDrive",
+    "GateSaturation",
     "Profile",
+    "Share",
+    "UnitState",
     "cell_grad_norms",
     "early_late_cosine",
+    "gate_drive",
+    "gate_saturation",
     "gradient_profile",
     "gradient_profile_from_the_end",
     "gradient_ratio_to_last",
@@ -25,5 +46,8 @@ __all__ = [
     "hidden_grad_norms_direct",
     "hidden_grad_norms_recurrent",
     "log_gradient_slope",
+    "relu_silence",
     "step_weight_grad_norms",
+    "tanh_saturation",
+    "unit_states",
 ]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
+
+from rnn_diag.cells.equations import Weights
 
 
 def in_double(tensor: Tensor) -> Tensor:
@@ -17,3 +21,8 @@ def in_double(tensor: Tensor) -> Tensor:
     """
     tensor = tensor.detach()
     return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()
+
+
+def weights_in_double(weights: Weights) -> Weights:
+    """Return the weights detached, in float64."""
+    return replace(weights, **{name: in_double(value) for name, value in weights.present().items()})

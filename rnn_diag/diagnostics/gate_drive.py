@@ -1,0 +1,92 @@
+"""What drives a gate: the shares of input, recurrence, bias and peephole in its pre-activation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import linear
+
+from rnn_diag.cells.equations import State
+from rnn_diag.diagnostics.precision import in_double, weights_in_double
+from rnn_diag.diagnostics.reading_order import in_reading_order
+from rnn_diag.trace import Trace
+
+DRIVE_SOURCES = ("input", "recurrent", "bias", "peephole")
+
+
+@dataclass(frozen=True)
+class GateDrive:
+    """What each block's pre-activation is made of.
+
+    Add those of further batches and ranks: sums are kept.
+
+    Attributes:
+        blocks: Names of the row blocks.
+        magnitudes: Sum over valid steps of the absolute contribution, for each of `DRIVE_SOURCES`.
+    """
+
+    blocks: tuple[str, ...]
+    magnitudes: Float[Tensor, "block source hidden"]
+
+    @property
+    def shares(self) -> Float[Tensor, "block source hidden"]:
+        """Share of each source; they add up to 1. NaN for a unit that nothing drives."""
+        return self.magnitudes / self.magnitudes.sum(1, keepdim=True)
+
+    def __add__(self, other: GateDrive) -> GateDrive:
+        if self.blocks != other.blocks:
+            raise ValueError(f"drives of different layers: {', '.join(self.blocks)} and {', '.join(other.blocks)}")
+        return GateDrive(self.blocks, self.magnitudes + other.magnitudes)
+
+
+def gate_drive(trace: Trace) -> GateDrive:
+    r"""Return how much of every pre-activation comes from the input, the recurrence, the bias and the peephole.
+
+    .. math:: z = W_{ih} x + W_{hh} h_{t-1} + b + p ⊙ c, \qquad
+        \text{share of a term} = \frac{\sum_t |\text{term}|}{\sum_{\text{terms}} \sum_t |\text{term}|}
+
+    A gate that only its bias drives is a constant. In a GRU's candidate the recurrent term and its bias are those that
+    passed the reset gate. The sum runs over valid steps.
+
+    Example:
+        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> gate_drive(linear_trace(0.5, steps=3)).shares.flatten().tolist()
+        [0.0, 1.0, 0.0, 0.0]
+    """
+    weights, inputs = weights_in_double(trace.weights), in_double(in_reading_order(trace, trace.inputs))
+    unrolled = trace.unrolled
+    previous_cell = None if unrolled.previous_cell is None else in_double(unrolled.previous_cell)
+    previous = State(in_double(unrolled.previous_hidden), previous_cell)
+    from_input, from_hidden = linear(inputs, weights.weight_ih), linear(previous.hidden, weights.weight_hh)
+    nothing = torch.zeros_like(from_input)
+    input_bias = nothing if weights.bias_ih is None else nothing + weights.bias_ih
+    hidden_bias = nothing if weights.bias_hh is None else nothing + weights.bias_hh
+
+    def preactivation(block: int, projected: Tensor, recurrent: Tensor) -> Tensor:
+        """Return one block's pre-activation when its own products are these, and all other blocks' the real ones."""
+        projected = _with_block(from_input + input_bias, projected, block, len(names))
+        recurrent = _with_block(from_hidden + hidden_bias, recurrent, block, len(names))
+        return trace.equations.step(projected, recurrent, previous, weights).preactivations[block]
+
+    padding = ~trace.mask.to(inputs.device).unsqueeze(-1)
+    names = tuple(block.name for block in trace.equations.blocks)
+    magnitudes = []
+    for block in range(len(names)):
+        peephole = preactivation(block, nothing, nothing)
+        terms = (
+            preactivation(block, from_input, nothing) - peephole,
+            preactivation(block, nothing, from_hidden) - peephole,
+            preactivation(block, input_bias, hidden_bias) - peephole,
+            peephole,
+        )
+        magnitudes.append(torch.stack([term.abs().masked_fill(padding, 0.0).sum((0, 1)) for term in terms]))
+    return GateDrive(names, torch.stack(magnitudes))
+
+
+def _with_block(whole: Tensor, replacement: Tensor, block: int, blocks: int) -> Tensor:
+    parts = list(whole.chunk(blocks, dim=-1))
+    parts[block] = replacement.chunk(blocks, dim=-1)[block]
+    return torch.cat(parts, dim=-1)

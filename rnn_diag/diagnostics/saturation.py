@@ -1,0 +1,188 @@
+"""How often gates are shut or open, which units are stuck, and how often tanh and ReLU units are past their slope."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rnn_diag.cells.equations import Gate
+from rnn_diag.diagnostics.precision import in_double
+from rnn_diag.diagnostics.share import Share, one_where
+from rnn_diag.trace import Trace
+
+
+class UnitState(IntEnum):
+    """What a gate's unit does over all data."""
+
+    UNDECIDED = 0
+    STUCK_SHUT = 1
+    STUCK_OPEN = 2
+    SWITCHING = 3
+    NOT_FINITE = 4
+
+
+@dataclass(frozen=True)
+class GateSaturation:
+    """How often each sigmoid gate was shut (left-saturated) and open (right-saturated) over valid steps.
+
+    Add those of further batches and ranks: counts are kept, so the sum is exact.
+    """
+
+    shut: Share
+    open: Share
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """The gates' names, in the order of the axis `gate`."""
+        return self.shut.blocks
+
+    @property
+    def left(self) -> Float[Tensor, "gate hidden"]:
+        """Share of valid steps at which the unit was shut."""
+        return self.shut.by_unit
+
+    @property
+    def right(self) -> Float[Tensor, "gate hidden"]:
+        """Share of valid steps at which the unit was open."""
+        return self.open.by_unit
+
+    @property
+    def left_by_step(self) -> Float[Tensor, "gate time"]:
+        """Share of units that were shut, at every step."""
+        return self.shut.by_step
+
+    @property
+    def right_by_step(self) -> Float[Tensor, "gate time"]:
+        """Share of units that were open, at every step."""
+        return self.open.by_step
+
+    def __add__(self, other: GateSaturation) -> GateSaturation:
+        return GateSaturation(self.shut + other.shut, self.open + other.open)
+
+
+def gate_saturation(trace: Trace, low: float = 0.1, high: float = 0.9) -> GateSaturation:
+    """Return how often every sigmoid gate is saturated over valid steps, by unit and by step.
+
+    Left-saturated (shut) is strictly below `low`, right-saturated (open) strictly above `high`. The activation is
+    computed in double precision from the pre-activation: half precision rounds a sigmoid to 1 early. A GRU's *open*
+    update gate remembers. Tanh blocks are not mixed in: see `tanh_saturation`. A plain RNN has no gates, so no rows.
+
+    Args:
+        trace: What was recorded.
+        low: A gate below it is shut.
+        high: A gate above it is open.
+
+    Raises:
+        ValueError: Unless `0 <= low < high <= 1`.
+
+    Example:
+        >>> from rnn_diag.diagnostics.known_traces import forgetting_trace
+        >>> saturation = gate_saturation(forgetting_trace(0.95, steps=4))
+        >>> saturation.gates
+        ('input', 'forget', 'output')
+        >>> saturation.left.flatten().tolist(), saturation.right.flatten().tolist()
+        ([1.0, 0.0, 0.0], [0.0, 1.0, 1.0])
+
+    Reference:
+        Karpathy, Johnson, Fei-Fei 2015, section 4.2, https://arxiv.org/abs/1506.02078
+    """
+    if not 0 <= low < high <= 1:
+        raise ValueError(f"thresholds low={low}, high={high}; expected 0 <= low < high <= 1")
+    blocks = _activations(trace, [gate for gate in trace.equations.gates if gate.is_sigmoid], torch.sigmoid)
+    if not blocks:
+        none = _no_blocks(trace)
+        return GateSaturation(none, none)
+    return GateSaturation(
+        Share.of(trace, {name: one_where(a < low, a) for name, a in blocks.items()}),
+        Share.of(trace, {name: one_where(a > high, a) for name, a in blocks.items()}),
+    )
+
+
+def unit_states(saturation: GateSaturation, stuck: float = 0.99) -> Int[Tensor, "gate hidden"]:
+    """Return what every unit of every gate does, as a `UnitState`, judged over all batches that were added up.
+
+    A unit is stuck shut (open) when it is shut (open) at no less than `stuck` of all valid steps. It is switching, and
+    so at work, when it is shut and open at more than `1 - stuck` of them each. All others are undecided.
+
+    Args:
+        saturation: The sum over as many batches as there are.
+        stuck: Share of valid steps that counts as always.
+
+    Raises:
+        ValueError: Unless `0.5 < stuck <= 1`.
+
+    Example:
+        >>> from rnn_diag.diagnostics.known_traces import forgetting_trace
+        >>> states = unit_states(gate_saturation(forgetting_trace(0.5, steps=4)))
+        >>> [UnitState(state).name for state in states.flatten().tolist()]
+        ['STUCK_SHUT', 'UNDECIDED', 'STUCK_OPEN']
+    """
+    if not 0.5 < stuck <= 1:
+        raise ValueError(f"stuck={stuck}; expected a share above 0.5 and at most 1")
+    left, right = saturation.left, saturation.right
+    rare = 1 - stuck
+    states = torch.full(left.shape, UnitState.UNDECIDED.value, device=left.device)
+    states[(left > rare) & (right > rare)] = UnitState.SWITCHING
+    states[left >= stuck] = UnitState.STUCK_SHUT
+    states[right >= stuck] = UnitState.STUCK_OPEN
+    states[left.isnan() | right.isnan()] = UnitState.NOT_FINITE
+    return states
+
+
+def tanh_saturation(trace: Trace, threshold: float = 0.9) -> Share:
+    r"""Return how often every tanh unit is saturated: :math:`|\tanh z|` strictly above the threshold, over valid steps.
+
+    The blocks are the recurrence's tanh blocks (a candidate, a plain RNN's hidden state), and `cell` for the
+    :math:`\tanh c_t` through which an LSTM emits its memory.
+
+    Args:
+        trace: What was recorded.
+        threshold: From which magnitude on a unit counts as saturated.
+
+    Raises:
+        ValueError: Unless `0 <= threshold <= 1`.
+
+    Example:
+        >>> from rnn_diag.diagnostics.known_traces import forgetting_trace
+        >>> share = tanh_saturation(forgetting_trace(0.5, steps=4))
+        >>> share.blocks, share.mean.tolist()
+        (('candidate', 'cell'), [0.0, 0.0])
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold={threshold}; expected a magnitude of tanh, between 0 and 1")
+    blocks = _activations(trace, [b for b in trace.equations.blocks if (b.low, b.high) == (-1.0, 1.0)], torch.tanh)
+    if trace.cell is not None:
+        blocks["cell"] = in_double(trace.cell).tanh()
+    if not blocks:
+        return _no_blocks(trace)
+    return Share.of(trace, {name: one_where(a.abs() > threshold, a) for name, a in blocks.items()})
+
+
+def relu_silence(trace: Trace) -> Share:
+    """Return how often every ReLU unit is silent (its pre-activation not positive), over valid steps.
+
+    A unit whose share is 1 over all data is dead: no gradient passes it.
+
+    Example:
+        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> relu_silence(linear_trace(0.5, steps=3)).blocks  # no ReLU in it
+        ()
+    """
+    relus = [block for block in trace.equations.blocks if (block.low, block.high) == (0.0, float("inf"))]
+    blocks = _activations(trace, relus, lambda z: z)
+    return Share.of(trace, {name: one_where(z <= 0, z) for name, z in blocks.items()}) if blocks else _no_blocks(trace)
+
+
+def _activations(trace: Trace, blocks: list[Gate], function: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    return {block.name: function(in_double(trace.preactivations[block.name])) for block in blocks}
+
+
+def _no_blocks(trace: Trace) -> Share:
+    steps, units = trace.hidden.shape[0], trace.unrolled.steps.emitted.shape[-1]
+    sequences = trace.mask.sum(1).double()
+    return Share((), sequences.new_zeros(0, units), sequences.new_zeros(0, steps), sequences)
