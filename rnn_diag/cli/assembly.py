@@ -66,6 +66,7 @@ def _model(configuration: DictConfig, task: SequenceTask) -> SequenceModel:
         initialization=_built_each(configuration, "initialization"),
         **build.func.options_for(task.spec),
     )
+    model.configure_optimizers()  # An optimizer that does not accept its arguments says so now.
     return model
 
 

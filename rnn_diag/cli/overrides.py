@@ -95,9 +95,9 @@ def _check_choices(group: str, choices: Sequence[Any], known: Sequence[str], swe
         )
     for choice in choices:
         for word in choice if isinstance(choice, list) else [choice]:
-            if word is not None and str(word) not in known:
-                closest = suggestion(str(word), known)
-                raise ValueError(f"unknown {group} {str(word)!r}; {closest}choices: {', '.join(known)}")
+            name = _spelt(word)
+            if name not in known:
+                raise ValueError(f"unknown {group} {name!r}; {suggestion(name, known)}choices: {', '.join(known)}")
 
 
 def _completed(override: Override, configuration: DictConfig, groups: Groups) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
@@ -29,7 +30,7 @@ def print_summary(run: Run, seconds: float, output_dir: str, console: Console | 
         console.print("\n[bold]What happened inside, when last measured[/bold]", highlight=False)
         console.print(diagnostics)
     console.print(f"baseline: {run.task.spec.baseline_meaning}", highlight=False, soft_wrap=True)
-    where = os.path.relpath(output_dir)
+    where = os.path.relpath(_run_or_sweep(output_dir))
     if run.best is not None and run.best.best_model_path:
         console.print(f"best checkpoint: {os.path.relpath(run.best.best_model_path)}", highlight=False, soft_wrap=True)
     if any(type(logger).__name__ == "TensorBoardLogger" for logger in run.trainer.loggers):
@@ -40,6 +41,12 @@ def print_summary(run: Run, seconds: float, output_dir: str, console: Console | 
         )
     else:
         console.print(f"results: {where}", highlight=False, soft_wrap=True)
+
+
+def _run_or_sweep(output_dir: str) -> Path:
+    """Return the folder of the sweep that the run belongs to, so that its runs are seen together, or else the run's."""
+    run = Path(output_dir)
+    return run.parent if (run.parent / "multirun.yaml").is_file() else run
 
 
 def _headline(run: Run, seconds: float) -> str:
@@ -57,7 +64,8 @@ def _metrics(run: Run) -> Table:
     metrics, baselines = run.trainer.callback_metrics, run.task.spec.baseline
     for name in sorted(name for name in metrics if name.split("/")[0] in ("train", "val", "test")):
         best = run.best.best_model_score if run.best is not None and run.best.monitor == name else None
-        known_nothing = baselines.get(name.split("/", 1)[1])
+        metric = name.split("/", 1)[1]
+        known_nothing = baselines.get(run.model.loss_name if metric == "loss" else metric)
         table.add_row(name, _number(float(metrics[name])), _number(best), _number(known_nothing))
     return table
 

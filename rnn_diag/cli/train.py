@@ -102,11 +102,15 @@ def _is_for_the_user(error: Exception) -> bool:
 
 def _quit(error: Exception) -> None:
     message = " ".join(str(error).split())
-    sys.exit(f"rnn-diag-train: {message}\n({FULL_ERROR}=1 shows where)")
+    sys.exit(f"rnn-diag-train: {message} ({FULL_ERROR}=1 shows where)")
 
 
 def _check_command_line() -> None:
-    """Replace the overrides in `sys.argv` by checked ones, or end with one line that says what is wrong."""
+    """Replace the overrides in `sys.argv` by checked ones, or end with one line that says what is wrong.
+
+    They also move behind the flags, since argparse would not accept `task=adding -m cell=gru,lstm`.
+    """
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: "=" in word and not word.startswith("-"))
     arguments = get_args_parser().parse_args()
     own = arguments.config_dir or arguments.config_path or arguments.config_name
     if own or arguments.help or arguments.hydra_help or arguments.shell_completion or arguments.experimental_rerun:

@@ -21,6 +21,7 @@ class SequenceClassifier(SequenceModel):
     """Cross-entropy and accuracy over all targets that are neither padding nor -100; see `SequenceModel`."""
 
     target = "class"
+    loss_name = "cross_entropy"
     monitor = "val/accuracy"
     monitor_mode = "max"
 

@@ -30,6 +30,7 @@ class LanguageModel(SequenceModel):
     """
 
     target = "next_token"
+    loss_name = "cross_entropy"
     monitor = "val/bits_per_character"
     monitor_mode = "min"
 

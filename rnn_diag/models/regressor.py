@@ -15,6 +15,7 @@ class SequenceRegressor(SequenceModel):
     """Mean squared error over all targets that are not padding; see `SequenceModel`."""
 
     target = "value"
+    loss_name = "mse"
     monitor = "val/mse"
     monitor_mode = "min"
 

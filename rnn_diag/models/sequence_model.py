@@ -39,6 +39,9 @@ class SequenceModel(pl.LightningModule, ABC):
     target: ClassVar[str]
     """The kind of target that this model fits: what a task's `spec.target` must say."""
 
+    loss_name: ClassVar[str]
+    """What the loss is, in the word of a task's `spec.baseline`."""
+
     monitor: ClassVar[str]
     """The validation metric that tells a better model from a worse one."""
 

@@ -1,0 +1,154 @@
+"""Runs of the command line: every task with every cell, seeds, checkpoints, options."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from rnn_diag.cli.assembly import Run
+from rnn_diag.cli.configuration import configuration_directory
+from tests.cli.conftest import QUICK, SMALL, STEPS
+
+CELLS = sorted(file.stem for file in (configuration_directory() / "cell").glob("*.yaml"))
+
+
+def test_there_is_a_small_form_of_every_task() -> None:
+    assert set(SMALL) == {file.stem for file in (configuration_directory() / "task").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("task", sorted(SMALL))
+def test_every_task_trains_with_every_cell(
+    task: str, cell: str, run: Callable[..., Run], small: Callable[[str], list[str]]
+) -> None:
+    finished = run(*small(task), f"cell={cell}", *QUICK, *STEPS, "logger=none")
+    metrics = finished.trainer.callback_metrics
+    assert finished.trainer.global_step == 3
+    assert torch.isfinite(metrics["train/loss"])
+    assert torch.isfinite(metrics[finished.model.monitor])
+    for name, value in finished.task.spec.baseline.items():
+        assert metrics[f"baseline/{name}"] == pytest.approx(value)
+        assert f"val/{'loss' if name == finished.model.loss_name else name}" in metrics
+
+
+def weights(finished: Run) -> dict[str, Tensor]:
+    return {name: parameter.detach() for name, parameter in finished.model.named_parameters()}
+
+
+def losses(folder: Path) -> list[str]:
+    rows = (folder / "csv" / "metrics.csv").read_text().splitlines()
+    column = rows[0].split(",").index("train/loss")
+    return [row.split(",")[column] for row in rows[1:] if row.split(",")[column]]
+
+
+def test_the_same_seed_gives_the_same_losses_and_another_seed_others(
+    run: Callable[..., Run], small: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    for folder, seed in (("first", 1), ("again", 1), ("other", 2)):
+        run(*small("adding"), *QUICK, *STEPS, "logger=csv", f"seed={seed}", folder=folder)
+    assert len(losses(tmp_path / "first")) == 3
+    assert losses(tmp_path / "first") == losses(tmp_path / "again")
+    assert losses(tmp_path / "first") != losses(tmp_path / "other")
+
+
+@pytest.mark.parametrize("task", ["adding", "source_text"])
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    task: str, run: Callable[..., Run], small: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    options = [*small(task), *QUICK, *STEPS, "logger=none"]
+    whole = run(*options, "trainer.max_epochs=3", folder="whole")
+    run(*options, "trainer.max_epochs=2", folder="half")
+    checkpoint = tmp_path / "half" / "checkpoints" / "last.ckpt"
+    resumed = run(*options, "trainer.max_epochs=3", f"checkpoint={checkpoint}", folder="resumed")
+    assert resumed.trainer.global_step == whole.trainer.global_step == 9
+    torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
+
+
+def test_clipping_accumulation_and_precision_reach_the_trainer(
+    run: Callable[..., Run], small: Callable[[str], list[str]]
+) -> None:
+    finished = run(
+        *small("adding"),
+        *QUICK,
+        *STEPS,
+        "logger=none",
+        "cell=torch_gru",
+        "trainer.gradient_clip_val=0.5",
+        "trainer.accumulate_grad_batches=2",
+        "trainer.max_epochs=2",
+        "trainer.precision=bf16-mixed",
+    )
+    assert finished.trainer.gradient_clip_val == 0.5
+    assert finished.trainer.global_step == 4  # two epochs of three batches, the last of which is a window of its own
+    assert finished.trainer.precision == "bf16-mixed"
+
+
+def test_the_scheduler_and_the_initialisation_of_the_configuration_are_used(
+    run: Callable[..., Run], small: Callable[[str], list[str]]
+) -> None:
+    finished = run(
+        *small("adding"),
+        *QUICK,
+        "logger=none",
+        "cell=rnn",
+        "initialization=[identity]",
+        "optimizer=sgd",
+        "optimizer.lr=1e-9",
+        "optimizer.momentum=0",
+        "scheduler=step",
+        "scheduler.step_size=1",
+        "trainer.max_epochs=2",
+    )
+    assert finished.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.25e-9)
+    recurrent = finished.model.get_parameter("recurrent.weight_hh_l0")
+    torch.testing.assert_close(recurrent, torch.eye(4), rtol=0, atol=1e-6)
+
+
+def test_testing_scores_the_best_checkpoint(run: Callable[..., Run], small: Callable[[str], list[str]]) -> None:
+    finished = run(*small("adding"), *QUICK, *STEPS, "logger=none", "test=true")
+    assert torch.isfinite(finished.trainer.callback_metrics["test/mse"])
+
+
+def test_the_best_and_the_last_checkpoint_lie_in_the_output_folder(
+    run: Callable[..., Run], small: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    run(*small("adding"), *QUICK, *STEPS, "logger=tensorboard")
+    assert {file.name for file in (tmp_path / "run" / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert list((tmp_path / "run").glob("events.out.tfevents.*"))
+
+
+def test_a_run_leaves_the_environment_as_it_was(run: Callable[..., Run], small: Callable[[str], list[str]]) -> None:
+    before = dict(os.environ)
+    run(*small("adding"), *QUICK, *STEPS, "logger=none")
+    assert {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"} == {
+        name: value for name, value in before.items() if name != "PYTEST_CURRENT_TEST"
+    }
+
+
+def test_a_task_that_does_not_fit_the_model_is_refused_before_training(
+    run: Callable[..., Run], small: Callable[[str], list[str]]
+) -> None:
+    with pytest.raises(ValueError, match="SequenceClassifier does not fit a task whose target is 'value'"):
+        run(*small("adding"), *QUICK, *STEPS, "model=classifier")
+
+
+def test_a_value_out_of_range_is_reported_with_the_group_it_belongs_to(run: Callable[..., Run]) -> None:
+    with pytest.raises(ValueError, match="task: interval=0; expected an integer of at least 1"):
+        run("task=timing", "task.interval=0", *QUICK)
+
+
+def test_a_rate_that_the_optimizer_refuses_is_reported_before_training(
+    run: Callable[..., Run], small: Callable[[str], list[str]]
+) -> None:
+    with pytest.raises(ValueError, match="Invalid learning rate: -1"):
+        run(*small("adding"), *QUICK, "optimizer.lr=-1")
+
+
+def test_a_missing_checkpoint_is_reported(run: Callable[..., Run]) -> None:
+    with pytest.raises(ValueError, match=r"checkpoint='none.ckpt' is no file; expected a .ckpt file"):
+        run("task=adding", *QUICK, "checkpoint=none.ckpt")
