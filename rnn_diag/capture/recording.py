@@ -16,6 +16,7 @@ from rnn_diag.capture.chain import ChainedTrace, chained
 from rnn_diag.capture.dropout import draws_masks, generator_state, redrawn_masks
 from rnn_diag.capture.fidelity import TOLERANCES, relative_error
 from rnn_diag.capture.modules import RecurrentModule, find_recurrent, matching, type_name
+from rnn_diag.capture.replay import ENGINES, engine_sweeper
 from rnn_diag.capture.stack import Stack
 from rnn_diag.capture.steps import StepCall, StepwiseTrace
 from rnn_diag.cells.equations import Weights
@@ -50,6 +51,8 @@ class Recording(Mapping[str, Trace]):
         model: Any module that holds `torch.nn.RNN`, `LSTM`, `GRU`, their cells called in a loop, or this package's.
         sequences: How many sequences of a batch are followed, spread evenly over it; None for all.
         layers: Glob pattern, or several, of the layers' names.
+        engine: How gradients are swept back: `explicit` loops over the equations, `replay` runs torch's fused kernel
+            again with a probe, `auto` chooses by device.
 
     Raises:
         ValueError: If a pattern matches no layer, or `sequences` is not positive.
@@ -64,12 +67,19 @@ class Recording(Mapping[str, Trace]):
     """
 
     def __init__(
-        self, model: nn.Module, sequences: int | None = None, layers: str | list[str] | tuple[str, ...] = "*"
+        self,
+        model: nn.Module,
+        sequences: int | None = None,
+        layers: str | list[str] | tuple[str, ...] = "*",
+        engine: str = "auto",
     ) -> None:
         if sequences is not None and sequences < 1:
             raise ValueError(f"sequences is {sequences}; expected a positive number, or None for the whole batch")
+        if engine not in ENGINES:
+            raise ValueError(f"unknown engine {engine!r}; choices: {', '.join(ENGINES)}")
         found, self._unfollowed = find_recurrent(model)
         self.sequences = sequences
+        self.engine = engine
         self.names = matching([name for recurrent in found for name in recurrent.names], layers)
         self._found = {r.path: r for r in found if any(name in self.names for name in r.names)}
         self._paths = {r.module: r.path for r in self._found.values()}
@@ -270,7 +280,7 @@ class Recording(Mapping[str, Trace]):
 
     def _stack(self, found: RecurrentModule, call: Call) -> Stack:
         if call.stack is None:
-            call.stack = Stack(found, call, self._check)
+            call.stack = Stack(found, call, self._check, engine_sweeper(self.engine, found.equations, call.inputs.device))
         return call.stack
 
     def _check(self, name: str, trace: Trace) -> tuple[float | None, str]:
@@ -328,7 +338,10 @@ def _repeated(call: Call | StepCall, calls: list[Any]) -> int | None:
 
 
 def record(
-    model: nn.Module, sequences: int | None = None, layers: str | list[str] | tuple[str, ...] = "*"
+    model: nn.Module,
+    sequences: int | None = None,
+    layers: str | list[str] | tuple[str, ...] = "*",
+    engine: str = "auto",
 ) -> Recording:
     """Record what a model's recurrent layers go through inside a `with` block; see `Recording`."""
-    return Recording(model, sequences, layers)
+    return Recording(model, sequences, layers, engine)

@@ -11,7 +11,6 @@ from rnn_diag.capture.call import Call
 from rnn_diag.capture.fidelity import TOLERANCES
 from rnn_diag.capture.modules import RecurrentModule
 from rnn_diag.cells.equations import State
-from rnn_diag.cells.sweep import sweep
 from rnn_diag.trace import OutputGrads, Sweeper, Trace
 
 Check = Callable[[str, Trace], tuple[float | None, str]]
@@ -21,7 +20,7 @@ Check = Callable[[str, Trace], tuple[float | None, str]]
 class Stack:
     """The traces of one call. A lower layer's states are computed from below, its gradients from above, when asked for."""
 
-    def __init__(self, found: RecurrentModule, call: Call, check: Check, sweeper: Sweeper = sweep) -> None:
+    def __init__(self, found: RecurrentModule, call: Call, check: Check, sweeper: Sweeper) -> None:
         self.found = found
         self.call = call
         self._check = check

@@ -83,6 +83,8 @@ def unroll(
         mask: Valid steps, or None; where it is False the state is held.
         keep_preactivations: Training has no use for them.
     """
+    if mask is not None:
+        inputs = _zero_at_padding(inputs, mask)
     projected = _product(inputs, weights.weight_ih, weights.bias_ih)
     state, steps, states = initial, [], []
     for t in range(len(projected)):
@@ -110,6 +112,8 @@ def unroll_from_states(
 
     Both products are taken for all steps at once; a recurrence without a memory cell needs no loop at all.
     """
+    if mask is not None:
+        inputs, hidden = _zero_at_padding(inputs, mask), _held_at_padding(hidden, mask)
     previous_hidden = _shifted(initial.hidden, hidden)
     projected = _product(inputs, weights.weight_ih, weights.bias_ih)
     recurrent = _product(previous_hidden, weights.weight_hh, weights.bias_hh)
@@ -133,7 +137,7 @@ def unroll_from_states(
 def back_to_front(
     steps: Float[Tensor, "time *others"], mask: Bool[Tensor, "time batch"] | None
 ) -> Float[Tensor, "time *others"]:
-    """Return every sequence reversed within its own length, padding left at the end; the batch is the axis before last."""
+    """Return every sequence reversed within its length, padding left at the end; the batch is the axis before last."""
     if mask is None:
         return steps.flip(0)
     order = torch.arange(len(steps), device=steps.device).unsqueeze(1).expand_as(mask)
@@ -145,6 +149,16 @@ def back_to_front(
 def _product(vectors: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return `vectors · weight^T + bias`; autocast may take the product in half precision, the sum goes on in full."""
     return linear(vectors, weight, bias).to(weight.dtype)
+
+
+def _zero_at_padding(steps: Tensor, mask: Tensor) -> Tensor:
+    return steps.masked_fill(~mask.unsqueeze(-1), 0.0)
+
+
+def _held_at_padding(steps: Tensor, mask: Tensor) -> Tensor:
+    last = (mask.sum(0) - 1).clamp(min=0)
+    order = torch.arange(len(steps), device=steps.device).unsqueeze(1).minimum(last)
+    return steps.gather(0, order.unsqueeze(-1).expand_as(steps))
 
 
 def _shifted(first: Tensor, rest: Tensor) -> Tensor:
