@@ -27,8 +27,10 @@ def generator_state(module: nn.Module) -> Tensor | None:
     return torch.cuda.get_rng_state(device) if explicit and device.type == "cuda" else None
 
 
-def redrawn_masks(module: nn.RNNBase, state: Tensor, output: Any) -> list[Any]:
-    """Return the scaled masks that fed layers 1, 2, …, each in the form of the module's output, time first."""
+def redrawn_masks(module: nn.RNNBase, state: Tensor | None, output: Any) -> list[Any] | None:
+    """Return the scaled masks that fed layers 1, 2, …, each in the form of the module's output, time first; or None."""
+    if state is None:
+        return None
     data = output.data if isinstance(output, PackedSequence) else output
     time_first = (
         data.transpose(0, 1)

@@ -33,7 +33,7 @@ class Observer(Protocol):
         """Whether calls of this module are of interest."""
 
     def before(self, module: nn.Module) -> Any:
-        """Return what must be known before the call."""
+        """Return what must be known before the call; something callable is run in place of the module's `forward`."""
 
     def after(self, module: nn.Module, known: Any, arguments: tuple[Any, ...], result: Any) -> None:
         """Take note of a call that has returned."""
@@ -70,7 +70,8 @@ def _observed(original: Callable[..., Any]) -> Callable[..., Any]:
     @torch.compiler.disable
     def forward(self: nn.Module, input: Any, hx: Any = None, *more: Any) -> Any:
         watching = [(observer, observer.before(self)) for observer in list(_observers) if observer.wants(self)]
-        result = original(self, input, hx, *more)
+        instead = next((known for _, known in watching if callable(known)), None)
+        result = original(self, input, hx, *more) if instead is None else instead(self, input, hx)
         for observer, known in watching:
             observer.after(self, known, (input, hx, *more), result)
         return result

@@ -15,6 +15,7 @@ from rnn_diag.capture.call import Call, trace_dtype
 from rnn_diag.capture.chain import ChainedTrace, chained
 from rnn_diag.capture.dropout import draws_masks, generator_state, redrawn_masks
 from rnn_diag.capture.fidelity import TOLERANCES, relative_error
+from rnn_diag.capture.layer_by_layer import LayerByLayer
 from rnn_diag.capture.modules import RecurrentModule, find_recurrent, matching, type_name
 from rnn_diag.capture.replay import ENGINES, engine_sweeper
 from rnn_diag.capture.stack import Stack
@@ -22,8 +23,11 @@ from rnn_diag.capture.steps import StepCall, StepwiseTrace
 from rnn_diag.cells.equations import Weights
 from rnn_diag.trace import Trace
 
+Known = Tensor | LayerByLayer | None
+"""What is known of the dropout masks of a call before it."""
+
 UNKNOWN_MASK = (
-    "dropout between fused layers draws its mask inside the kernel; set dropout=0, use rnn_diag.nn with "
+    "dropout between fused layers draws its mask inside the kernel; record with exact_dropout=True, use rnn_diag.nn with "
     "backend='explicit', or look at eval mode"
 )
 
@@ -53,6 +57,9 @@ class Recording(Mapping[str, Trace]):
         layers: Glob pattern, or several, of the layers' names.
         engine: How gradients are swept back: `explicit` loops over the equations, `replay` runs torch's fused kernel
             again with a probe, `auto` chooses by device.
+        exact_dropout: Where a kernel draws the masks between its layers itself (CUDA), run recorded calls layer by layer
+            with known masks. It is the only option that changes training: recorded calls draw other masks, from the
+            device's ordinary generator.
 
     Raises:
         ValueError: If a pattern matches no layer, or `sequences` is not positive.
@@ -72,6 +79,7 @@ class Recording(Mapping[str, Trace]):
         sequences: int | None = None,
         layers: str | list[str] | tuple[str, ...] = "*",
         engine: str = "auto",
+        exact_dropout: bool = False,
     ) -> None:
         if sequences is not None and sequences < 1:
             raise ValueError(f"sequences is {sequences}; expected a positive number, or None for the whole batch")
@@ -80,6 +88,7 @@ class Recording(Mapping[str, Trace]):
         found, self._unfollowed = find_recurrent(model)
         self.sequences = sequences
         self.engine = engine
+        self.exact_dropout = exact_dropout
         self.names = matching([name for recurrent in found for name in recurrent.names], layers)
         self._found = {r.path: r for r in found if any(name in self.names for name in r.names)}
         self._paths = {r.module: r.path for r in self._found.values()}
@@ -121,11 +130,14 @@ class Recording(Mapping[str, Trace]):
         """Whether this module's calls are followed."""
         return module in self._paths
 
-    def before(self, module: nn.Module) -> Tensor | None:
+    def before(self, module: nn.Module) -> Tensor | LayerByLayer | None:
         """Return the generator's state, where this call will draw dropout masks from it."""
-        return generator_state(module) if draws_masks(module) else None
+        if not draws_masks(module):
+            return None
+        state = generator_state(module)
+        return LayerByLayer() if state is None and self.exact_dropout else state
 
-    def after(self, module: nn.Module, known: Tensor | None, arguments: tuple[Any, ...], result: Any) -> None:
+    def after(self, module: nn.Module, known: Known, arguments: tuple[Any, ...], result: Any) -> None:
         """Take note of a call; what goes wrong here is said in the coverage and never reaches the model."""
         path = self._paths[module]
         try:
@@ -135,7 +147,7 @@ class Recording(Mapping[str, Trace]):
             self._problems[path] = f"a call could not be followed: {error}"
             warnings.warn(f"rnn_diag: {path or 'the model'}: {self._problems[path]}", stacklevel=2)
 
-    def _note(self, found: RecurrentModule, known: Tensor | None, arguments: tuple[Any, ...], result: Any) -> None:
+    def _note(self, found: RecurrentModule, known: Known, arguments: tuple[Any, ...], result: Any) -> None:
         module, weights = found.module, self._weights(found, arguments)
         if found.is_cell:
             call: Call | StepCall = StepCall(arguments[:2], result, weights["l0"], self.sequences)
@@ -143,7 +155,8 @@ class Recording(Mapping[str, Trace]):
             assert isinstance(module, nn.RNNBase)
             call = Call(module, arguments[:2], result, weights, self.sequences, found.equations.has_cell)
             if draws_masks(module):
-                call.masks = None if known is None else call.chosen_masks(redrawn_masks(module, known, result[0]))
+                masks = known.masks if isinstance(known, LayerByLayer) else redrawn_masks(module, known, result[0])
+                call.masks = None if masks is None else call.chosen_masks(masks)
         calls = self._calls[found.path]
         if in_backward() and (repeated := _repeated(call, calls)) is not None:
             if calls[repeated].had_grad:
@@ -280,7 +293,9 @@ class Recording(Mapping[str, Trace]):
 
     def _stack(self, found: RecurrentModule, call: Call) -> Stack:
         if call.stack is None:
-            call.stack = Stack(found, call, self._check, engine_sweeper(self.engine, found.equations, call.inputs.device))
+            call.stack = Stack(
+                found, call, self._check, engine_sweeper(self.engine, found.equations, call.inputs.device)
+            )
         return call.stack
 
     def _check(self, name: str, trace: Trace) -> tuple[float | None, str]:
@@ -342,6 +357,7 @@ def record(
     sequences: int | None = None,
     layers: str | list[str] | tuple[str, ...] = "*",
     engine: str = "auto",
+    exact_dropout: bool = False,
 ) -> Recording:
     """Record what a model's recurrent layers go through inside a `with` block; see `Recording`."""
-    return Recording(model, sequences, layers, engine)
+    return Recording(model, sequences, layers, engine, exact_dropout)

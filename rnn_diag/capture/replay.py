@@ -159,7 +159,9 @@ def _at_last_step(grad: Tensor | None, unrolled: Unrolled, like: Tensor) -> Tens
     if grad is None:
         return 0
     placed = torch.zeros_like(like)
-    last = len(like) - 1 if unrolled.mask is None else unrolled.mask.sum(0).view(1, *([1] * (like.dim() - 3)), -1, 1) - 1
+    last = (
+        len(like) - 1 if unrolled.mask is None else unrolled.mask.sum(0).view(1, *([1] * (like.dim() - 3)), -1, 1) - 1
+    )
     if isinstance(last, int):
         placed[last] = grad
         return placed
