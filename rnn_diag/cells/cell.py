@@ -13,7 +13,7 @@ from rnn_diag.cells.equations import Equations, State, Weights, project
 
 
 def advance(equations: Equations, input: Tensor, state: State, weights: Weights) -> State:
-    """Return the state after one step, differentiable any number of times: `input [B, I]`, states `[B, P]`, `[B, H]`."""
+    """Return the state after one step of `[B, I]` from `[B, P]` and `[B, H]`, differentiable any number of times."""
     projected = linear(input, weights.weight_ih, weights.bias_ih)
     recurrent = linear(state.hidden, weights.weight_hh, weights.bias_hh)
     step = equations.step(projected, recurrent, state, weights)
@@ -56,38 +56,42 @@ class RecurrentCell(nn.RNNCellBase):
         return Weights.from_names({name: getattr(self, name, None) for name in Weights.names()})
 
     def _advance(self, input: Tensor, state: Sequence[Tensor] | None) -> State:
+        """Step a batch or a single sequence.
+
+        Raises:
+            ValueError, RuntimeError, TypeError: What torch's cell raises for the same mistake, in its words.
+        """
         if input.dim() not in (1, 2):
             raise ValueError(f"{type(self).__name__}: Expected input to be 1D or 2D, got {input.dim()}D instead")
         unbatched = input.dim() == 1
         batch = input.unsqueeze(0) if unbatched else input
-        before = self._zeros(batch) if state is None else self._given(state, batch, unbatched)
-        after = advance(self.equations, batch, before, self.weights)
-        return State(*(None if s is None else s.squeeze(0) for s in after)) if unbatched else after
-
-    def _state_sizes(self) -> dict[str, int]:
-        sizes = {"hidden": self.proj_size or self.hidden_size}
-        return sizes | {"cell": self.hidden_size} if self.equations.has_cell else sizes
-
-    def _zeros(self, batch: Tensor) -> State:
-        return State(*(batch.new_zeros(batch.shape[0], size) for size in self._state_sizes().values()))
-
-    def _given(self, state: Sequence[Tensor], batch: Tensor, unbatched: bool) -> State:
         if batch.shape[1] != self.input_size:
             raise RuntimeError(f"input has inconsistent input_size: got {batch.shape[1]} expected {self.input_size}")
-        sizes = self._state_sizes()
-        if len(state) != len(sizes):
-            raise ValueError(
-                f"{type(self).__name__}: got {len(state)} states, expected {len(sizes)}: {', '.join(sizes)}"
-            )
-        given = []
-        for value, (name, size) in zip(state, sizes.items(), strict=True):
-            if value.dim() not in (1, 2):
-                raise ValueError(f"{type(self).__name__}: Expected {name} to be 1D or 2D, got {value.dim()}D instead")
-            value = value.unsqueeze(0) if unbatched else value
-            if tuple(value.shape) != (batch.shape[0], size):
-                raise RuntimeError(
-                    f"{type(self).__name__}: {name} state has shape {tuple(value.shape)}, "
-                    f"expected {(batch.shape[0], size)} (batch, units)"
-                )
-            given.append(value)
+        before = self._zeros(batch) if state is None else self._given(state, batch, unbatched)
+        after = advance(self.equations, batch, before, self.weights)
+        return State(*(part.squeeze(0) for part in after if part is not None)) if unbatched else after
+
+    @property
+    def _state_sizes(self) -> tuple[int, ...]:
+        hidden = self.proj_size or self.hidden_size
+        return (hidden, self.hidden_size) if self.equations.has_cell else (hidden,)
+
+    def _zeros(self, batch: Tensor) -> State:
+        return State(*(batch.new_zeros(len(batch), size) for size in self._state_sizes))
+
+    def _given(self, state: Sequence[Tensor], batch: Tensor, unbatched: bool) -> State:
+        if not isinstance(state, (tuple, list)):
+            raise TypeError(f"{type(self).__name__}: expected hx to be a tuple of Tensors, not {type(state).__name__}")
+        for k, part in enumerate(state):
+            if part.dim() not in (1, 2):
+                name = f"hx[{k}]" if self.equations.has_cell else "hidden"
+                raise ValueError(f"{type(self).__name__}: Expected {name} to be 1D or 2D, got {part.dim()}D instead")
+        if len(state) != len(self._state_sizes):
+            raise RuntimeError(f"lstm_cell expects two hidden states, got {len(state)}")
+        given = [part.unsqueeze(0) if unbatched else part for part in state]
+        for k, (part, size) in enumerate(zip(given, self._state_sizes, strict=True)):
+            if len(part) != len(batch):
+                raise RuntimeError(f"Input batch size {len(batch)} doesn't match hidden{k} batch size {len(part)}")
+            if part.shape[1] != size:
+                raise RuntimeError(f"hidden{k} has inconsistent hidden_size: got {part.shape[1]}, expected {size}")
         return State(*given)

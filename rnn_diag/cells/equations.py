@@ -1,4 +1,4 @@
-"""What a recurrence is: the equations of one step, their adjoint and their Jacobian, elementwise but for the products."""
+"""What a recurrence is: the equations of one step, their adjoint and their Jacobian, elementwise between products."""
 
 from __future__ import annotations
 
@@ -137,6 +137,16 @@ class Equations(ABC):
     def gates(self) -> tuple[Gate, ...]:
         """The blocks that gate something; a plain RNN's single block is its hidden state and gates nothing."""
         return self.blocks
+
+    def by_block(self, stacked: Tensor, dim: int) -> dict[str, Tensor]:
+        """Return the blocks of a tensor whose axis `dim` holds all of them, by name; they are views."""
+        parts = stacked.chunk(len(self.blocks), dim)
+        return {block.name: part for block, part in zip(self.blocks, parts, strict=True)}
+
+    def recurrent_maps(self, weights: Weights) -> dict[str, Tensor]:
+        """Return the recurrent matrix of every block, by name: `W_hh,k [H, H]`; with `proj_size`, `W_hh,k · W_hr`."""
+        maps = self.by_block(weights.weight_hh, dim=0)
+        return maps if weights.weight_hr is None else {name: w @ weights.weight_hr for name, w in maps.items()}
 
     @abstractmethod
     def step(self, projected: Tensor, recurrent: Tensor, previous: State, weights: Weights) -> Step:

@@ -107,9 +107,9 @@ class LSTMCell(RecurrentCell):
         input_size: int,
         hidden_size: int,
         bias: bool = True,
-        proj_size: int = 0,
         device: Any = None,
         dtype: torch.dtype | None = None,
+        proj_size: int = 0,
     ) -> None:
         super().__init__(
             LSTMEquations(), input_size, hidden_size, bias, proj_size=proj_size, device=device, dtype=dtype

@@ -50,28 +50,27 @@ def sweep(
             Further axes before the batch carry several gradients at once: targets, directions, probes.
         final_grad: Gradient of the state after the last valid step, beyond what `hidden_grad_direct` holds, or None.
     """
-    carried = _entering_last_step(unrolled, hidden_grad_direct, final_grad)
+    carried = _after_last_step(unrolled, hidden_grad_direct, final_grad)
     totals, recurrents, adjoints = [], [], []
     for t in reversed(range(len(hidden_grad_direct))):
         recurrents.append(carried.hidden)
         totals.append(hidden_grad_direct[t] + carried.hidden)
         adjoint, carried = _step_back(equations, weights, unrolled, t, State(totals[-1], carried.cell))
         adjoints.append(adjoint)
+    cell_grads = [adjoint.cell_grad for adjoint in adjoints if adjoint.cell_grad is not None]
     projected_grad = _in_time_order([adjoint.projected_grad for adjoint in adjoints])
     same = adjoints[0].recurrent_grad is adjoints[0].projected_grad
     return Swept(
         hidden_grad=_in_time_order(totals),
         hidden_grad_recurrent=_in_time_order(recurrents),
-        cell_grad=_in_time_order([a.cell_grad for a in adjoints if a.cell_grad is not None])
-        if equations.has_cell
-        else None,
+        cell_grad=_in_time_order(cell_grads) if cell_grads else None,
         projected_grad=projected_grad,
         recurrent_grad=projected_grad if same else _in_time_order([adjoint.recurrent_grad for adjoint in adjoints]),
         initial=carried,
     )
 
 
-def _entering_last_step(unrolled: Unrolled, direct: Tensor, final_grad: State | None) -> State:
+def _after_last_step(unrolled: Unrolled, direct: Tensor, final_grad: State | None) -> State:
     hidden, cell = final_grad or (None, None)
     if hidden is None:
         hidden = torch.zeros_like(direct[0])
@@ -86,20 +85,14 @@ def _step_back(
     """Return one step's adjoint and the gradient of the state before it; a held step hands its gradient on as it is."""
     step, before = unrolled.at(t)
     valid = None if unrolled.mask is None else unrolled.mask[t].unsqueeze(-1)
-    entering = total if valid is None else State(*(None if grad is None else grad * valid for grad in total))
+    entering = total if valid is None else State(*(grad * valid for grad in total if grad is not None))
     emitted_grad = entering.hidden if weights.weight_hr is None else entering.hidden @ weights.weight_hr
     adjoint = equations.adjoint(step, before, emitted_grad, entering.cell, weights)
     hidden = adjoint.recurrent_grad @ weights.weight_hh
     if adjoint.previous_hidden_grad is not None:
         hidden = hidden + adjoint.previous_hidden_grad
     passed = State(hidden, adjoint.previous_cell_grad)
-    if valid is None:
-        return adjoint, passed
-    held = (
-        None if new is None or old is None else torch.where(valid, new, old)
-        for new, old in zip(passed, total, strict=True)
-    )
-    return adjoint, State(*held)
+    return adjoint, passed if valid is None else passed.where(valid, held=total)
 
 
 def weight_grads(
@@ -109,7 +102,7 @@ def weight_grads(
     unrolled: Unrolled,
     swept: Swept,
 ) -> dict[str, Tensor]:
-    r"""Return the gradient of every parameter, from all steps at once: :math:`∂L/∂W = Σ_t δ_t h_{t-1}^T`, …"""
+    r"""Return the gradient of every parameter, from all steps at once: :math:`∂L/∂W = Σ_t δ_t h_{t-1}^T`."""
     recurrent, projected = swept.recurrent_grad.flatten(0, 1), swept.projected_grad.flatten(0, 1)
     grads = {
         "weight_ih": projected.T @ inputs.flatten(0, 1),
@@ -123,9 +116,8 @@ def weight_grads(
         entering = swept.hidden_grad if unrolled.mask is None else swept.hidden_grad * unrolled.mask.unsqueeze(-1)
         grads["weight_hr"] = entering.flatten(0, 1).T @ unrolled.steps.emitted.flatten(0, 1)
     if unrolled.cell is not None and unrolled.previous_cell is not None:
-        blocks = swept.projected_grad.chunk(len(equations.blocks), dim=-1)
-        by_name = {block.name: grad for block, grad in zip(equations.blocks, blocks, strict=True)}
-        grads |= equations.extra_weight_grads(by_name, unrolled.cell, unrolled.previous_cell)
+        by_block = equations.by_block(swept.projected_grad, dim=-1)
+        grads |= equations.extra_weight_grads(by_block, unrolled.cell, unrolled.previous_cell)
     return grads
 
 

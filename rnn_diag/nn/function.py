@@ -31,7 +31,7 @@ def run_layer(
     dtype = weights.weight_hh.dtype
     states = [state.to(dtype) for state in initial if state is not None]
     plan = _Plan(equations, tuple(present), mask)
-    results = _UnrolledLayer.apply(plan, inputs.to(dtype), *states, *present.values())
+    results = _UnrolledLayer.apply(plan, inputs.to(dtype), *states, *present.values())  # type: ignore[no-untyped-call]
     if torch.is_autocast_enabled(inputs.device.type):
         results = [result.to(torch.get_autocast_dtype(inputs.device.type)) for result in results]
     hidden, *final = results

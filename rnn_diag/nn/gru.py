@@ -50,9 +50,9 @@ class GRU(RecurrentLayer, nn.GRU):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        backend: str = "auto",
         device: Any = None,
         dtype: torch.dtype | None = None,
+        backend: str = "auto",
     ) -> None:
         nn.RNNBase.__init__(
             self, "GRU", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from rnn_diag.cells.equations import Equations, State, Weights
+from rnn_diag.nn.equations_of import suffixes_of, weights_of
 from rnn_diag.nn.function import run_layer
 from rnn_diag.nn.packing import Packing
 
@@ -43,30 +44,20 @@ class RecurrentLayer(nn.RNNBase):
                 f"backend='fused': torch has no kernel for {type(self).__name__}({self.extra_repr()}); "
                 "choices: auto, explicit"
             )
-        for suffix in self.suffixes if self.extra_weights else ():
+        for suffix in suffixes_of(self) if self.extra_weights else ():
             for stem in self.extra_weights:
                 like = getattr(self, f"weight_hh_{suffix}")
                 self.register_parameter(f"{stem}_{suffix}", nn.Parameter(like.new_empty(self.hidden_size)))
         if self.extra_weights:
             self.reset_parameters()
 
-    @property
-    def suffixes(self) -> tuple[str, ...]:
-        """The suffixes of torch's parameter names: `l0`, `l0_reverse`, `l1`, …; they name the layers everywhere."""
-        directions = ("", "_reverse") if self.bidirectional else ("",)
-        return tuple(f"l{k}{direction}" for k in range(self.num_layers) for direction in directions)
-
-    def layer_weights(self, suffix: str) -> Weights:
-        """Return the parameters of one layer in one direction."""
-        return Weights(**{name: getattr(self, f"{name}_{suffix}", None) for name in Weights.names()})
-
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Run the layers: `torch.nn.LSTM`'s inputs and outputs, whatever the backend."""
         if self.backend == "explicit" or not self.has_fused_kernel:
-            return self._explicit(input, hx, {suffix: self.layer_weights(suffix) for suffix in self.suffixes})
+            return self._explicit(input, hx, {suffix: weights_of(self, suffix) for suffix in suffixes_of(self)})
         return super().forward(input, hx)
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _explicit(self, input: Any, hx: Any, weights: dict[str, Weights]) -> Any:
         packing = Packing.of(input, self.batch_first, type(self).__name__)
         state = self._initial(packing, hx)
@@ -78,18 +69,14 @@ class RecurrentLayer(nn.RNNBase):
             if layer:
                 inputs = packing.on_valid_steps(inputs, self._drop)
             outputs = []
-            for suffix in self.suffixes[layer * directions : (layer + 1) * directions]:
-                initial = State(*(s[len(final)] for s in state))
+            for suffix in list(weights)[layer * directions : (layer + 1) * directions]:
+                initial = State(*(part[len(final)] for part in state))
                 hidden, last = self._run(suffix, inputs, initial, weights[suffix], packing)
                 outputs.append(hidden)
                 final.append(last)
             inputs = torch.cat(outputs, dim=-1)
-        stacked = [
-            torch.stack([s for s in states if s is not None])
-            for states in zip(*final, strict=True)
-            if states[0] is not None
-        ]
-        finals = packing.restored_states(stacked)
+        parts = zip(*(state[: len(self._state_sizes)] for state in final), strict=True)
+        finals = packing.restored_states([torch.stack(part) for part in parts])
         return packing.restored_output(inputs), tuple(finals) if self.equations.has_cell else finals[0]
 
     def _run(
@@ -105,11 +92,27 @@ class RecurrentLayer(nn.RNNBase):
 
     def _initial(self, packing: Packing, hx: Any) -> tuple[Tensor, ...]:
         if hx is not None:
-            return packing.sorted_states(tuple(hx) if self.equations.has_cell else (hx,), self.equations.has_cell)
-        sizes = [self.proj_size or self.hidden_size, self.hidden_size][: 2 if self.equations.has_cell else 1]
-        return tuple(packing.data.new_zeros(len(self.suffixes), packing.batch, size) for size in sizes)
+            given = tuple(hx) if self.equations.has_cell else (hx,)
+            if len(given) != len(self._state_sizes):
+                raise RuntimeError(f"lstm expects two hidden states, got {len(given)}")
+            return packing.sorted_states(given, self.equations.has_cell)
+        layers = len(suffixes_of(self))
+        return tuple(packing.data.new_zeros(layers, packing.batch, size) for size in self._state_sizes)
+
+    @property
+    def _state_sizes(self) -> tuple[int, ...]:
+        hidden = self.proj_size or self.hidden_size
+        return (hidden, self.hidden_size) if self.equations.has_cell else (hidden,)
 
     def _check(self, packing: Packing, state: tuple[Tensor, ...]) -> None:
         """Let torch's own module find what is wrong with the arguments, in its words."""
         data = packing.data if packing.batch_sizes is not None or not self.batch_first else packing.data.transpose(0, 1)
         self.check_forward_args(data, state if self.equations.has_cell else state[0], packing.batch_sizes)  # type: ignore[arg-type]
+        if len(packing.data) == 0:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        dtypes = {part.dtype for part in state}
+        if dtypes != {packing.data.dtype} and not torch.is_autocast_enabled(packing.data.device.type):
+            raise RuntimeError(
+                f"input and states must have the same dtype, but got {packing.data.dtype} and "
+                f"{', '.join(str(part.dtype) for part in state)}"
+            )

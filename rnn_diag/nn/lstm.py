@@ -53,9 +53,9 @@ class LSTM(RecurrentLayer, nn.LSTM):
         dropout: float = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
-        backend: str = "auto",
         device: Any = None,
         dtype: torch.dtype | None = None,
+        backend: str = "auto",
     ) -> None:
         nn.RNNBase.__init__(
             self, "LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,

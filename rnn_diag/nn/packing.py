@@ -42,7 +42,8 @@ class Packing:
         if isinstance(input, PackedSequence):
             return cls(input.data, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
         if input.dim() not in (2, 3):
-            raise ValueError(f"{module}: Expected input to be 2D or 3D, got {input.dim()}D tensor instead")
+            got = f"{input.dim()}D tensor" if module == "RNN" else f"{input.dim()}D"
+            raise ValueError(f"{module}: Expected input to be 2D or 3D, got {got} instead")
         if input.dim() == 2:
             return cls(input.unsqueeze(1), unbatched=True)
         return cls(input.transpose(0, 1) if batch_first else input, batch_first=batch_first)

@@ -51,9 +51,9 @@ class RNN(RecurrentLayer, nn.RNN):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        backend: str = "auto",
         device: Any = None,
         dtype: torch.dtype | None = None,
+        backend: str = "auto",
     ) -> None:
         equations = RNNEquations(nonlinearity)
         mode = "RNN_RELU" if nonlinearity == "relu" else "RNN_TANH"
