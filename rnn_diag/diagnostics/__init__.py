@@ -17,6 +17,10 @@ from rnn_diag.diagnostics.gradient_norms import (
     log_gradient_slope,
     step_weight_grad_norms,
 )
+from rnn_diag.diagnostics.initial_spectrum import (
+    InitialSpectrum,
+    initial_expectations,
+)
 from rnn_diag.diagnostics.profile import Profile
 from rnn_diag.diagnostics.saturation import (
     GateSaturation,
@@ -27,13 +31,19 @@ from rnn_diag.diagnostics.saturation import (
     unit_states,
 )
 from rnn_diag.diagnostics.share import Share
+from rnn_diag.diagnostics.spectrum import (
+    Spectrum,
+    recurrent_spectrum,
+)
 
 __all__ = [
     "DRIVE_SOURCES",
     "GateDrive",
     "GateSaturation",
+    "InitialSpectrum",
     "Profile",
     "Share",
+    "Spectrum",
     "UnitState",
     "cell_grad_norms",
     "early_late_cosine",
@@ -45,7 +55,9 @@ __all__ = [
     "hidden_grad_norms",
     "hidden_grad_norms_direct",
     "hidden_grad_norms_recurrent",
+    "initial_expectations",
     "log_gradient_slope",
+    "recurrent_spectrum",
     "relu_silence",
     "step_weight_grad_norms",
     "tanh_saturation",

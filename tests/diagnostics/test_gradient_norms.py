@@ -12,8 +12,6 @@ from rnn_diag.diagnostics.profile import Profile
 from rnn_diag.trace import OutputGrads, Trace
 from tests.diagnostics.traces import CELLS, autograd_states, mask_of, random_trace
 
-JORDAN = [[0.9, 1.0], [0.0, 0.9]]
-
 
 def test_norm_at_step_t_is_weight_to_the_steps_remaining() -> None:
     norms = measure.hidden_grad_norms(linear_trace(0.8, steps=50, batch=2))
@@ -27,10 +25,15 @@ def test_orthogonal_recurrence_keeps_the_norm_constant() -> None:
     torch.testing.assert_close(norms, torch.full_like(norms, math.sqrt(6)), rtol=1e-12, atol=0)
 
 
-def test_non_normal_matrix_makes_the_gradient_grow_before_it_decays() -> None:
-    trace = linear_trace(JORDAN, steps=300)
+def test_non_normal_matrix_makes_the_gradient_grow_for_nine_steps_before_it_decays() -> None:
+    jordan = linear_trace([[0.9, 1.0], [0.0, 0.9]], steps=300)
+    grads = torch.zeros(300, 1, 2, dtype=torch.float64)
+    grads[-1, 0, 0] = 1.0
+    initial, output_grads = State(jordan.initial_hidden), OutputGrads(grads, State(None))
+    trace = Trace("l0", jordan.equations, jordan.weights, jordan.inputs, initial, output_grads=output_grads)
     by_lag = measure.gradient_profile_from_the_end(trace).mean
-    assert by_lag.max() > 3 * by_lag[0]
+    assert by_lag.argmax() == 9
+    assert by_lag[9].item() == pytest.approx(3.893528, abs=1e-6)
     assert by_lag[-1] < 1e-9
 
 
