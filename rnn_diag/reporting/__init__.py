@@ -1,1 +1,1 @@
-
+"""How numbers are shown: pictures and TensorBoard, from numbers and never from a model."""

@@ -1,0 +1,157 @@
+"""One concern: what is measured of a trace, how ranks are merged, which numbers and pictures it becomes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rnn_diag.callbacks.framework import Callback, GradientUnits
+from rnn_diag.callbacks.session import Session
+from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+
+class DiagnosticCallback(Callback):
+    """What every callback of this package is to a trainer.
+
+    All of them that a trainer has share one session, which the first in the trainer's list drives: one recording, one
+    exchange between ranks and one write per measured step, whatever their number. A callback holds nothing of a run
+    but its session, and that only while it fits; so it can be copied and pickled at any moment.
+    """
+
+    def __init__(self) -> None:
+        self._session: Session | None = None
+
+    @property
+    @abstractmethod
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """The concerns that this callback brings."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the layers; say which there are; refuse a pattern that matches none.
+
+        Networks may be built as late as in `configure_model`, so nothing is looked at before.
+
+        Raises:
+            ValueError: If a pattern of `layers` matches no layer.
+        """
+        members = [callback for callback in trainer.callbacks if isinstance(callback, DiagnosticCallback)]  # type: ignore[attr-defined]
+        self._session = None
+        if not members or members[0] is self:
+            concerns = [concern for member in members or [self] for concern in member.diagnostics]
+            self._session = Session(concerns, pl_module)
+            self._session.announce(trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Begin to record, if anything is due at this step."""
+        if self._session is not None:
+            self._session.batch_starts(trainer)
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take note of the scale of the gradients; under automatic optimisation, end the recording."""
+        if self._session is not None:
+            self._session.backward_ends(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Measure, merge ranks, log."""
+        if self._session is not None:
+            self._session.batch_ends(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let go of a batch that was skipped."""
+        if self._session is not None:
+            self._session.abandon()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the last pictures."""
+        if self._session is not None:
+            self._session.draw_last(trainer)
+            self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Let go of everything."""
+        self._close()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let go of everything."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._session is not None:
+            self._session.abandon()
+        self._session = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_session": None}
+
+
+class Diagnostic(DiagnosticCallback):
+    """A callback with one concern.
+
+    Args:
+        every_n_steps: It measures at training steps that are multiples of this: a schedule that depends on the step
+            alone, so that all ranks measure together.
+        sequences: How many sequences of a batch are looked at on each rank; None for all. Where several callbacks are
+            due at once, the largest number holds for all.
+        layers: Glob pattern of the layers' names, or several.
+
+    Raises:
+        ValueError: If `every_n_steps` or `sequences` is not positive.
+    """
+
+    name: ClassVar[str]
+    """The first part of every tag."""
+
+    needs_gradients: ClassVar[bool] = False
+    """Whether there is nothing to measure at a layer that no backward pass reached."""
+
+    of_weights: ClassVar[bool] = False
+    """Whether it looks at weights alone, the same at every call and on every rank, so that rank zero measures once."""
+
+    def __init__(
+        self, every_n_steps: int = 50, sequences: int | None = 8, layers: str | list[str] | tuple[str, ...] = "*"
+    ) -> None:
+        super().__init__()
+        if every_n_steps < 1:
+            raise ValueError(f"every_n_steps is {every_n_steps}; expected a positive number of steps")
+        if sequences is not None and sequences < 1:
+            raise ValueError(f"sequences is {sequences}; expected a positive number, or None for the whole batch")
+        self.every_n_steps = every_n_steps
+        self.sequences = sequences
+        self.layers = layers
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """Itself."""
+        return (self,)
+
+    @abstractmethod
+    def measure(self, trace: Trace, units: GradientUnits) -> Any:
+        """Return what one call of a layer comes to on this rank: sums and counts, which `+` merges, on the CPU.
+
+        Args:
+            trace: What was recorded.
+            units: Of its gradients.
+        """
+
+    @abstractmethod
+    def scalars(self, layer: str, merged: Any) -> Mapping[str, float]:
+        """Return the numbers of all ranks together by tag, without `<diagnostic>/<layer>/`."""
+
+    def forget(self) -> None:
+        """Drop what earlier fits left."""
+
+    def keep(self, layer: str, merged: Any, step: int) -> None:
+        """Keep what pictures will need."""
+
+    def write(self, layer: str, merged: Any, writer: Any, step: int) -> None:
+        """Write what TensorBoard gets at every measured step besides scalars."""
+
+    def draw(self, layer: str, merged: Any) -> Mapping[str, Any]:
+        """Return pictures by tag, without `<diagnostic>/<layer>/`."""
+        return {}

@@ -1,0 +1,68 @@
+"""What is asked of Lightning, whichever of its two packages is there; the only place that reads a private name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+try:
+    from lightning.pytorch.callbacks import Callback
+except ImportError:
+    # Only the older package is installed. A trainer calls its callbacks' hooks and never asks for their class.
+    from pytorch_lightning.callbacks import Callback  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+__all__ = ["Callback", "GradientUnits", "all_ranks", "gradient_units", "logging_step", "writers_of"]
+
+
+def logging_step(trainer: Trainer) -> int:
+    """Return the step under which Lightning's own loggers would file what happens in this batch.
+
+    It counts batches that led to an optimiser step, however many optimisers there are; `global_step` counts each.
+    """
+    step = getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", trainer.global_step)
+    return int(step)
+
+
+class GradientUnits(NamedTuple):
+    """What gradients are measured in during a backward pass.
+
+    Attributes:
+        factor: What they must be multiplied by to be those of the loss as trained.
+        scaled: Whether a gradient scaler is at work, which tries scales until gradients overflow, and skips such steps.
+    """
+
+    factor: float
+    scaled: bool
+
+
+def gradient_units(trainer: Trainer) -> GradientUnits:
+    """Return the units of the running backward pass.
+
+    The scaler's scale is taken out; so is the division by `accumulate_grad_batches`, which Lightning makes under
+    automatic optimisation only. With several ranks the loss as trained is the mean of theirs.
+    """
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    scale = 1.0 if scaler is None else float(scaler.get_scale())
+    accumulated = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
+    return GradientUnits(accumulated / scale / trainer.world_size, scaler is not None)
+
+
+def all_ranks(trainer: Trainer, mine: Any) -> list[Any]:
+    """Return what every rank holds, in the ranks' order. All ranks must call this together."""
+    if trainer.world_size == 1 or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [mine]
+    gathered: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, mine)
+    return gathered
+
+
+def writers_of(trainer: Trainer) -> list[Any]:
+    """Return the TensorBoard writers among the loggers' experiments; none but on rank zero, and none in a trial run."""
+    if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+        return []
+    experiments = [getattr(logger, "experiment", None) for logger in trainer.loggers]
+    return [e for e in experiments if hasattr(e, "add_image") and hasattr(e, "add_histogram_raw")]

@@ -1,0 +1,115 @@
+"""Where numbers and pictures go: the trainer's callback metrics, every logger once, and TensorBoard's writers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rnn_diag.callbacks.framework import writers_of
+from rnn_diag.reporting.coverage import HEADER, Row
+from rnn_diag.reporting.tensorboard import write_picture, write_table
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from rnn_diag.callbacks.diagnostic import Diagnostic
+
+OVERHEAD = "rnn_diag/overhead"
+GROWTH = 1.5
+"""Pictures are drawn again when there are this many times as many measurements: some thirty in a hundred thousand."""
+
+Merged = dict[tuple[int, str], Any]
+Warn = Callable[[str], None]
+
+
+class Publication:
+    """Publishes what was measured. What fails here is said once and left out from then on.
+
+    Attributes:
+        coverage: The table of layers as they were seen, written once.
+    """
+
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        self.coverage: list[Row] = []
+        self._diagnostics = diagnostics
+        self._undrawable: set[int] = set()
+        self._unwritable: set[int] = set()
+        self._measurements = 0
+        self._next_pictures = 1
+        self._undrawn: Merged = {}
+        self._last_step = 0
+        self._coverage_is_written = False
+
+    def publish(self, trainer: Trainer, step: int, merged: Merged, overhead: float, warn: Warn) -> None:
+        """Publish one step's measurements; all ranks come to the same metrics."""
+        metrics = {OVERHEAD: overhead}
+        for (place, layer), value in merged.items():
+            diagnostic = self._diagnostics[place]
+            try:
+                numbers = diagnostic.scalars(layer, value)
+            except Exception as error:
+                self._leave_out(place, "numbers of", error, warn)
+                continue
+            metrics |= {f"{diagnostic.name}/{layer}/{statistic}": number for statistic, number in numbers.items()}
+        # The property gives out the mapping itself, which stopping, checkpoints and sweeps read.
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
+        self._log(trainer, metrics, step, warn)
+        self._write(trainer, step, merged, warn)
+
+    def draw_last(self, trainer: Trainer, warn: Warn) -> None:
+        """Draw what was measured since the last pictures."""
+        self._draw(writers_of(trainer), warn)
+
+    def _log(self, trainer: Trainer, metrics: dict[str, float], step: int, warn: Warn) -> None:
+        for place, logger in enumerate(trainer.loggers):
+            if place not in self._unwritable:
+                try:
+                    logger.log_metrics(dict(metrics), step=step)
+                except Exception as error:
+                    self._unwritable.add(place)
+                    warn(f"{type(logger).__name__} gets no numbers any more: {type(error).__name__}: {error}")
+
+    def _write(self, trainer: Trainer, step: int, merged: Merged, warn: Warn) -> None:
+        writers = writers_of(trainer)
+        if not writers:
+            return
+        self._measurements += 1
+        self._last_step = step
+        if not self._coverage_is_written and self.coverage:
+            self._coverage_is_written = True
+            for writer in writers:
+                write_table(writer, "rnn_diag/coverage", HEADER, [list(row) for row in self.coverage], step)
+        for (place, layer), value in merged.items():
+            if place in self._undrawable:
+                continue
+            try:
+                self._diagnostics[place].keep(layer, value, step)
+                for writer in writers:
+                    self._diagnostics[place].write(layer, value, writer, step)
+                self._undrawn[place, layer] = value
+            except Exception as error:
+                self._leave_out(place, "pictures of", error, warn)
+        if self._measurements >= self._next_pictures:
+            self._next_pictures = max(self._measurements + 1, math.ceil(self._measurements * GROWTH))
+            self._draw(writers, warn)
+
+    def _draw(self, writers: list[Any], warn: Warn) -> None:
+        undrawn, self._undrawn = self._undrawn, {}
+        for (place, layer), value in undrawn.items():
+            diagnostic = self._diagnostics[place]
+            if not writers or place in self._undrawable:
+                continue
+            try:
+                for name, pixels in diagnostic.draw(layer, value).items():
+                    for writer in writers:
+                        write_picture(writer, f"{diagnostic.name}/{layer}/{name}", pixels, self._last_step)
+            except Exception as error:
+                self._leave_out(place, "pictures of", error, warn)
+
+    def _leave_out(self, place: int, what: str, error: Exception, warn: Warn) -> None:
+        if place not in self._undrawable:
+            self._undrawable.add(place)
+            warn(f"{what} {self._diagnostics[place].name} are left out: {type(error).__name__}: {error}")

@@ -1,0 +1,126 @@
+"""When and under which names the saturation of gates is logged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor
+
+from rnn_diag import diagnostics
+from rnn_diag.callbacks.diagnostic import Diagnostic
+from rnn_diag.callbacks.framework import GradientUnits
+from rnn_diag.diagnostics import Share, UnitState, gate_saturation, tanh_saturation, unit_states
+from rnn_diag.reporting.gates import GateShares, gate_map
+from rnn_diag.trace import Trace
+
+
+@final
+class GateSaturation(Diagnostic):
+    """Logs how often gates are shut and open, how many units are stuck, and how often tanh units are past their slope.
+
+    `<gate>` is a sigmoid gate (`input`, `forget`, `output`; `reset`, `update`), `<tanh>` a tanh block (`candidate`, a
+    plain RNN's `hidden`) or `cell`, the tanh through which an LSTM emits its memory. A GRU's large update gate remembers.
+
+    Scalars, at every measured step at which the layer was called:
+
+    - `saturation/<layer>/<gate>/left`: share of activations below `low` (shut), over units, valid steps and sequences.
+    - `saturation/<layer>/<gate>/right`: share of activations above `high` (open).
+    - `saturation/<layer>/<gate>/stuck_shut`: share of units that were shut at 99 % of the valid steps or more.
+    - `saturation/<layer>/<gate>/stuck_open`: share of units that were open at 99 % of the valid steps or more.
+    - `saturation/<layer>/<tanh>/tanh_saturated`: share of activations beyond `high` in magnitude.
+
+    To TensorBoard:
+
+    - `saturation/<layer>/gates`: picture of the shares over time and over units; layers with gates only.
+
+    Ranks are merged by sums and counts, exactly. Cost: the gates of the chosen sequences once more, one matrix product,
+    and some 20 ms for a picture, drawn ever more rarely.
+
+    Args:
+        every_n_steps: See `Diagnostic`.
+        sequences: See `Diagnostic`.
+        layers: See `Diagnostic`.
+        low: A gate below it is shut.
+        high: A gate above it is open.
+
+    Raises:
+        ValueError: Unless `0 <= low < high <= 1`.
+    """
+
+    name: ClassVar[str] = "saturation"
+
+    def __init__(
+        self,
+        every_n_steps: int = 50,
+        sequences: int | None = 8,
+        layers: str | list[str] | tuple[str, ...] = "*",
+        low: float = 0.1,
+        high: float = 0.9,
+    ) -> None:
+        super().__init__(every_n_steps, sequences, layers)
+        if not 0 <= low < high <= 1:
+            raise ValueError(f"thresholds low={low}, high={high}; expected 0 <= low < high <= 1")
+        self.low = low
+        self.high = high
+
+    def measure(self, trace: Trace, units: GradientUnits) -> SaturationCounts:
+        """Return the counts of one call."""
+        gates = gate_saturation(trace, self.low, self.high)
+        return SaturationCounts(*map(_on_cpu, (gates.shut, gates.open, tanh_saturation(trace, self.high))))
+
+    def scalars(self, layer: str, merged: SaturationCounts) -> Mapping[str, float]:
+        """Return the layer's numbers."""
+        numbers = {}
+        states = unit_states(merged.gates)
+        means = zip(merged.shut.blocks, merged.shut.mean.tolist(), merged.open.mean.tolist(), states, strict=True)
+        for gate, left, right, unit_state in means:
+            numbers[f"{gate}/left"] = left
+            numbers[f"{gate}/right"] = right
+            numbers[f"{gate}/stuck_shut"] = _share(unit_state == UnitState.STUCK_SHUT)
+            numbers[f"{gate}/stuck_open"] = _share(unit_state == UnitState.STUCK_OPEN)
+        for block, share in zip(merged.tanh.blocks, merged.tanh.mean.tolist(), strict=True):
+            numbers[f"{block}/tanh_saturated"] = share
+        return numbers
+
+    def draw(self, layer: str, merged: SaturationCounts) -> Mapping[str, Any]:
+        """Return the gate map."""
+        if not merged.shut.blocks:
+            return {}
+        by_gate = zip(
+            *(
+                values.numpy()
+                for values in (merged.shut.by_step, merged.open.by_step, merged.shut.by_unit, merged.open.by_unit)
+            ),
+            strict=True,
+        )
+        shares = {gate: GateShares(*one) for gate, one in zip(merged.shut.blocks, by_gate, strict=True)}
+        note = f"share of activations below {self.low:g} (left-saturated) and above {self.high:g} (right-saturated)"
+        return {"gates": gate_map(layer, shares, note)}
+
+
+@dataclass(frozen=True)
+class SaturationCounts:
+    """How often the units of one or several calls, on one or several ranks, were saturated."""
+
+    shut: Share
+    open: Share
+    tanh: Share
+
+    @property
+    def gates(self) -> diagnostics.GateSaturation:
+        """Of the sigmoid gates alone."""
+        return diagnostics.GateSaturation(self.shut, self.open)
+
+    def __add__(self, other: SaturationCounts) -> SaturationCounts:
+        return SaturationCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+def _on_cpu(share: Share) -> Share:
+    return Share(share.blocks, share.unit_counts.cpu(), share.step_counts.cpu(), share.sequences.cpu())
+
+
+def _share(holds: Tensor) -> float:
+    return holds.to(torch.float64).mean().item()

@@ -1,0 +1,66 @@
+"""How gradients over time changed while training: one column per measured step, on a colour scale that never moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from rnn_diag.reporting.canvas import Box, Canvas, round_numbers, short
+from rnn_diag.reporting.colours import ABSENT, GRADIENT_RATIO, NON_FINITE, ZERO
+
+PLOT = Box(70, 62, 560, 342)
+TICKS = 6
+
+
+def gradient_heat_map(
+    title: str, steps: Sequence[int], columns: Sequence[Float[np.ndarray, " lags"]]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Return a picture of training step (across) by steps before the last one (down).
+
+    Args:
+        title: What is shown.
+        steps: The training step of every column, ascending.
+        columns: `log10(‖∂L/∂h_t‖ / ‖∂L/∂h_last‖)` by distance from the last step read, nearest first; columns may
+            differ in length.
+
+    Raises:
+        ValueError: If there is no column, or not as many as steps.
+    """
+    if not columns or len(columns) != len(steps):
+        raise ValueError(f"{len(columns)} columns for {len(steps)} training steps; expected one each, at least one")
+    canvas = Canvas(680, 412, title)
+    canvas.text(12, 33, "gradient norm over time: log10 of |dL/dh_t| / |dL/dh_last|", size=13)
+    lags = max(len(column) for column in columns)
+    canvas.cells(PLOT, _coloured(columns, lags))
+    canvas.frame(PLOT)
+    for lag in round_numbers(0, lags - 1, TICKS):
+        canvas.tick_left(PLOT.top + (lag + 0.5) / lags * PLOT.height, PLOT, short(lag))
+    for place in sorted({round(place) for place in round_numbers(0, len(steps) - 1, TICKS)}):
+        canvas.tick_below(PLOT.left + (place + 0.5) / len(steps) * PLOT.width, PLOT, short(steps[place]))
+    canvas.text_upwards(24, (PLOT.top + PLOT.bottom) // 2, "steps before the last one read")
+    canvas.text((PLOT.left + PLOT.right) / 2, PLOT.bottom + 24, "training step", anchor="ma")
+    canvas.colour_bar(Box(590, PLOT.top, 608, PLOT.bottom), GRADIENT_RATIO)
+    blue, red = GRADIENT_RATIO.rgb(np.array([-4.0, 2.5]))
+    canvas.legend(
+        12,
+        390,
+        [
+            (tuple(blue), "vanishes on its way back"),
+            (tuple(red), "explodes"),
+            (NON_FINITE, "NaN or Inf"),
+            (ZERO, "exactly zero"),
+            (ABSENT, "no such step"),
+        ],
+    )
+    return canvas.pixels()
+
+
+def _coloured(columns: Sequence[Float[np.ndarray, " lags"]], lags: int) -> UInt8[np.ndarray, "lags columns 3"]:
+    values = np.zeros((lags, len(columns)))
+    absent = np.ones((lags, len(columns)), dtype=bool)
+    for place, column in enumerate(columns):
+        values[: len(column), place] = column
+        absent[: len(column), place] = False
+    return GRADIENT_RATIO.rgb(values, absent)

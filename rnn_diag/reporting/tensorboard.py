@@ -1,0 +1,67 @@
+"""Pictures, ridges and tables into TensorBoard, through a writer that somebody else opened."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+RIDGE_BUCKETS = 64
+RIDGE_LIFT = 8.0
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """What `torch.utils.tensorboard.SummaryWriter` and tensorboardX's have in common and this package needs."""
+
+    def add_image(self, tag: str, img_tensor: Any, global_step: Any, *, dataformats: str) -> Any:
+        """Write a picture."""
+
+    def add_histogram_raw(self, tag: str, *, global_step: Any, **numbers: Any) -> Any:
+        """Write a histogram whose buckets are counted already."""
+
+    def add_text(self, tag: str, text_string: str, global_step: Any) -> Any:
+        """Write Markdown."""
+
+
+def write_picture(writer: Writer, tag: str, pixels: UInt8[np.ndarray, "height width 3"], step: int) -> None:
+    """Write a picture as it is."""
+    writer.add_image(tag, pixels, step, dataformats="HWC")
+
+
+def write_ridge(writer: Writer, tag: str, log10_profile: Float[np.ndarray, " time"], step: int) -> None:
+    """Write a profile over time as one ridge of the Histograms tab.
+
+    The axis along the ridge is the step in time; the height, which TensorBoard calls count, is the value plus 8, and 0
+    below: eight decades are seen. Profiles of more than 64 steps show the largest value of each of 64 equal spans. A
+    value that is not finite has no height.
+
+    Raises:
+        ValueError: If the profile is empty.
+    """
+    if len(log10_profile) == 0:
+        raise ValueError("an empty profile has no ridge; expected at least one step")
+    heights = np.clip(np.nan_to_num(log10_profile + RIDGE_LIFT, nan=0.0, posinf=0.0, neginf=0.0), 0.0, None)
+    edges = np.linspace(0, len(heights), min(len(heights), RIDGE_BUCKETS) + 1).round().astype(int)
+    counts = np.maximum.reduceat(heights, edges[:-1])
+    middles = (edges[:-1] + edges[1:] - 1) / 2
+    writer.add_histogram_raw(
+        tag,
+        min=0.0,
+        max=float(edges[-1]),
+        num=float(counts.sum()),
+        sum=float((counts * middles).sum()),
+        sum_squares=float((counts * middles**2).sum()),
+        # TensorBoard takes the first bucket to reach from minus infinity up to its limit.
+        bucket_limits=[0.0, *edges[1:].tolist()],
+        bucket_counts=[0.0, *counts.tolist()],
+        global_step=step,
+    )
+
+
+def write_table(writer: Writer, tag: str, header: list[str], rows: list[list[str]], step: int) -> None:
+    """Write a table that the Text tab shows."""
+    lines = [header, ["---"] * len(header), *rows]
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
+    writer.add_text(tag, "\n".join(f"| {' | '.join(line)} |" for line in cells), step)
