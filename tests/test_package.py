@@ -74,3 +74,9 @@ def test_wheel_holds_every_configuration_file(wheel: ZipFile) -> None:
 
 def test_wheel_holds_nothing_but_the_package(wheel: ZipFile) -> None:
     assert {name.split("/")[0].split("-")[0] for name in wheel.namelist()} == {"rnn_diag"}
+
+
+@pytest.mark.parametrize("name", rnn_diag.__all__)
+def test_public_name_resolves(name: str) -> None:
+    assert getattr(rnn_diag, name) is not None
+    assert run_python(f"from rnn_diag import {name}; print({name} is not None)") == "True"
