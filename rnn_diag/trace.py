@@ -138,14 +138,16 @@ class Trace:
     @cached_property
     def gates(self) -> dict[str, Tensor]:
         """Gate activations `[T, B, H]` by name (LSTM: input, forget, candidate, output; GRU: reset, update, candidate)."""
-        gates = zip(self.equations.gates, self.unrolled.steps.gates, strict=True)
-        return {gate.name: self._in_time(values) for gate, values in gates}
+        activations = self.unrolled.steps.gates
+        pairs = zip(self.equations.gates, activations, strict=True)
+        return {gate.name: self._in_time(values) for gate, values in pairs}
 
     @cached_property
     def preactivations(self) -> dict[str, Tensor]:
         """What the gates' nonlinearities are applied to, `[T, B, H]` by name; a plain RNN has one, `hidden`."""
-        blocks = zip(self.equations.blocks, self.unrolled.steps.preactivations, strict=True)
-        return {block.name: self._in_time(values) for block, values in blocks}
+        preactivations = self.unrolled.steps.preactivations
+        pairs = zip(self.equations.blocks, preactivations, strict=True)
+        return {block.name: self._in_time(values) for block, values in pairs}
 
     @property
     def recurrent_weights(self) -> dict[str, Tensor]:

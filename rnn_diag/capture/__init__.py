@@ -1,5 +1,6 @@
 """What every recurrent layer of a model goes through, seen from outside while it trains."""
 
 from rnn_diag.capture.recording import Coverage, Recording, record
+from rnn_diag.capture.registry import Seen, register
 
-__all__ = ["Coverage", "Recording", "record"]
+__all__ = ["Coverage", "Recording", "Seen", "record", "register"]

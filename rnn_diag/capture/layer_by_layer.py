@@ -27,7 +27,7 @@ class LayerByLayer:
     def __init__(self) -> None:
         self.masks: list[Any] = []
 
-    def __call__(self, module: nn.RNNBase, input: Any, hx: Any) -> Any:
+    def __call__(self, module: nn.RNNBase, input: Any, hx: Any = None) -> Any:
         """Run the module; arguments and result are those of its `forward`."""
         has_cell = module.mode == "LSTM"
         packing = Packing.of(input, module.batch_first, type(module).__name__)

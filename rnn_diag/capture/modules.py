@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import nn
 
+from rnn_diag.capture.registry import Registration, registration_of
 from rnn_diag.cells.equations import Equations
 from rnn_diag.nn.equations_of import equations_of, suffixes_of
 
@@ -22,14 +23,16 @@ class RecurrentModule:
     Attributes:
         path: Where it is in the model; empty for the model itself.
         module: The module.
-        equations: Its recurrence.
+        equations: Its recurrence; None for a registered cell of which only the hidden state is known.
         suffixes: `l0`, `l0_reverse`, `l1`, … for each layer and direction.
+        registration: What the user said of its class, if it is the user's.
     """
 
     path: str
     module: nn.Module
-    equations: Equations
+    equations: Equations | None
     suffixes: tuple[str, ...]
+    registration: Registration | None = None
 
     def name(self, suffix: str) -> str:
         """Return a layer's full name, such as `encoder.l0`."""
@@ -48,7 +51,7 @@ class RecurrentModule:
     @property
     def is_cell(self) -> bool:
         """Whether it is called once for every step."""
-        return isinstance(self.module, nn.RNNCellBase)
+        return isinstance(self.module, nn.RNNCellBase) or self.registration is not None
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,12 @@ def find_recurrent(model: nn.Module) -> tuple[list[RecurrentModule], list[Unfoll
     inside: set[str] = set()
     for raw_path, module in model.named_modules():
         path = plain_path(raw_path)
-        equations = equations_of(module)
-        if equations is not None:
+        registration, equations = registration_of(module), equations_of(module)
+        if registration is not None:
+            own = None if registration.equations is None else registration.equations(module)
+            found.append(RecurrentModule(path, module, own, ("l0",), registration))
+            inside.add(path)
+        elif equations is not None:
             found.append(RecurrentModule(path, module, equations, suffixes_of(module)))
             inside.add(path)
         elif reason := _why_unfollowed(module):
@@ -133,4 +140,4 @@ def _why_unfollowed(module: nn.Module) -> str | None:
         return None
     if not _SOUNDS_RECURRENT.search(type(module).__name__) or not any(True for _ in module.parameters(recurse=False)):
         return None
-    return f"not understood: {type(module).__name__} is none of torch's or rnn_diag's recurrent modules"
+    return f"not understood: {type(module).__name__} is none of torch's or rnn_diag's recurrent modules; see rnn_diag.register"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
+from rnn_diag.capture.registry import registered_types
 from rnn_diag.cells.cell import RecurrentCell
 from rnn_diag.nn.layer import RecurrentLayer
 
@@ -35,7 +38,9 @@ class Observer(Protocol):
     def before(self, module: nn.Module) -> Any:
         """Return what must be known before the call; something callable is run in place of the module's `forward`."""
 
-    def after(self, module: nn.Module, known: Any, arguments: tuple[Any, ...], result: Any) -> None:
+    def after(
+        self, module: nn.Module, known: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> None:
         """Take note of a call that has returned."""
 
 
@@ -45,14 +50,20 @@ _lock = threading.Lock()
 
 
 def add(observer: Observer) -> None:
-    """Let somebody see calls; the first one puts the entrances under observation."""
+    """Let somebody see calls; whatever is not under observation yet comes under it."""
     with _lock:
-        if not _observers:
-            for owner, attribute in ENTRANCES:
+        for owner, attribute in entrances():
+            if (owner, attribute) not in _originals:
                 original = owner.__dict__[attribute]
                 _originals[owner, attribute] = original
-                setattr(owner, attribute, _observed(original))
+                setattr(owner, attribute, _observed(owner, original))
         _observers.append(observer)
+
+
+def entrances() -> list[tuple[type[nn.Module], str]]:
+    """Return where modules are observed: torch's, this package's and the registered ones that have a `forward` of their own."""
+    owners = (next((kind for kind in one.__mro__ if "forward" in kind.__dict__), one) for one in registered_types())
+    return [*ENTRANCES, *dict.fromkeys((owner, "forward") for owner in owners if owner not in dict(ENTRANCES))]
 
 
 def remove(observer: Observer) -> None:
@@ -62,18 +73,30 @@ def remove(observer: Observer) -> None:
         if not _observers:
             while _originals:
                 (owner, attribute), original = _originals.popitem()
-                setattr(owner, attribute, original)
+                if getattr(owner.__dict__[attribute], "_rnn_diag_observes", None) is original:
+                    setattr(owner, attribute, original)  # else somebody wrapped ours meanwhile: theirs stays
 
 
-def _observed(original: Callable[..., Any]) -> Callable[..., Any]:
+def _observed(owner: type[nn.Module], original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
-    @torch.compiler.disable
-    def forward(self: nn.Module, input: Any, hx: Any = None, *more: Any) -> Any:
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():  # a cell in a compiled region: the region stays what it is without us
+            return original(self, *args, **kwargs)
         watching = [(observer, observer.before(self)) for observer in list(_observers) if observer.wants(self)]
-        instead = next((known for _, known in watching if callable(known)), None)
-        result = original(self, input, hx, *more) if instead is None else instead(self, input, hx)
-        for observer, known in watching:
-            observer.after(self, known, (input, hx, *more), result)
+        if not watching:
+            return original(self, *args, **kwargs)
+        instead = next((known for _, known in watching if callable(known)), original)
+        with _read_once(self):
+            result = instead(self, *args, **kwargs)
+            for observer, known in watching:
+                observer.after(self, known, args, kwargs, result)
         return result
 
-    return forward
+    observed = torch.compiler.disable(forward) if issubclass(owner, nn.RNNBase) else forward
+    observed._rnn_diag_observes = original  # type: ignore[attr-defined]
+    return observed
+
+
+def _read_once(module: nn.Module) -> AbstractContextManager[Any]:
+    """Let a parametrised weight that the call has read be read again as it was: reading it anew may change it."""
+    return parametrize.cached() if parametrize.is_parametrized(module) else nullcontext()

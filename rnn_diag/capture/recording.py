@@ -19,7 +19,7 @@ from rnn_diag.capture.layer_by_layer import LayerByLayer
 from rnn_diag.capture.modules import RecurrentModule, find_recurrent, matching, type_name
 from rnn_diag.capture.replay import ENGINES, engine_sweeper
 from rnn_diag.capture.stack import Stack
-from rnn_diag.capture.steps import StepCall, StepwiseTrace
+from rnn_diag.capture.steps import HiddenOnlyTrace, StepCall, StepwiseTrace
 from rnn_diag.cells.equations import Weights
 from rnn_diag.trace import Trace
 
@@ -137,20 +137,32 @@ class Recording(Mapping[str, Trace]):
         state = generator_state(module)
         return LayerByLayer() if state is None and self.exact_dropout else state
 
-    def after(self, module: nn.Module, known: Known, arguments: tuple[Any, ...], result: Any) -> None:
+    def after(
+        self, module: nn.Module, known: Known, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> None:
         """Take note of a call; what goes wrong here is said in the coverage and never reaches the model."""
         path = self._paths[module]
         try:
             with torch.no_grad():
-                self._note(self._found[path], known, arguments, result)
+                self._note(self._found[path], known, args, kwargs, result)
         except Exception as error:
             self._problems[path] = f"a call could not be followed: {error}"
             warnings.warn(f"rnn_diag: {path or 'the model'}: {self._problems[path]}", stacklevel=2)
 
-    def _note(self, found: RecurrentModule, known: Known, arguments: tuple[Any, ...], result: Any) -> None:
-        module, weights = found.module, self._weights(found, arguments)
-        if found.is_cell:
-            call: Call | StepCall = StepCall(arguments[:2], result, weights["l0"], self.sequences)
+    def _note(
+        self, found: RecurrentModule, known: Known, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> None:
+        module = found.module
+        if found.registration is None:
+            arguments = stock_arguments(*args, **kwargs)
+        else:
+            seen = found.registration.read(module, args, kwargs, result)
+            arguments, result = (seen.input, seen.before), seen.after
+        weights = self._weights(found, arguments)
+        if found.equations is None:
+            call: Call | StepCall = StepCall(arguments[:2], result, None, self.sequences)
+        elif found.is_cell:
+            call = StepCall(arguments[:2], result, weights["l0"], self.sequences)
         else:
             assert isinstance(module, nn.RNNBase)
             call = Call(module, arguments[:2], result, weights, self.sequences, found.equations.has_cell)
@@ -182,7 +194,7 @@ class Recording(Mapping[str, Trace]):
     def _watch_gradients(
         self, found: RecurrentModule, call: Call | StepCall, arguments: tuple[Any, ...], result: Any
     ) -> None:
-        if not call.had_grad:
+        if not call.had_grad or found.equations is None:
             return
         if call.selection.complete:
             for suffix in found.suffixes:
@@ -280,6 +292,8 @@ class Recording(Mapping[str, Trace]):
         if any(call.had_grad for call in calls):
             calls = [call for call in calls if call.had_grad]  # the others are a checkpoint's first pass, or a metric's
         name = found.name(suffix)
+        if found.equations is None:
+            return [HiddenOnlyTrace(name, type_name(found.module), chain) for chain in chained(calls)]
         if found.is_cell:
             check, tolerance = partial(self._check, name), TOLERANCES.get(calls[0].kernel_dtype, 1e-3) if calls else 0.0
             return [
@@ -325,6 +339,10 @@ class Recording(Mapping[str, Trace]):
 def given_weights(found: RecurrentModule) -> dict[str, Weights]:
     """Return the very tensors that a module's kernel was just given, without touching a parametrisation."""
     module = found.module
+    if found.equations is None:
+        return {}
+    if found.registration is not None and found.registration.weights is not None:
+        return {"l0": found.registration.weights(module)}
     if found.is_cell:
         names = {"l0": {name: module._parameters.get(name) for name in Weights.names()}}
         values = {"l0": {n: getattr(module, n, None) if v is None else v for n, v in names["l0"].items()}}
@@ -332,6 +350,11 @@ def given_weights(found: RecurrentModule) -> dict[str, Weights]:
         flat = dict(zip(module._flat_weights_names, module._flat_weights, strict=True))  # type: ignore[arg-type]
         values = {suffix: {name: flat.get(f"{name}_{suffix}") for name in Weights.names()} for suffix in found.suffixes}
     return {suffix: Weights(**by_name) for suffix, by_name in values.items()}
+
+
+def stock_arguments(input: Any, hx: Any = None, *more: Any) -> tuple[Any, ...]:
+    """Return the arguments of a stock `forward`, however they were passed."""
+    return (input, hx, *more)
 
 
 def in_backward() -> bool:

@@ -11,18 +11,19 @@ from torch import Tensor
 from rnn_diag.capture.call import Selection, SlotGrads, identity, trace_dtype
 from rnn_diag.cells.equations import State, Weights
 from rnn_diag.cells.sweep import Swept
+from rnn_diag.cells.unroll import Unrolled
 from rnn_diag.trace import Trace
 
 
 class StepCall:
     """One call of a cell: copies of what went in and out, and the total gradients of the state that came out."""
 
-    def __init__(self, arguments: tuple[Any, Any], result: Any, weights: Weights, sequences: int | None) -> None:
+    def __init__(self, arguments: tuple[Any, Any], result: Any, weights: Weights | None, sequences: int | None) -> None:
         input, hx = arguments
         after = tuple(result) if isinstance(result, tuple) else (result,)
         after = tuple(state for state in after if state is not None)
         self.unbatched = input.dim() == 1
-        self.dtype = trace_dtype(weights.weight_hh.dtype)
+        self.dtype = trace_dtype(after[0].dtype if weights is None else weights.weight_hh.dtype)
         self.weights = weights
         self.selection = Selection(1 if self.unbatched else input.shape[0], sequences, input.device)
         self.grads = SlotGrads()
@@ -101,3 +102,53 @@ class StepwiseTrace(Trace):
     def _totals(self, name: str, part: int) -> Tensor:
         grads = ((call.grads.get(name), call.after[part]) for call in self._calls)
         return torch.stack([torch.zeros_like(state) if grad is None else grad for grad, state in grads])
+
+
+class HiddenOnlyTrace(Trace):
+    """A trace of a registered cell without equations: its hidden states and their total gradients, from autograd itself."""
+
+    def __init__(self, layer: str, module_type: str, calls: list[StepCall]) -> None:
+        self._calls = calls
+        self._module_type = module_type
+        first = calls[0]
+        super().__init__(
+            layer,
+            equations=None,  # type: ignore[arg-type]
+            weights=None,  # type: ignore[arg-type]
+            inputs=torch.stack([call.inputs for call in calls]),
+            initial=State(*first.before),
+            hidden=torch.stack([call.after[0] for call in calls]),
+            sequences=first.selection.indices,
+            fidelity=lambda _: (None, "registered without equations: there is nothing to check"),
+        )
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether a backward pass reached any step."""
+        return any(call.grads for call in self._calls)
+
+    @cached_property
+    def hidden_grad(self) -> Tensor:
+        """`∂L/∂h_t`, total."""
+        if not self.has_gradients:
+            raise self._no_gradients()
+        grads = ((call.grads.get("hidden"), call.after[0]) for call in self._calls)
+        return torch.stack([torch.zeros_like(state) if grad is None else grad for grad, state in grads])
+
+    @property
+    def cell(self) -> Tensor | None:  # type: ignore[override]
+        """None: what else the state holds is not known."""
+        return None
+
+    @property
+    def unrolled(self) -> Unrolled:  # type: ignore[override]
+        """Nothing: the equations are not known."""
+        raise RuntimeError(
+            f"{self.layer!r}: {self._module_type} was registered without equations, so only hidden and hidden_grad are "
+            "known; give rnn_diag.register(..., equations=...)"
+        )
+
+    swept = unrolled  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Trace({self.layer}: {self._module_type} without equations, {len(self.inputs)} steps)"

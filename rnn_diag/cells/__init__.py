@@ -1,5 +1,6 @@
 """One recurrence per file: its equations, their adjoint and Jacobian, and the cell module that torch's users know."""
 
+from rnn_diag.cells.by_autograd import AutogradEquations
 from rnn_diag.cells.equations import Equations, Gate, State, Step, StepAdjoint, Weights
 from rnn_diag.cells.gru import GRUCell, GRUEquations
 from rnn_diag.cells.lstm import LSTMCell, LSTMEquations
@@ -7,6 +8,7 @@ from rnn_diag.cells.peephole_lstm import PeepholeLSTMCell, PeepholeLSTMEquations
 from rnn_diag.cells.rnn import RNNCell, RNNEquations
 
 __all__ = [
+    "AutogradEquations",
     "Equations",
     "GRUCell",
     "GRUEquations",
