@@ -98,5 +98,9 @@ def _observed(owner: type[nn.Module], original: Callable[..., Any]) -> Callable[
 
 
 def _read_once(module: nn.Module) -> AbstractContextManager[Any]:
-    """Let a parametrised weight that the call has read be read again as it was: reading it anew may change it."""
-    return parametrize.cached() if parametrize.is_parametrized(module) else nullcontext()
+    """Let us read a cell's parametrised weight as its call read it: once, since reading it anew may change it.
+
+    A layer's weights are read off its list of flat weights, past any parametrisation.
+    """
+    once = isinstance(module, nn.RNNCellBase) and parametrize.is_parametrized(module)
+    return parametrize.cached() if once else nullcontext()

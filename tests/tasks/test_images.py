@@ -31,7 +31,7 @@ def write(mnist, folder, zipped=False):
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in mnist.items():
         content = idx(array)
-        (folder / (name + ".gz" * zipped)).write_bytes(gzip.compress(content) if zipped else content)
+        (folder / (name + ".gz" * zipped)).write_bytes(gzip.compress(content, mtime=0) if zipped else content)
 
 
 def test_digits_are_read_row_by_row_or_pixel_by_pixel_in_reading_order():
@@ -108,7 +108,7 @@ def test_missing_files_are_named_with_the_folders_that_were_searched(mnist, tmp_
         ("a", idx(torch.arange(12).reshape(3, 4)) + b"x", "holds 13 values; its header says 3 x 4"),
         ("a", b"\0\0\x08\x03\0\0", "ends after 6 bytes; its header alone needs 16"),
         ("a.gz", b"not zipped", "cannot be unzipped"),
-        ("a.gz", gzip.compress(b"abc" * 100)[:-12], "cannot be unzipped"),
+        ("a.gz", gzip.compress(b"abc" * 100, mtime=0)[:-12], "cannot be unzipped"),
     ],
 )
 def test_a_file_that_is_no_idx_file_is_named(tmp_path, name, content, message):
