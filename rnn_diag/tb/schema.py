@@ -1,0 +1,84 @@
+"""The on-disk format: names, version, and how numbers become the bytes of a tensor.
+
+Every series is a TensorBoard tensor summary with the plugin name `rnn_diag`, the tag `rnn_diag/<layer>/<kind>` (without
+a layer where the whole run is meant) and, as plugin content, one JSON object: `v` (this version), `kind`, `layer`, and
+what the kind needs (`labels`, `ranges`, `matrix`, ...). TensorBoard keeps the content of a tag's first event only, so
+whatever may change from step to step, the length of the sequences for example, is in the tensor.
+
+| kind | shape, type | holds |
+|---|---|---|
+| `grad`, `influence` | `[4, bins]` float16 | log10 median, p10, p90; timesteps in each bin |
+| `gates` | `[gates, 4, bins]` uint8 | mean within its range, shares shut and open, in 1/254; timesteps in each bin |
+| `gate_units` | `[gates, 3, units]` uint8 | mean within its range, shares of time shut and open, in 1/254 |
+| `eig` | `[n, 2]` float32 | real and imaginary parts, largest modulus first |
+| `sv` | `[n]` float32 | singular values, largest first |
+| `lyapunov` | `[k]` float32 | exponents per timestep, largest first |
+| `horizon` | `[3]` float32 | median, p10, p90 in timesteps |
+| `cost` | `[2]` float32 | milliseconds per measurement, share of training time |
+| `verdict` | scalar string | JSON list of findings |
+
+In the logarithms minus infinity is a zero, plus infinity an overflow, NaN a number that is missing or is not one;
+in the bytes of the gates that is 255.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+PLUGIN_NAME = "rnn_diag"
+VERSION = 1
+TIME_BINS = 64
+"""A longer sequence is written as this many bins: the cost of a logged step then does not grow with its length."""
+WHOLE = 254
+NOT_A_NUMBER = 255
+"""How one byte holds a share of one, and what is none."""
+MOST_STEPS_IN_A_BIN = 255
+"""The gates' maps count the timesteps of a bin in one byte."""
+
+
+def tag_of(kind: str, layer: str = "", part: str = "") -> str:
+    """Return the tag of a series: `rnn_diag/<layer>/<kind>/<part>`, without what is empty."""
+    return "/".join(word for word in (PLUGIN_NAME, layer, kind, part) if word)
+
+
+def content_of(kind: str, layer: str = "", **facts: Any) -> bytes:
+    """Return the plugin content of a series: compact JSON with the version."""
+    content = {"v": VERSION, "kind": kind, "layer": layer, **facts}
+    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+
+
+def bin_starts(timesteps: int, bins: int = TIME_BINS) -> Int[np.ndarray, " bins"]:
+    """Return the first timestep of every bin: one each where there are few steps, else spans as equal as can be.
+
+    Example:
+        >>> bin_starts(10, bins=4).tolist()
+        [0, 2, 5, 7]
+    """
+    count = min(timesteps, max(bins, -(-timesteps // MOST_STEPS_IN_A_BIN)))
+    return np.arange(count) * timesteps // count
+
+
+def bin_widths(timesteps: int, starts: Int[np.ndarray, " bins"]) -> Int[np.ndarray, " bins"]:
+    """Return the number of timesteps in every bin."""
+    return np.diff(starts, append=timesteps)
+
+
+def largest_in_bins(
+    values: Float[np.ndarray, "... time"], starts: Int[np.ndarray, " bins"]
+) -> Float[np.ndarray, "... bins"]:
+    """Return the largest value of every bin; NaN if one of its values is NaN, so that none is hidden."""
+    largest: Float[np.ndarray, "... bins"] = np.maximum.reduceat(values, starts, axis=-1)
+    return largest
+
+
+def mean_in_bins(
+    values: Float[np.ndarray, "... time"], starts: Int[np.ndarray, " bins"]
+) -> Float[np.ndarray, "... bins"]:
+    """Return the mean value of every bin."""
+    means: Float[np.ndarray, "... bins"] = np.add.reduceat(values, starts, axis=-1)
+    means = means / bin_widths(values.shape[-1], starts)
+    return means
