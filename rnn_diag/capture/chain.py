@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rnn_diag.capture.call import Call
+from rnn_diag.capture.noted import Identity
 from rnn_diag.capture.steps import StepCall
 from rnn_diag.cells.equations import State, Step
 from rnn_diag.cells.sweep import Swept
@@ -22,19 +23,19 @@ AnyCall = TypeVar("AnyCall", Call, StepCall)
 def chained(calls: list[AnyCall], joinable: bool = True) -> list[list[AnyCall]]:
     """Return calls grouped into sequences: a call goes on where the one whose state it was given ended."""
     chains: list[list[AnyCall]] = []
-    ends: dict[tuple[int, int, bool], list[AnyCall]] = {}
+    ends: dict[Identity, list[AnyCall]] = {}
     for call in calls:
         chain = ends.pop(call.continues_from, None) if joinable and call.continues_from is not None else None
         if chain is None or chain[-1].selection.batch != call.selection.batch:
             chain = []
             chains.append(chain)
         chain.append(call)
-        ends[call.identity] = chain
+        ends |= dict.fromkeys(call.ends, chain)
     return chains
 
 
 class ChainedTrace(Trace):
-    """The traces of consecutive calls end to end: one call of a decoder for every step, an encoder and then a decoder."""
+    """The traces of consecutive calls end to end: a decoder called for every step, an encoder and then a decoder."""
 
     def __init__(self, parts: list[Trace]) -> None:
         first = parts[0]
@@ -45,9 +46,8 @@ class ChainedTrace(Trace):
             first.weights,
             torch.cat([part.inputs for part in parts]),
             State(first.initial_hidden, first.initial_cell),
-            hidden=torch.cat([part.hidden for part in parts]),
             sequences=first.sequences,
-            fidelity=lambda _: (first.fidelity, first.fidelity_reason),
+            fidelity=_of_first_part,
             tolerance=first.tolerance,
         )
 
@@ -55,6 +55,11 @@ class ChainedTrace(Trace):
     def has_gradients(self) -> bool:
         """Whether a backward pass reached any of the calls."""
         return any(part.has_gradients for part in self._parts)
+
+    @cached_property
+    def hidden(self) -> Tensor:
+        """`h_t`."""
+        return _joined([part.hidden for part in self._parts])
 
     @cached_property
     def unrolled(self) -> Unrolled:
@@ -89,6 +94,12 @@ class ChainedTrace(Trace):
             projected_grad=_joined([part.projected_grad for part in parts]),
             recurrent_grad=_joined([part.recurrent_grad for part in parts]),
         )
+
+
+def _of_first_part(trace: Trace) -> tuple[float | None, str]:
+    assert isinstance(trace, ChainedTrace)
+    first = trace._parts[0]
+    return first.fidelity, first.fidelity_reason
 
 
 def _joined(parts: list[Tensor] | tuple[Tensor, ...]) -> Tensor:

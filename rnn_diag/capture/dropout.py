@@ -1,4 +1,4 @@
-"""The masks that dropout drew between layers: drawn again from the generator's state, which is read and not advanced."""
+"""The masks that dropout drew between layers: drawn again from the generator's state, read and not advanced."""
 
 from __future__ import annotations
 

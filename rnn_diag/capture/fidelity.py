@@ -1,8 +1,8 @@
-"""The self-check: what the sweep says of a weight's or an input's gradient, against what autograd gave this very call."""
+"""The self-check: what a sweep says of a weight's or input's gradient, against what autograd gave these calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -21,24 +21,29 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
 
 
 def watch_edges(
-    outputs: Iterable[Tensor], target: Tensor, boundary: Iterable[Tensor], take: Callable[[Tensor], None]
+    outputs: Iterable[Tensor],
+    targets: Mapping[str, Tensor],
+    boundary: Iterable[Tensor],
+    take: Callable[[str, Tensor], None],
+    shared: set[tuple[str, Node]],
 ) -> list[Any]:
-    """Watch what one call contributes to the gradient of its input, whatever else that input is used for.
+    """Watch what one call contributes to the gradients of some of its arguments, whatever else those are used for.
 
-    The call's own part of the graph is walked, from its outputs to its arguments, and the nodes that point at the input
-    are hooked. Nothing is added to the graph.
+    The call's own part of the graph is walked, from its outputs to its arguments, and the nodes that point at a target
+    are hooked. Nothing is added to the graph, and no tensor of the model's has a hook.
 
     Args:
         outputs: What the call returned.
-        target: The input.
-        boundary: The other arguments: states and weights.
-        take: Is given every contribution.
+        targets: The arguments of interest, by name. One that has two names has none of its own, and is left out.
+        boundary: All arguments: input, states and weights. What lies behind them is not this call's.
+        take: Is given the name and every contribution.
+        shared: Nodes that several calls have in common (autocast casts a weight once), so that each is hooked once.
 
     Returns:
         The hooks' handles.
     """
-    edge = get_gradient_edge(target)
-    seen: set[Node] = {edge.node, *(get_gradient_edge(other).node for other in boundary if other.requires_grad)}
+    names = _names_by_edge(targets)
+    seen = {get_gradient_edge(argument).node for argument in boundary if argument.requires_grad}
     waiting = [output.grad_fn for output in outputs if output.grad_fn is not None]
     handles = []
     while waiting:
@@ -46,23 +51,38 @@ def watch_edges(
         if node in seen:
             continue
         seen.add(node)
-        places = []
         for place, (following, slot) in enumerate(node.next_functions):
-            if following is None:
-                continue
-            if following is edge.node and slot == edge.output_nr:
-                places.append(place)
-            elif following not in seen:
+            name = names.get((following, slot))
+            if name is not None and (name, node) not in shared:
+                handles.append(node.register_hook(_taker(place, name, take)))
+                if len(node.next_functions) == 1:
+                    shared.add((name, node))
+            if following is not None and following not in seen:
                 waiting.append(following)
-        if places:
-            handles.append(node.register_hook(_taker(places, take)))
     return handles
 
 
-def _taker(places: list[int], take: Callable[[Tensor], None]) -> Callable[[Any, Any], None]:
+def tensors_in(values: Any) -> Iterator[Tensor]:
+    """Give the tensors in nested tuples and lists, packed sequences included."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, (tuple, list)):
+        for value in values:
+            yield from tensors_in(value)
+
+
+def _names_by_edge(targets: Mapping[str, Tensor]) -> dict[tuple[Node | None, int], str | None]:
+    names: dict[tuple[Node | None, int], str | None] = {}
+    for name, target in targets.items():
+        if target.requires_grad:
+            edge = get_gradient_edge(target)
+            names[edge.node, edge.output_nr] = None if (edge.node, edge.output_nr) in names else name
+    return names
+
+
+def _taker(place: int, name: str, take: Callable[[str, Tensor], None]) -> Callable[[Any, Any], None]:
     def hook(input_grads: Any, output_grads: Any) -> None:
-        for place in places:
-            if input_grads[place] is not None:
-                take(input_grads[place])
+        if input_grads[place] is not None:
+            take(name, input_grads[place].detach())
 
     return hook

@@ -38,9 +38,7 @@ class Observer(Protocol):
     def before(self, module: nn.Module) -> Any:
         """Return what must be known before the call; something callable is run in place of the module's `forward`."""
 
-    def after(
-        self, module: nn.Module, known: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
-    ) -> None:
+    def after(self, module: nn.Module, known: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Take note of a call that has returned."""
 
 
@@ -61,7 +59,7 @@ def add(observer: Observer) -> None:
 
 
 def entrances() -> list[tuple[type[nn.Module], str]]:
-    """Return where modules are observed: torch's, this package's and the registered ones that have a `forward` of their own."""
+    """Return where modules are observed: torch's, this package's, and the registered ones."""
     owners = (next((kind for kind in one.__mro__ if "forward" in kind.__dict__), one) for one in registered_types())
     return [*ENTRANCES, *dict.fromkeys((owner, "forward") for owner in owners if owner not in dict(ENTRANCES))]
 

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from rnn_diag.capture import observe
-from rnn_diag.capture.call import Call, trace_dtype
+from rnn_diag.capture.call import Call
 from rnn_diag.capture.chain import ChainedTrace, chained
+from rnn_diag.capture.checkpoint import in_backward, place_of_first_pass
 from rnn_diag.capture.dropout import draws_masks, generator_state, redrawn_masks
-from rnn_diag.capture.fidelity import TOLERANCES, relative_error
+from rnn_diag.capture.fidelity import TOLERANCES, relative_error, tensors_in, watch_edges
 from rnn_diag.capture.layer_by_layer import LayerByLayer
 from rnn_diag.capture.modules import RecurrentModule, find_recurrent, matching, type_name
+from rnn_diag.capture.noted import trace_dtype
 from rnn_diag.capture.replay import ENGINES, engine_sweeper
 from rnn_diag.capture.stack import Stack
 from rnn_diag.capture.steps import HiddenOnlyTrace, StepCall, StepwiseTrace
@@ -27,8 +29,8 @@ Known = Tensor | LayerByLayer | None
 """What is known of the dropout masks of a call before it."""
 
 UNKNOWN_MASK = (
-    "dropout between fused layers draws its mask inside the kernel; record with exact_dropout=True, use rnn_diag.nn with "
-    "backend='explicit', or look at eval mode"
+    "dropout between fused layers draws its mask inside the kernel; record with exact_dropout=True, use rnn_diag.nn "
+    "with backend='explicit', or look at eval mode"
 )
 
 
@@ -57,9 +59,9 @@ class Recording(Mapping[str, Trace]):
         layers: Glob pattern, or several, of the layers' names.
         engine: How gradients are swept back: `explicit` loops over the equations, `replay` runs torch's fused kernel
             again with a probe, `auto` chooses by device.
-        exact_dropout: Where a kernel draws the masks between its layers itself (CUDA), run recorded calls layer by layer
-            with known masks. It is the only option that changes training: recorded calls draw other masks, from the
-            device's ordinary generator.
+        exact_dropout: Where a kernel draws the masks between its layers itself (CUDA), run recorded calls layer by
+            layer with known masks. It is the only option that changes training: recorded calls draw other masks, from
+            the device's ordinary generator.
 
     Raises:
         ValueError: If a pattern matches no layer, or `sequences` is not positive.
@@ -114,10 +116,12 @@ class Recording(Mapping[str, Trace]):
                 handle.remove()
             self._handles.clear()
             self._weight_copies.clear()
-            self._watched.clear()
+            self._shared_nodes.clear()
+            self._traces.clear()
             for calls in self._calls.values():
                 for call in calls:
                     call.let_go()
+                    call.stack = None
         return self
 
     def __enter__(self) -> Recording:
@@ -170,14 +174,15 @@ class Recording(Mapping[str, Trace]):
                 masks = known.masks if isinstance(known, LayerByLayer) else redrawn_masks(module, known, result[0])
                 call.masks = None if masks is None else call.chosen_masks(masks)
         calls = self._calls[found.path]
-        if in_backward() and (repeated := _repeated(call, calls)) is not None:
-            if calls[repeated].had_grad:
+        if in_backward() and calls:
+            place = place_of_first_pass(call, calls)
+            if place is None:
                 return call.let_go()
-            calls[repeated] = call
+            call.stands_for(calls[place])
+            calls[place] = call
         else:
             calls.append(call)
-        self._handles += call.handles
-        self._watch_gradients(found, call, arguments, result)
+        self._watch_gradients(found, call, arguments[:2], result)
 
     def _weights(self, found: RecurrentModule, arguments: tuple[Any, ...]) -> dict[str, Weights]:
         given = arguments[2] if len(arguments) > 2 else given_weights(found)
@@ -191,38 +196,32 @@ class Recording(Mapping[str, Trace]):
             copies[suffix] = self._weight_copies[key][1]
         return copies
 
-    def _watch_gradients(
-        self, found: RecurrentModule, call: Call | StepCall, arguments: tuple[Any, ...], result: Any
-    ) -> None:
+    def _watch_gradients(self, found: RecurrentModule, call: Call | StepCall, arguments: Any, result: Any) -> None:
         if not call.had_grad or found.equations is None:
             return
-        if call.selection.complete:
-            for suffix in found.suffixes:
-                self._watch_weight(found.name(suffix))
-        if isinstance(call, Call):
-            used = [value for name in found.names for value in self._weight_copies[name][2].present().values()]
-            frozen = not any(value.requires_grad for value in used)
-            if not call.selection.complete or frozen:
-                self._handles += call.watch_input(arguments[0], result, used)
+        by_layer = {name: self._weight_copies[name][2] for name in found.names}
+        weights = [value for layer in by_layer.values() for value in layer.present().values()]
+        frozen = not any(value.requires_grad for value in weights)
+        targets = {name: layer.weight_hh for name, layer in by_layer.items()} if call.selection.complete else {}
+        if isinstance(call, Call) and (frozen or not call.selection.complete):
+            targets["input"] = next(tensors_in(arguments[0]))
+        boundary = [*tensors_in(arguments), *weights]
+        take = partial(self._take_grad, call)
+        self._handles += watch_edges(tensors_in(result), targets, boundary, take, self._shared_nodes)
 
-    def _watch_weight(self, name: str) -> None:
-        weight = self._weight_copies[name][2].weight_hh
-        if weight.requires_grad and id(weight) not in self._watched.get(name, {}):
-            self._watched.setdefault(name, {})[id(weight)] = weight
-            grads = self._weight_grads
-
-            def take(grad: Tensor) -> None:
-                grad = grad.detach().to(trace_dtype(grad.dtype))
-                grads[name] = grads[name] + grad if name in grads else grad.clone()
-
-            self._handles.append(weight.register_hook(take))
+    def _take_grad(self, call: Call | StepCall, name: str, grad: Tensor) -> None:
+        if isinstance(call, Call) and name == "input":
+            return call.take_input_grad(grad)
+        grad = grad.to(trace_dtype(grad.dtype))
+        held = self._weight_grads.get(name)
+        self._weight_grads[name] = grad.clone() if held is None else held + grad
 
     def _forget(self) -> None:
         self._running = False
         self._calls: dict[str, list[Any]] = {path: [] for path in self._found}
         self._handles: list[Any] = []
         self._weight_copies: dict[str, tuple[Any, Weights, Weights]] = {}
-        self._watched: dict[str, dict[int, Tensor]] = {}
+        self._shared_nodes: set[Any] = set()
         self._weight_grads: dict[str, Tensor] = {}
         self._problems: dict[str, str] = {}
         self._traces: dict[str, list[Trace]] = {}
@@ -237,8 +236,10 @@ class Recording(Mapping[str, Trace]):
         """
         if name not in self._suffixes:
             raise KeyError(f"no recurrent layer is called {name!r}; found: {', '.join(self.names) or 'none'}")
-        if name not in self._traces or self._running:
-            path, suffix = self._suffixes[name]
+        path, suffix = self._suffixes[name]
+        if self._running:  # more may come
+            return self._assembled(self._found[path], suffix)
+        if name not in self._traces:
             self._traces[name] = self._assembled(self._found[path], suffix)
         return self._traces[name]
 
@@ -306,15 +307,14 @@ class Recording(Mapping[str, Trace]):
         return [ChainedTrace(chain) if len(chain) > 1 else chain[0] for chain in parts]
 
     def _stack(self, found: RecurrentModule, call: Call) -> Stack:
-        if call.stack is None:
-            call.stack = Stack(
-                found, call, self._check, engine_sweeper(self.engine, found.equations, call.inputs.device)
-            )
+        if call.stack is None or self._running:
+            sweeper = engine_sweeper(self.engine, found.equations, call.inputs.device)
+            call.stack = Stack(found, call, self._check, sweeper)
         return call.stack
 
     def _check(self, name: str, trace: Trace) -> tuple[float | None, str]:
         """Return the relative error of a layer's weight gradient, or of its module's input gradient."""
-        path, suffix = self._suffixes[name]
+        path, _ = self._suffixes[name]
         calls = [call for call in self._calls[path] if call.grads]
         if not calls:
             return None, "no backward pass reached the layer"
@@ -357,22 +357,9 @@ def stock_arguments(input: Any, hx: Any = None, *more: Any) -> tuple[Any, ...]:
     return (input, hx, *more)
 
 
-def in_backward() -> bool:
-    """Whether autograd is running: a call made then is a checkpoint's second pass."""
-    return bool(torch._C._current_graph_task_id() != -1)
-
-
 def version(value: Tensor) -> int:
     """Return how often a tensor was written to; inference tensors do not count."""
     return -1 if value.is_inference() else value._version
-
-
-def _repeated(call: Call | StepCall, calls: list[Any]) -> int | None:
-    """Return the place of the earlier call that a checkpoint runs again, or None."""
-    for place in reversed(range(len(calls))):
-        if calls[place].inputs.shape == call.inputs.shape and torch.equal(calls[place].inputs, call.inputs):
-            return place
-    return None
 
 
 def record(

@@ -12,7 +12,7 @@ from rnn_diag.cells.equations import Equations, Weights
 
 
 class Seen(NamedTuple):
-    """One call of a cell: `input [B, I]`, and the parts of its state, `(hidden,)` or `(hidden, cell)`, before and after."""
+    """One call of a cell: `input [B, I]`; its state before and after, `(hidden,)` or `(hidden, cell)`."""
 
     input: Tensor
     before: tuple[Tensor, ...] | None

@@ -18,7 +18,7 @@ Check = Callable[[str, Trace], tuple[float | None, str]]
 
 
 class Stack:
-    """The traces of one call. A lower layer's states are computed from below, its gradients from above, when asked for."""
+    """The traces of one call. When asked for, states are computed from below and gradients from above."""
 
     def __init__(self, found: RecurrentModule, call: Call, check: Check, sweeper: Sweeper) -> None:
         self.found = found

@@ -8,48 +8,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnn_diag.capture.call import Selection, SlotGrads, identity, trace_dtype
+from rnn_diag.capture.noted import NotedCall, Selection, trace_dtype
 from rnn_diag.cells.equations import State, Weights
 from rnn_diag.cells.sweep import Swept
 from rnn_diag.cells.unroll import Unrolled
 from rnn_diag.trace import Trace
 
 
-class StepCall:
+class StepCall(NotedCall):
     """One call of a cell: copies of what went in and out, and the total gradients of the state that came out."""
 
     def __init__(self, arguments: tuple[Any, Any], result: Any, weights: Weights | None, sequences: int | None) -> None:
         input, hx = arguments
         after = tuple(result) if isinstance(result, tuple) else (result,)
         after = tuple(state for state in after if state is not None)
+        before = (None,) * len(after) if hx is None else tuple(hx) if isinstance(hx, (tuple, list)) else (hx,)
+        super().__init__(before, after, after)
         self.unbatched = input.dim() == 1
         self.dtype = trace_dtype(after[0].dtype if weights is None else weights.weight_hh.dtype)
         self.weights = weights
         self.selection = Selection(1 if self.unbatched else input.shape[0], sequences, input.device)
-        self.grads = SlotGrads()
         self.inputs = self._chosen(input)
-        before = (None,) * len(after) if hx is None else tuple(hx) if isinstance(hx, (tuple, list)) else (hx,)
-        self.before = tuple(
+        self.initial = tuple(
             self._chosen(torch.zeros_like(new) if old is None else old) for old, new in zip(before, after, strict=True)
         )
         self.after = tuple(self._chosen(state) for state in after)
-        self.kept_alive: tuple[Tensor, ...] = after  # so that no other tensor takes their place in memory
         self.kernel_dtype = after[0].dtype
-        self.had_grad = any(state.requires_grad for state in after)
-        self.continues_from = identity(before[0]) if isinstance(before[0], Tensor) else None
-        self.identity = identity(after[0])
         self.handles = [
             state.register_hook(lambda grad, name=name: self.grads.add(name, self._chosen(grad)))
             for name, state in zip(("hidden", "cell"), after, strict=False)
             if state.requires_grad
         ]
-
-    def let_go(self) -> None:
-        """Hold none of the model's tensors any longer."""
-        self.kept_alive = ()
-        for handle in self.handles:
-            handle.remove()
-        self.handles = []
 
     def _chosen(self, rows: Tensor) -> Tensor:
         rows = rows.detach()
@@ -66,7 +55,7 @@ class StepwiseTrace(Trace):
             layer,
             weights=first.weights,
             inputs=torch.stack([call.inputs for call in calls]),
-            initial=State(*first.before),
+            initial=State(*first.initial),
             hidden=torch.stack([call.after[0] for call in calls]),
             sequences=first.selection.indices,
             **options,
@@ -105,7 +94,7 @@ class StepwiseTrace(Trace):
 
 
 class HiddenOnlyTrace(Trace):
-    """A trace of a registered cell without equations: its hidden states and their total gradients, from autograd itself."""
+    """A trace of a registered cell without equations: hidden states and their total gradients, from autograd."""
 
     def __init__(self, layer: str, module_type: str, calls: list[StepCall]) -> None:
         self._calls = calls
@@ -116,7 +105,7 @@ class HiddenOnlyTrace(Trace):
             equations=None,  # type: ignore[arg-type]
             weights=None,  # type: ignore[arg-type]
             inputs=torch.stack([call.inputs for call in calls]),
-            initial=State(*first.before),
+            initial=State(*first.initial),
             hidden=torch.stack([call.after[0] for call in calls]),
             sequences=first.selection.indices,
             fidelity=lambda _: (None, "registered without equations: there is nothing to check"),
