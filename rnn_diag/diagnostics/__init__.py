@@ -17,9 +17,25 @@ from rnn_diag.diagnostics.gradient_norms import (
     log_gradient_slope,
     step_weight_grad_norms,
 )
+from rnn_diag.diagnostics.horizon import (
+    half_life,
+    lagged_cell_grad_norms,
+    lagged_grad_norms,
+    lagged_state_norms,
+    memory_horizon,
+)
 from rnn_diag.diagnostics.initial_spectrum import (
     InitialSpectrum,
     initial_expectations,
+)
+from rnn_diag.diagnostics.jacobian import (
+    ExtremeSingularValues,
+    jacobian_product_singular_values,
+    state_jacobian,
+)
+from rnn_diag.diagnostics.lyapunov import (
+    kaplan_yorke_dimension,
+    lyapunov_exponents,
 )
 from rnn_diag.diagnostics.profile import Profile
 from rnn_diag.diagnostics.saturation import (
@@ -35,15 +51,18 @@ from rnn_diag.diagnostics.spectrum import (
     Spectrum,
     recurrent_spectrum,
 )
+from rnn_diag.diagnostics.tangent import Tangent
 
 __all__ = [
     "DRIVE_SOURCES",
+    "ExtremeSingularValues",
     "GateDrive",
     "GateSaturation",
     "InitialSpectrum",
     "Profile",
     "Share",
     "Spectrum",
+    "Tangent",
     "UnitState",
     "cell_grad_norms",
     "early_late_cosine",
@@ -52,13 +71,22 @@ __all__ = [
     "gradient_profile",
     "gradient_profile_from_the_end",
     "gradient_ratio_to_last",
+    "half_life",
     "hidden_grad_norms",
     "hidden_grad_norms_direct",
     "hidden_grad_norms_recurrent",
     "initial_expectations",
+    "jacobian_product_singular_values",
+    "kaplan_yorke_dimension",
+    "lagged_cell_grad_norms",
+    "lagged_grad_norms",
+    "lagged_state_norms",
     "log_gradient_slope",
+    "lyapunov_exponents",
+    "memory_horizon",
     "recurrent_spectrum",
     "relu_silence",
+    "state_jacobian",
     "step_weight_grad_norms",
     "tanh_saturation",
     "unit_states",

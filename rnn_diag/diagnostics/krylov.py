@@ -51,7 +51,7 @@ def bidiagonal(
     right = _random(batch, space).unsqueeze(1)
     right = right / right.norm(dim=-1, keepdim=True)
     left = right[:, :0]
-    matrix = right.new_zeros(batch, steps, steps)
+    matrix: Tensor = right.new_zeros(batch, steps, steps)
     largest = right.new_zeros(batch, 1)
     for step in range(steps):
         image = apply(right[:, -1])

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rnn_diag.cells.equations import State, Step
 from rnn_diag.cells.unroll import back_to_front
 from rnn_diag.trace import Trace
 
@@ -50,7 +51,26 @@ def last_read(trace: Trace) -> Int[Tensor, " batch"]:
 
 
 def at_positions(
-    steps: Float[Tensor, "time batch *units"], positions: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch *units"]:
+    steps: Float[Tensor, "time batch units"], positions: Int[Tensor, " batch"]
+) -> Float[Tensor, "batch units"]:
     """Return one step of every sequence."""
-    return steps[positions.to(steps.device), torch.arange(steps.shape[1], device=steps.device)]
+    return steps[positions, torch.arange(steps.shape[1], device=steps.device)]
+
+
+def step_at(trace: Trace, positions: Int[Tensor, " batch"]) -> tuple[Step, State]:
+    """Return one step of every sequence, by position in reading order, and the state that it started from."""
+
+    def chosen(steps: Tensor) -> Tensor:
+        return at_positions(steps, positions)
+
+    unrolled = trace.unrolled
+    steps = unrolled.steps
+    step = Step(
+        chosen(steps.emitted),
+        None if steps.cell is None else chosen(steps.cell),
+        tuple(chosen(gate) for gate in steps.gates),
+        tuple(chosen(preactivation) for preactivation in steps.preactivations),
+        tuple(chosen(kept) for kept in steps.kept),
+    )
+    cell = unrolled.previous_cell
+    return step, State(chosen(unrolled.previous_hidden), None if cell is None else chosen(cell))

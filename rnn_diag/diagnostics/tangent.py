@@ -1,0 +1,73 @@
+"""The recurrence linearised along its own states: carries small changes a step forward and gradients a step back."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from rnn_diag.cells.equations import State
+from rnn_diag.cells.unroll import unroll_from_states
+from rnn_diag.diagnostics.precision import in_double, weights_in_double
+from rnn_diag.diagnostics.reading_order import in_reading_order
+from rnn_diag.trace import Trace
+
+
+class Tangent:
+    """The state Jacobians of a trace, applied without forming them, in double precision and in the order of reading.
+
+    A full state is `h`, or `(h, c)` joined, hidden first. Directions carry an axis before the batch.
+
+    Attributes:
+        steps: How many there are.
+        state_size: Length of a full state.
+        mask: Valid steps, in reading order; the state is held elsewhere.
+    """
+
+    @torch.inference_mode(False)
+    def __init__(self, trace: Trace) -> None:
+        unrolled = trace.unrolled
+        self._equations, self._weights = trace.equations, weights_in_double(trace.weights).copy()
+        inputs = _own(in_reading_order(trace, trace.inputs))
+        hidden, cell = unrolled.initial
+        initial = State(_own(hidden), None if cell is None else _own(cell))
+        self.mask: Bool[Tensor, "time batch"] = trace.mask.to(inputs.device).clone()
+        self._unrolled = unroll_from_states(
+            self._equations, self._weights, inputs, initial, _own(unrolled.hidden), self.mask
+        )
+        self.steps = len(inputs)
+        self._units = initial.hidden.shape[-1]
+        self.state_size = self._units + (0 if initial.cell is None else initial.cell.shape[-1])
+
+    @torch.inference_mode(False)
+    def forward(self, t: int, directions: Float[Tensor, "direction batch state"]) -> Tensor:
+        """Return `∂s_t/∂s_{t-1}` times every direction.
+
+        `backward` is linear, so that its derivative is the matrix it applies; differentiating it applies the transpose.
+        """
+        with torch.enable_grad():
+            grads = torch.zeros_like(directions, requires_grad=True)
+            (moved,) = torch.autograd.grad(self.backward(t, grads), grads, directions)
+        return moved
+
+    def backward(self, t: int, grads: Float[Tensor, "direction batch state"]) -> Tensor:
+        """Return the transpose of `∂s_t/∂s_{t-1}` times every gradient."""
+        step, before = self._unrolled.at(t)
+        hidden, cell = self._split(grads)
+        emitted = hidden if self._weights.weight_hr is None else hidden @ self._weights.weight_hr
+        adjoint = self._equations.adjoint(step, before, emitted, cell, self._weights)
+        passed = adjoint.recurrent_grad @ self._weights.weight_hh
+        if adjoint.previous_hidden_grad is not None:
+            passed = passed + adjoint.previous_hidden_grad
+        if adjoint.previous_cell_grad is not None:
+            passed = torch.cat((passed, adjoint.previous_cell_grad), dim=-1)
+        return torch.where(self.mask[t].unsqueeze(-1), passed, grads)
+
+    def _split(self, state: Tensor) -> tuple[Tensor, Tensor | None]:
+        hidden = state[..., : self._units]
+        return hidden, (state[..., self._units :] if self._equations.has_cell else None)
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """Return a copy in double that autograd may keep, also of what was made in inference mode."""
+    return in_double(tensor).clone()
