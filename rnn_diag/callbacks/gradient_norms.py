@@ -126,7 +126,9 @@ class GradientNorms(Diagnostic):
     def keep(self, layer: str, merged: GradientSums, step: int) -> None:
         """Add a column to the heat map."""
         by_lag = log10_of(merged.hidden.by_lag.mean)
-        self._histories.setdefault(layer, History()).add(step, by_lag - log10(merged.hidden.by_lag.mean[0].item()))
+        has_gradient = by_lag[~np.isneginf(by_lag)]
+        reference = has_gradient[0] if len(has_gradient) else 0.0
+        self._histories.setdefault(layer, History()).add(step, by_lag - reference)
 
     def write(self, layer: str, merged: GradientSums, writer: Writer, step: int) -> None:
         """Write the ridge, the first step read on the left."""

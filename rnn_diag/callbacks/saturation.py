@@ -22,7 +22,8 @@ class GateSaturation(Diagnostic):
     """Logs how often gates are shut and open, how many units are stuck, and how often tanh units are past their slope.
 
     `<gate>` is a sigmoid gate (`input`, `forget`, `output`; `reset`, `update`), `<tanh>` a tanh block (`candidate`, a
-    plain RNN's `hidden`) or `cell`, the tanh through which an LSTM emits its memory. A GRU's large update gate remembers.
+    plain RNN's `hidden`) or `cell`, the tanh through which an LSTM emits its memory. A GRU's open update gate
+    remembers.
 
     Scalars, at every measured step at which the layer was called:
 

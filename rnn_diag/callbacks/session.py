@@ -1,7 +1,8 @@
-"""One fit as all diagnostics of a trainer see it: one recording, one exchange between ranks, one write per measured step."""
+"""One fit as all diagnostics of a trainer see it: one recording, one exchange between ranks, one write per step."""
 
 from __future__ import annotations
 
+import glob
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ class Session:
         self._last_step = -1
         self._current: MeasuredStep | None = None
         self._doubtful: set[str] = set()
+        self._speaks = True
         self._overhead = Overhead()
         self._publication = Publication(self._diagnostics)
         for diagnostic in self._diagnostics:
@@ -75,9 +77,8 @@ class Session:
 
     def announce(self, trainer: Trainer) -> None:
         """Print which layers there are, how they are seen, and under which tags."""
-        if not trainer.is_global_zero:
-            return
-        if self._found:
+        self._speaks = trainer.is_global_zero
+        if self._found and self._speaks:
             print_coverage([self._row(coverage, "at its every call") for coverage in self._found])
         if not any(self._names):
             self._warn("no recurrent layer was found, so nothing is measured")
@@ -87,9 +88,8 @@ class Session:
         self.abandon()
         with self._overhead.measuring():
             step = logging_step(trainer)
-            due = [
-                p for p, d in enumerate(self._diagnostics) if p not in self._disabled and step % d.every_n_steps == 0
-            ]
+            enabled = [pair for pair in enumerate(self._diagnostics) if pair[0] not in self._disabled]
+            due = [place for place, diagnostic in enabled if step % diagnostic.every_n_steps == 0]
             if not due or step == self._last_step:
                 return
             self._last_step = step
@@ -143,7 +143,7 @@ class Session:
         wanted = [self._diagnostics[place].sequences for place in due]
         sequences = None if None in wanted else max(number for number in wanted if number is not None)
         names = {name for place in due for name in self._names[place]}
-        return Recording(self._model, sequences, sorted(names))
+        return Recording(self._model, sequences, sorted(map(glob.escape, names)))
 
     def _measured(self, current: MeasuredStep, trainer: Trainer) -> dict[tuple[int, str], Any]:
         """Return what the diagnostics found on this rank, by their place and the layer."""
@@ -231,9 +231,9 @@ class Session:
             self._doubtful.add(layer)
             self._warn(f"{layer}: {reason}")
 
-    @staticmethod
-    def _warn(message: str) -> None:
-        warnings.warn(f"rnn_diag: {message}", DiagnosticWarning, stacklevel=3)
+    def _warn(self, message: str) -> None:
+        if self._speaks:
+            warnings.warn(f"rnn_diag: {message}", DiagnosticWarning, stacklevel=3)
 
 
 def described(error: BaseException) -> str:

@@ -24,15 +24,15 @@ class RecurrentSpectrum(Diagnostic):
 
     - `spectrum/<layer>/<block>/spectral_radius`: largest modulus of an eigenvalue; growth per step in the end.
     - `spectrum/<layer>/<block>/sigma_max`: largest singular value; largest growth in one step.
-    - `spectrum/<layer>/<block>/henrici`: departure from normality over the Frobenius norm, 0 (normal) to 1; NaN where the
-      layer is too large to know all eigenvalues.
+    - `spectrum/<layer>/<block>/henrici`: departure from normality over the Frobenius norm, 0 (normal) to 1; NaN where
+      the layer is too large to know all eigenvalues.
 
     To TensorBoard:
 
     - `spectrum/<layer>/eigenvalues`: picture of the complex plane with the unit circle, singular values beneath.
 
-    Weights with NaN or Inf have NaN for all of them. In a gated layer these numbers say little about stability, which is
-    that of the Jacobian of the full state. Rank zero measures for all. Cost: 0.1 s per gate of 128 units.
+    Weights with NaN or Inf have NaN for all of them. In a gated layer these numbers say little about stability, which
+    is that of the Jacobian of the full state. Rank zero measures for all. Cost: 0.1 s per gate of 128 units.
 
     Args:
         every_n_steps: See `Diagnostic`.

@@ -1,4 +1,4 @@
-"""From numbers to colours on fixed scales, with no colour left undefined: NaN and Inf are magenta, exact zeros black."""
+"""From numbers to colours on fixed scales, none left without one: NaN and Inf are magenta, exact zeros black."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ColourScale:
     def rgb(
         self, values: Float[np.ndarray, "*shape"], absent: Bool[np.ndarray, "*shape"] | None = None
     ) -> UInt8[np.ndarray, "*shape 3"]:
-        """Return a colour for every value; minus infinity is the logarithm of an exact zero, absent ones were not measured.
+        """Return a colour for every value; minus infinity is the logarithm of an exact zero, what is absent is grey.
 
         Example:
             >>> scale = ColourScale(((0.0, (0, 0, 0)), (1.0, (200, 100, 50))), "share")
@@ -58,7 +58,7 @@ class ColourScale:
         channels = [
             np.interp(np.nan_to_num(values), positions, [colour[k] for _, colour in self.anchors]) for k in range(3)
         ]
-        colours = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+        colours: UInt8[np.ndarray, "*shape 3"] = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
         colours[~np.isfinite(values)] = NON_FINITE
         colours[np.isneginf(values)] = ZERO
         if absent is not None:

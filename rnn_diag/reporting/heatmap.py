@@ -22,8 +22,8 @@ def gradient_heat_map(
     Args:
         title: What is shown.
         steps: The training step of every column, ascending.
-        columns: `log10(‖∂L/∂h_t‖ / ‖∂L/∂h_last‖)` by distance from the last step read, nearest first; columns may
-            differ in length.
+        columns: `log10(‖∂L/∂h_t‖ / ‖∂L/∂h_last‖)` by distance from the last step read, nearest first, where `last`
+            is the last step that has a gradient; columns may differ in length.
 
     Raises:
         ValueError: If there is no column, or not as many as steps.
@@ -31,7 +31,12 @@ def gradient_heat_map(
     if not columns or len(columns) != len(steps):
         raise ValueError(f"{len(columns)} columns for {len(steps)} training steps; expected one each, at least one")
     canvas = Canvas(680, 412, title)
-    canvas.text(12, 33, "gradient norm over time: log10 of |dL/dh_t| / |dL/dh_last|", size=13)
+    canvas.text(
+        12,
+        33,
+        "gradient norm over time: log10 of |dL/dh_t| / |dL/dh_last|, last: the last step with a gradient",
+        size=13,
+    )
     lags = max(len(column) for column in columns)
     canvas.cells(PLOT, _coloured(columns, lags))
     canvas.frame(PLOT)

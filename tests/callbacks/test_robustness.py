@@ -1,0 +1,283 @@
+"""A diagnostic never kills a run: failures, odd trainers, copies, several fits."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import warnings
+
+import lightning.pytorch as pl
+import pytest
+import pytorch_lightning
+import torch
+from torch import nn
+
+from rnn_diag.callbacks import (
+    DiagnosticWarning,
+    GateSaturation,
+    GradientNorms,
+    RecurrentSpectrum,
+    RNNDiagnostics,
+)
+from rnn_diag.callbacks import session as session_module
+from rnn_diag.capture import observe
+
+MAX = "gradient_norms/encoder.l0/log10_max"
+
+
+def test_failing_measure_is_switched_off_with_one_warning_and_the_others_go_on(
+    network, batches, trainer, monkeypatch
+):
+    def fail(self, trace, units):
+        raise FloatingPointError("no such number")
+
+    monkeypatch.setattr(GradientNorms, "measure", fail)
+    run = trainer(RNNDiagnostics(1))
+    with pytest.warns(DiagnosticWarning) as caught:
+        run.fit(network(), batches)
+    said = [str(w.message) for w in caught if w.category is DiagnosticWarning]
+    assert said == ["rnn_diag: gradient_norms is switched off: FloatingPointError: no such number"]
+    assert run.global_step == 6
+    assert MAX not in run.callback_metrics
+    assert "spectrum/encoder.l0/input/sigma_max" in run.callback_metrics
+
+
+@pytest.mark.parametrize("method", ["scalars", "keep", "write", "draw"])
+def test_failing_numbers_or_pictures_are_left_out_with_one_warning(
+    method, network, batches, trainer, tensorboard, monkeypatch
+):
+    def fail(self, *arguments):
+        raise ValueError("cannot")
+
+    monkeypatch.setattr(GradientNorms, method, fail)
+    run = trainer(RNNDiagnostics(1), logger=tensorboard)
+    with pytest.warns(DiagnosticWarning, match="gradient_norms are left out: ValueError: cannot") as caught:
+        run.fit(network(), batches)
+    assert sum(w.category is DiagnosticWarning for w in caught) == 1
+    assert run.global_step == 6
+
+
+def test_recording_that_cannot_start_switches_all_off_and_training_goes_on(network, batches, trainer, monkeypatch):
+    def fail(self):
+        raise OSError("no")
+
+    monkeypatch.setattr(session_module.Recording, "start", fail)
+    run = trainer(RNNDiagnostics(1))
+    with pytest.warns(DiagnosticWarning) as caught:
+        run.fit(network(), batches)
+    assert sum(w.category is DiagnosticWarning for w in caught) == 3
+    assert run.global_step == 6
+
+
+def test_logger_that_fails_is_left_out_and_the_other_gets_its_numbers(network, batches, trainer, tmp_path, tensorboard):
+    class Failing(pl.loggers.CSVLogger):
+        def log_metrics(self, metrics, step=None):
+            if any(name.startswith("gradient_norms") for name in metrics):
+                raise ConnectionError("gone")
+
+    run = trainer(GradientNorms(1), logger=[Failing(tmp_path), tensorboard])
+    with pytest.warns(DiagnosticWarning, match="Failing gets no numbers any more: ConnectionError: gone"):
+        run.fit(network(), batches)
+    assert MAX in run.callback_metrics
+
+
+def test_everything_is_as_before_after_a_training_step_that_raised(network, batches, trainer):
+    class Broken(type(network())):
+        def training_step(self, batch, batch_idx):
+            super().training_step(batch, batch_idx)
+            raise KeyError("broken")
+
+    model = network()
+    model.__class__ = Broken
+    forward = nn.LSTM.forward
+    callback = RNNDiagnostics(1)
+    with pytest.raises(KeyError, match="broken"):
+        trainer(callback).fit(model, batches)
+    assert nn.LSTM.forward is forward
+    assert observe._observers == []
+    pickle.dumps(callback)
+
+
+def test_pattern_without_a_match_is_refused_before_training_and_says_what_there_is(network, batches, trainer):
+    model = network()
+    with pytest.raises(ValueError, match=r"no recurrent layer matches 'encodr\*'; found: encoder.l0"):
+        trainer(RNNDiagnostics(layers="encodr*")).fit(model, batches)
+    assert model.losses == []
+
+
+def test_only_layers_that_match_are_measured(network, batches, trainer):
+    run = trainer(GateSaturation(1, layers="*.l1"), RecurrentSpectrum(1, layers="*.l0"))
+    run.fit(network(num_layers=2), batches)
+    shown = {"/".join(name.split("/")[:2]) for name in run.callback_metrics}
+    assert shown == {"saturation/encoder.l1", "spectrum/encoder.l0", "rnn_diag/overhead"}
+
+
+def test_model_without_recurrent_layers_trains_with_a_warning(batches, trainer):
+    class Feedforward(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 1)
+
+        def training_step(self, batch, batch_idx):
+            return self.layer(batch[0]).mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    run = trainer(RNNDiagnostics(1))
+    with pytest.warns(DiagnosticWarning, match="no recurrent layer was found"):
+        run.fit(Feedforward(), batches)
+    assert run.global_step == 6
+
+
+def test_network_built_in_configure_model_is_found(network, batches, trainer):
+    built = network()
+
+    class Late(type(built)):
+        def __init__(self):
+            super().__init__(nn.Identity())
+
+        def configure_model(self):
+            self.encoder = built.encoder
+
+    run = trainer(GradientNorms(1))
+    run.fit(Late(), batches)
+    assert MAX in run.callback_metrics
+
+
+@pytest.mark.parametrize("callback", [RNNDiagnostics, GradientNorms, RecurrentSpectrum, GateSaturation])
+def test_callback_copies_and_pickles_before_while_and_after_it_is_used(callback, network, batches, trainer, tensorboard):
+    class Copier(pl.Callback):
+        def __init__(self):
+            self.copies = []
+
+        def take(self, trainer, *_):
+            self.copies += [copy.deepcopy(trainer.callbacks[0]), pickle.loads(pickle.dumps(trainer.callbacks[0]))]
+
+        on_fit_start = on_train_batch_start = on_after_backward = on_train_batch_end = on_train_end = take
+
+    copier, used = Copier(), callback(1)
+    trainer(used, copier, logger=tensorboard, limit_train_batches=2).fit(network(), batches)
+    copier.take(trainer(used))
+    assert len(copier.copies) == 18
+    for copied in (copier.copies[0], copier.copies[5], copier.copies[-1]):
+        run = trainer(copied, limit_train_batches=1)
+        run.fit(network(), batches)
+        assert any(name.count("/") > 1 for name in run.callback_metrics)
+
+
+def test_one_callback_serves_several_fits_models_and_loops(network, batches, trainer, tensorboard, events):
+    callback = RNNDiagnostics(1)
+    trainer(callback).fit(network(), batches)
+    run = trainer(callback, logger=tensorboard, limit_train_batches=2)
+    run.fit(network(nn.GRU), batches)
+    run.validate(network(), batches, verbose=False)
+    assert [e.step for e in events(tensorboard).Scalars(MAX)] == [0, 1]
+
+
+@pytest.mark.parametrize("package", [pl, pytorch_lightning], ids=["lightning", "pytorch_lightning"])
+def test_trainers_of_both_packages_take_the_callback(package, batches, trainer, tmp_path, events):
+    class Model(package.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.LSTM(3, 5, batch_first=True)
+
+        def training_step(self, batch, batch_idx):
+            return self.encoder(batch[0])[0][:, -1].square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    logger = package.loggers.TensorBoardLogger(tmp_path)
+    trainer(RNNDiagnostics(2), package=package, logger=logger).fit(Model(), batches)
+    assert [e.step for e in events(logger).Scalars(MAX)] == [0, 2, 4]
+    assert [e.step for e in events(logger).Images("spectrum/encoder.l0/eigenvalues")] == [0, 2, 4]
+
+
+def test_trial_run_of_one_batch_measures_and_draws_nothing(network, batches, trainer, tensorboard):
+    run = trainer(RNNDiagnostics(1), logger=tensorboard, fast_dev_run=True)
+    run.fit(network(), batches, batches)
+    assert MAX in run.callback_metrics
+
+
+def test_sanity_check_and_validation_measure_nothing(network, batches, trainer, tensorboard, events):
+    run = trainer(GradientNorms(1), logger=tensorboard, num_sanity_val_steps=2, val_check_interval=3)
+    run.fit(network(), batches, batches)
+    assert [e.step for e in events(tensorboard).Scalars(MAX)] == [0, 1, 2, 3, 4, 5]
+
+
+def test_callbacks_of_one_trainer_share_one_recording_a_step(network, batches, trainer, monkeypatch):
+    started = []
+    start = session_module.Recording.start
+    monkeypatch.setattr(session_module.Recording, "start", lambda self: (started.append(self.sequences), start(self))[1])
+    trainer(GradientNorms(2, 3), RNNDiagnostics(2, 2), GateSaturation(3, 1)).fit(network(), batches)
+    assert started == [3, 3, 1, 3]  # steps 0, 2, 3, 4
+
+
+def test_batches_that_are_skipped_leave_nothing_behind(network, batches, trainer):
+    class Skipping(type(network())):
+        def training_step(self, batch, batch_idx):
+            return None if batch_idx == 1 else super().training_step(batch, batch_idx)
+
+        def on_train_batch_start(self, batch, batch_idx):
+            return -1 if batch_idx == 3 else None
+
+    model = network()
+    model.__class__ = Skipping
+    run = trainer(RNNDiagnostics(1))
+    run.fit(model, batches)
+    assert len(model.losses) == 2
+    assert observe._observers == []
+
+
+def test_manual_optimisation_with_two_losses_measures_each_layer_in_its_own_backward_pass(
+    batches, trainer, tensorboard, events
+):
+    class Two(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization = False
+            self.first, self.second = nn.LSTM(3, 5, batch_first=True), nn.GRU(3, 4, batch_first=True)
+            self.direct = []
+
+        def training_step(self, batch, batch_idx):
+            for optimizer, layer in zip(self.optimizers(), (self.first, self.second), strict=True):
+                output = layer(batch[0])[0]
+                output.retain_grad()
+                self.manual_backward(output[:, -1].square().sum())
+                self.direct.append(output.grad[:, -1].double().norm(dim=1).mean().log10().item())
+                optimizer.step()
+                optimizer.zero_grad()
+            self.first(batch[0])  # a forward without a backward
+
+        def configure_optimizers(self):
+            return [torch.optim.SGD(layer.parameters(), 0.01) for layer in (self.first, self.second)]
+
+    model = Two()
+    run = trainer(GradientNorms(2, None), logger=tensorboard)
+    run.fit(model, batches)
+    assert run.global_step == 12
+    log = events(tensorboard)
+    for place, layer in enumerate(("first", "second")):
+        shown = log.Scalars(f"gradient_norms/{layer}.l0/log10_max")
+        assert [event.step for event in shown] == [0, 2, 4]
+        expected = model.direct[place::2][::2]
+        assert [event.value for event in shown] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"every_n_steps": 0}, "every_n_steps is 0; expected a positive"), ({"sequences": 0}, "sequences is 0; expected")],
+)
+def test_wrong_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        RNNDiagnostics(**arguments)
+    with pytest.raises(ValueError, match=r"low=0.9, high=0.1; expected 0 <= low < high <= 1"):
+        GateSaturation(low=0.9, high=0.1)
+
+
+def test_nothing_is_warned_of_in_an_ordinary_run(network, batches, trainer, tensorboard):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DiagnosticWarning)
+        trainer(RNNDiagnostics(1), logger=tensorboard).fit(network(), batches)
+    assert not [w for w in caught if w.category is DiagnosticWarning]

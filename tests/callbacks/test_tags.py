@@ -1,0 +1,143 @@
+"""What loggers and callback metrics hold after a fit."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import nn
+
+import rnn_diag.nn
+from rnn_diag.callbacks import GateSaturation, GradientNorms, RecurrentSpectrum, RNNDiagnostics
+
+SIGMOID = {"lstm": ("input", "forget", "output"), "gru": ("reset", "update"), "rnn": ()}
+TANH = {"lstm": ("candidate", "cell"), "gru": ("candidate",), "rnn": ("hidden",)}
+BLOCKS = {
+    "lstm": ("input", "forget", "candidate", "output"),
+    "gru": ("reset", "update", "candidate"),
+    "rnn": ("hidden",),
+}
+LAYERS = {
+    nn.LSTM: "lstm",
+    nn.GRU: "gru",
+    nn.RNN: "rnn",
+    rnn_diag.nn.LSTM: "lstm",
+    rnn_diag.nn.GRU: "gru",
+    rnn_diag.nn.PeepholeLSTM: "lstm",
+}
+
+
+def listed(kind: str, layers: list[str]) -> set[str]:
+    """Return the tags that the docstrings list, for layers of one kind outside float16."""
+    documentation = "\n".join(c.__doc__ for c in (GradientNorms, RecurrentSpectrum, GateSaturation, RNNDiagnostics))
+    tags = set(re.findall(r"^ *- `([^`]+)`:", documentation, flags=re.MULTILINE))
+    tags -= {tag for tag in tags if "amp_overflow" in tag}
+    if kind != "lstm":
+        tags -= {tag for tag in tags if "/cell_" in tag}
+    if kind == "rnn":
+        tags -= {tag for tag in tags if tag.endswith("/gates")}
+    choices = {"<layer>": layers, "<gate>": SIGMOID[kind], "<tanh>": TANH[kind], "<block>": BLOCKS[kind]}
+    for placeholder, names in choices.items():
+        tags = {tag.replace(placeholder, name) for tag in tags for name in (names if placeholder in tag else [""])}
+    return tags
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: f"{layer.__module__.split('.')[0]}-{layer.__name__}")
+def test_tags_in_tensorboard_are_exactly_those_that_the_docstrings_list(
+    layer, network, batches, trainer, tensorboard, events
+):
+    trainer(RNNDiagnostics(2), logger=tensorboard).fit(network(layer, num_layers=2), batches)
+    tags = events(tensorboard).Tags()
+    written = {tag for kind in ("scalars", "images", "histograms", "tensors") for tag in tags[kind]}
+    assert written - {"epoch"} == listed(LAYERS[layer], ["encoder.l0", "encoder.l1"])
+
+
+def test_every_scalar_stands_once_at_every_measured_step(network, batches, trainer, tensorboard, events):
+    trainer(GradientNorms(2), RecurrentSpectrum(3), logger=tensorboard).fit(network(), batches)
+    log = events(tensorboard)
+    assert [e.step for e in log.Scalars("gradient_norms/encoder.l0/log10_max")] == [0, 2, 4]
+    assert [e.step for e in log.Scalars("spectrum/encoder.l0/forget/sigma_max")] == [0, 3]
+    assert [e.step for e in log.Scalars("rnn_diag/overhead")] == [0, 2, 3, 4]
+
+
+def test_loggers_and_callback_metrics_hold_the_same_numbers(network, batches, trainer, tensorboard, events, tmp_path):
+    table = pl.loggers.CSVLogger(tmp_path, name="table")
+    run = trainer(RNNDiagnostics(1), logger=[tensorboard, table])
+    run.fit(network(), batches)
+    log = events(tensorboard)
+    rows = list(csv.DictReader(Path(table.log_dir, "metrics.csv").open()))
+    assert [int(row["step"]) for row in rows] == [0, 1, 2, 3, 4, 5]
+    for tag, value in run.callback_metrics.items():
+        assert log.Scalars(tag)[-1].value == pytest.approx(value.item(), nan_ok=True)
+        assert float(rows[-1][tag]) == pytest.approx(value.item(), nan_ok=True)
+
+
+def test_checkpoints_and_early_stopping_can_watch_a_diagnostic(network, batches, trainer, tmp_path):
+    watched = "gradient_norms/encoder.l0/log10_max"
+    best = pl.callbacks.ModelCheckpoint(tmp_path, monitor=watched, every_n_train_steps=2)
+    stop = pl.callbacks.EarlyStopping(watched, patience=100)
+    run = trainer(best, stop, GradientNorms(2), enable_checkpointing=True, max_epochs=2)
+    run.fit(network(), batches, batches)
+    assert math.isfinite(best.best_model_score.item())
+    assert math.isfinite(stop.best_score.item())
+    assert "val/loss" in run.callback_metrics
+
+
+def test_linear_recurrence_shows_its_weight_to_the_steps_remaining(batches, trainer, network):
+    model = network(rnn_diag.nn.RNN, nonlinearity="identity")
+    nn.init.eye_(model.encoder.weight_hh_l0).data.mul_(0.5)
+    run = trainer(GradientNorms(1), RecurrentSpectrum(1), limit_train_batches=1)
+    run.fit(model, batches)
+    values = {tag: value.item() for tag, value in run.callback_metrics.items()}
+    assert values["gradient_norms/encoder.l0/slope_nats_per_step"] == pytest.approx(math.log(0.5), rel=1e-5)
+    assert values["gradient_norms/encoder.l0/log10_first_to_last"] == pytest.approx(5 * math.log10(0.5), rel=1e-5)
+    assert values["gradient_norms/encoder.l0/exact_zero"] == 0
+    assert values["spectrum/encoder.l0/hidden/spectral_radius"] == pytest.approx(0.5)
+    assert values["spectrum/encoder.l0/hidden/sigma_max"] == pytest.approx(0.5)
+    assert values["spectrum/encoder.l0/hidden/henrici"] == pytest.approx(0, abs=1e-6)
+
+
+def test_norms_are_those_of_autograd_on_the_last_output(batches, trainer, network):
+    model = network()
+    inputs, targets = next(iter(batches))
+    output, _ = model.encoder(inputs)
+    last = output[:, -1].detach().requires_grad_()
+    (model.head(last) - targets).square().mean().backward()
+    expected = last.grad.norm(dim=1).mean().log10().item()
+    model.zero_grad()
+    run = trainer(GradientNorms(1), limit_train_batches=1)
+    run.fit(model, batches)
+    assert run.callback_metrics["gradient_norms/encoder.l0/log10_max"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_gates_forced_open_and_shut_are_counted_so(batches, trainer, network):
+    model = network()
+    with torch.no_grad():
+        model.encoder.bias_ih_l0[:5] = -50
+        model.encoder.bias_ih_l0[5:10] = 50
+    run = trainer(GateSaturation(1), limit_train_batches=1)
+    run.fit(model, batches)
+    values = {tag.removeprefix("saturation/encoder.l0/"): v.item() for tag, v in run.callback_metrics.items()}
+    assert (values["input/left"], values["input/right"], values["input/stuck_shut"]) == (1, 0, 1)
+    assert (values["forget/left"], values["forget/right"], values["forget/stuck_open"]) == (0, 1, 1)
+
+
+def test_weights_that_are_nan_have_the_spectrum_nan_and_training_goes_on(batches, trainer, network):
+    model = network()
+    nn.init.constant_(model.encoder.weight_hh_l0, math.nan)
+    run = trainer(RNNDiagnostics(1))
+    run.fit(model, batches)
+    assert run.global_step == 6
+    assert math.isnan(run.callback_metrics["spectrum/encoder.l0/input/spectral_radius"])
+    assert run.callback_metrics["gradient_norms/encoder.l0/non_finite"] == 1
+
+
+def test_pictures_are_drawn_ever_more_rarely_and_once_more_at_the_end(network, batches, trainer, tensorboard, events):
+    trainer(GradientNorms(1), logger=tensorboard, max_epochs=2).fit(network(), batches)
+    drawn = [event.step for event in events(tensorboard).Images("gradient_norms/encoder.l0/over_training")]
+    assert drawn == [0, 1, 2, 4, 7, 11]

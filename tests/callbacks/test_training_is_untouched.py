@@ -1,0 +1,41 @@
+"""Promise 1: with every callback on at every step, training gives the same bits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import rnn_diag.nn
+from rnn_diag.callbacks import GateSaturation, GradientNorms, RecurrentSpectrum, RNNDiagnostics
+
+ALL = (RNNDiagnostics, GradientNorms, RecurrentSpectrum, GateSaturation)
+
+
+def trained(network, batches, trainer, callbacks, **options):
+    model = network(**options.pop("layer", {}))
+    torch.manual_seed(5)
+    trainer(*callbacks, max_epochs=2, **options).fit(model, batches)
+    return model.losses, {name: value.clone() for name, value in model.state_dict().items()}, torch.get_rng_state()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"accumulate_grad_batches": 2},
+        {"gradient_clip_val": 0.01},
+        {"precision": "bf16-mixed", "layer": {"kind": rnn_diag.nn.LSTM, "backend": "explicit"}},
+        {"layer": {"kind": nn.GRU, "num_layers": 2, "bidirectional": True, "features": 10}},
+        {"layer": {"kind": nn.LSTM, "num_layers": 2, "dropout": 0.3}},
+        {"layer": {"kind": rnn_diag.nn.PeepholeLSTM, "num_layers": 2, "dropout": 0.3}},
+    ],
+    ids=["plain", "accumulated", "clipped", "bfloat16", "bidirectional", "dropout", "peepholes"],
+)
+@pytest.mark.filterwarnings("ignore::rnn_diag.callbacks.DiagnosticWarning")
+def test_losses_weights_and_random_numbers_are_equal_with_and_without(options, network, batches, trainer):
+    bare = trained(network, batches, trainer, [], **{**options})
+    measured = trained(network, batches, trainer, [kind(1, None) for kind in ALL], **{**options})
+    assert bare[0] == measured[0]
+    assert all(torch.equal(bare[1][name], measured[1][name]) for name in bare[1])
+    assert torch.equal(bare[2], measured[2])

@@ -1,0 +1,89 @@
+"""Gradients are in units of the loss as trained, whatever Lightning multiplies or divides on the way."""
+
+from __future__ import annotations
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.plugins.precision import Precision
+
+from rnn_diag.callbacks import GradientNorms
+
+MAX = "gradient_norms/encoder.l0/log10_max"
+
+
+class FakeScaler:
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def get_scale(self) -> float:
+        return self.scale
+
+
+class ScalingPrecision(Precision):
+    """Scales the loss before the backward pass and the gradients back before the step, as float16 training does."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scaler = FakeScaler(scale)
+
+    def pre_backward(self, tensor, module):
+        return super().pre_backward(tensor * self.scaler.scale, module)
+
+    def optimizer_step(self, optimizer, model, closure, **options):
+        closure_result = closure()
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad /= self.scaler.scale
+        if all(p.grad.isfinite().all() for group in optimizer.param_groups for p in group["params"]):
+            optimizer.step()
+        return closure_result
+
+
+def metrics(network, batches, trainer, **options):
+    run = trainer(GradientNorms(1, None), **options)
+    run.fit(network(), batches)
+    return {name: value.item() for name, value in run.callback_metrics.items() if name.startswith("gradient_norms")}
+
+
+def test_loss_scale_is_taken_out(network, batches, trainer):
+    plain = metrics(network, batches, trainer)
+    scaled = metrics(network, batches, trainer, plugins=ScalingPrecision(1024.0))
+    assert scaled.pop("gradient_norms/encoder.l0/amp_overflow") == 0
+    for name in plain.keys() - {"gradient_norms/encoder.l0/fidelity"}:
+        assert scaled[name] == pytest.approx(plain[name], abs=1e-5)
+
+
+def test_step_that_overflowed_while_the_scale_was_tried_is_marked_and_not_shown(network, batches, trainer):
+    overflowed = metrics(network, batches, trainer, plugins=ScalingPrecision(float("inf")))
+    prefix = "gradient_norms/encoder.l0/"
+    assert set(overflowed) == {prefix + name for name in ("amp_overflow", "non_finite", "exact_zero")}
+    assert overflowed[prefix + "amp_overflow"] == 1
+    assert overflowed[prefix + "non_finite"] > 0
+
+
+def test_division_by_accumulated_batches_is_taken_out(network, batches, trainer):
+    once = metrics(network, batches, trainer, limit_train_batches=1)
+    accumulated = metrics(network, batches, trainer, limit_train_batches=1, accumulate_grad_batches=2)
+    assert accumulated[MAX] == pytest.approx(once[MAX], abs=1e-6)
+
+
+def test_scheduled_accumulation_is_followed(network, batches, trainer):
+    class NoLearning(type(network())):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.0)
+
+    def first_batch_of_second_epoch(accumulated: int) -> float:
+        model = network()
+        model.__class__ = NoLearning
+        schedule = pl.callbacks.GradientAccumulationScheduler({0: 1, 1: accumulated})
+        run = trainer(schedule, GradientNorms(6, None), max_epochs=2)
+        run.fit(model, batches)
+        return run.callback_metrics[MAX].item()
+
+    assert first_batch_of_second_epoch(3) == pytest.approx(first_batch_of_second_epoch(1), abs=1e-6)
+
+
+def test_of_accumulated_batches_the_first_is_measured_once(network, batches, trainer, tensorboard, events):
+    trainer(GradientNorms(1), accumulate_grad_batches=2, logger=tensorboard).fit(network(), batches)
+    assert [event.step for event in events(tensorboard).Scalars(MAX)] == [0, 1, 2]
