@@ -1,4 +1,4 @@
-"""A layer of torch's and ours with the same weights, and everything that one forward and backward pass of them gives."""
+"""A layer of torch's and ours with the same weights, and all that one forward and backward pass of them gives."""
 
 from __future__ import annotations
 
