@@ -1,5 +1,12 @@
 """One measure per file: tensors in, tensors out."""
 
+from rnn_diag.diagnostics.carousel import (
+    Carousel,
+    ForgetRate,
+    carousel,
+    forget_rate,
+    log_retention,
+)
 from rnn_diag.diagnostics.gate_drive import (
     DRIVE_SOURCES,
     GateDrive,
@@ -23,6 +30,11 @@ from rnn_diag.diagnostics.horizon import (
     lagged_grad_norms,
     lagged_state_norms,
     memory_horizon,
+)
+from rnn_diag.diagnostics.impulse import (
+    ImpulseResponse,
+    bounded_input_gain,
+    impulse_response,
 )
 from rnn_diag.diagnostics.initial_spectrum import (
     InitialSpectrum,
@@ -51,21 +63,28 @@ from rnn_diag.diagnostics.spectrum import (
     Spectrum,
     recurrent_spectrum,
 )
+from rnn_diag.diagnostics.stability import stability_verdicts
 from rnn_diag.diagnostics.tangent import Tangent
 
 __all__ = [
     "DRIVE_SOURCES",
+    "Carousel",
     "ExtremeSingularValues",
+    "ForgetRate",
     "GateDrive",
     "GateSaturation",
+    "ImpulseResponse",
     "InitialSpectrum",
     "Profile",
     "Share",
     "Spectrum",
     "Tangent",
     "UnitState",
+    "bounded_input_gain",
+    "carousel",
     "cell_grad_norms",
     "early_late_cosine",
+    "forget_rate",
     "gate_drive",
     "gate_saturation",
     "gradient_profile",
@@ -75,6 +94,7 @@ __all__ = [
     "hidden_grad_norms",
     "hidden_grad_norms_direct",
     "hidden_grad_norms_recurrent",
+    "impulse_response",
     "initial_expectations",
     "jacobian_product_singular_values",
     "kaplan_yorke_dimension",
@@ -82,10 +102,12 @@ __all__ = [
     "lagged_grad_norms",
     "lagged_state_norms",
     "log_gradient_slope",
+    "log_retention",
     "lyapunov_exponents",
     "memory_horizon",
     "recurrent_spectrum",
     "relu_silence",
+    "stability_verdicts",
     "state_jacobian",
     "step_weight_grad_norms",
     "tanh_saturation",

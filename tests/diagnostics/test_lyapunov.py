@@ -88,6 +88,14 @@ def test_measuring_leaves_the_random_state_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_non_finite_input_gives_nan_for_its_own_sequence_only() -> None:
+    clean = random_trace("lstm", [6, 6], grads=None)
+    inputs = clean.inputs.clone()
+    inputs[2, 1] = math.nan
+    trace = Trace("l0", clean.equations, clean.weights, inputs, clean.unrolled.initial)
+    assert lyapunov_exponents(trace, k=2).isnan().tolist() == [[False, False], [True, True]]
+
+
 def test_exponents_are_found_in_inference_mode_too() -> None:
     with torch.inference_mode():
         exponents = lyapunov_exponents(random_trace("lstm", [5, 3], grads=None), k=2)

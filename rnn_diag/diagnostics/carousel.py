@@ -1,0 +1,147 @@
+"""The constant-error carousel: what an LSTM's memory keeps, for how long, and how much gradient travels through it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from rnn_diag.diagnostics.gradient_norms import cell_grad_norms
+from rnn_diag.diagnostics.precision import in_double
+from rnn_diag.diagnostics.reading_order import in_reading_order, padding_as_nan
+from rnn_diag.trace import Trace
+
+
+@dataclass(frozen=True)
+class ForgetRate:
+    """How fast every unit forgets. Add those of further batches and ranks: sums and counts are kept.
+
+    Attributes:
+        log_forget: Sum of `log f` over valid steps.
+        steps: Valid steps.
+        sequences: Sequences that they are of.
+    """
+
+    log_forget: Float[Tensor, " hidden"]
+    steps: int
+    sequences: int
+
+    @property
+    def time_constants(self) -> Float[Tensor, " hidden"]:
+        r"""Steps after which `1/e` of the memory is left: :math:`-1/\ln \bar f`, with the geometric mean of `f`."""
+        return -self.steps / self.log_forget
+
+    @property
+    def mean_length(self) -> float:
+        """Mean length of a sequence."""
+        return self.steps / self.sequences
+
+    @property
+    def spanning_share(self) -> float:
+        """Share of units whose time constant is at least as long as a sequence."""
+        return (self.time_constants >= self.mean_length).double().mean().item()
+
+    def __add__(self, other: ForgetRate) -> ForgetRate:
+        return ForgetRate(
+            self.log_forget + other.log_forget, self.steps + other.steps, self.sequences + other.sequences
+        )
+
+
+@dataclass(frozen=True)
+class Carousel:
+    """What travels through the memory cells.
+
+    Attributes:
+        cell_grad_norms: Norm of `∂L/∂c_t`; NaN at padding.
+        log_retention: Log of the product of the forget gates from the step after `t` to the last one read: what is
+            left of `c_t` at the end. NaN at padding.
+        carousel_share: Of the gradient of `c_t`, the share that came through the next memory and its forget gate alone,
+            the rest being what came through outputs and gates; by norms. 0 at the last step read, NaN at padding.
+        forget_rate: How fast every unit forgets.
+    """
+
+    cell_grad_norms: Float[Tensor, "time batch"]
+    log_retention: Float[Tensor, "time batch hidden"]
+    carousel_share: Float[Tensor, "time batch"]
+    forget_rate: ForgetRate
+
+    @property
+    def time_constants(self) -> Float[Tensor, " hidden"]:
+        """Of this trace alone; see `ForgetRate`."""
+        return self.forget_rate.time_constants
+
+
+def carousel(trace: Trace) -> Carousel:
+    r"""Return what travels through the memory cells, and how far.
+
+    .. math:: \frac{\partial L}{\partial c_t} = \underbrace{f_{t+1} ⊙ \frac{\partial L}{\partial c_{t+1}}}_{carousel}
+        + \text{(through } h_t \text{ and the gates)}, \qquad
+        \ln \prod_{s > t} f_s, \qquad \tau = \frac{-1}{\ln \bar f}
+
+    Raises:
+        RuntimeError: If the trace holds no gradients; `forget_rate` and `log_retention` need none.
+        ValueError: If the recurrence has no memory cell with a forget gate.
+
+    Example:
+        >>> from rnn_diag.diagnostics.known_traces import forgetting_trace
+        >>> found = carousel(forgetting_trace(0.5, steps=3))
+        >>> found.log_retention.exp().flatten().tolist(), found.carousel_share.flatten().tolist()
+        ([0.25, 0.5, 1.0], [1.0, 1.0, 0.0])
+
+    Reference:
+        Hochreiter, Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735; time constants: Tallec, Ollivier 2018,
+        https://arxiv.org/abs/1804.11188
+    """
+    return Carousel(cell_grad_norms(trace), log_retention(trace), _carousel_share(trace), forget_rate(trace))
+
+
+def log_retention(trace: Trace) -> Float[Tensor, "time batch hidden"]:
+    """Return the log of the product of the forget gates from the step after `t` to the last one read.
+
+    Raises:
+        ValueError: If the recurrence has no memory cell with a forget gate.
+
+    Example:
+        >>> from rnn_diag.diagnostics.known_traces import forgetting_trace
+        >>> log_retention(forgetting_trace(0.5, steps=3)).exp().flatten().tolist()
+        [0.25, 0.5, 1.0]
+    """
+    logs = _log_forget(trace)
+    later = torch.cat((logs[1:], torch.zeros_like(logs[:1])))
+    return padding_as_nan(trace, in_reading_order(trace, later.flip(0).cumsum(0).flip(0)))
+
+
+def forget_rate(trace: Trace) -> ForgetRate:
+    """Return how fast every unit forgets, over all valid steps.
+
+    Raises:
+        ValueError: If the recurrence has no memory cell with a forget gate.
+
+    Example:
+        >>> import math
+        >>> from rnn_diag.diagnostics.known_traces import forgetting_trace
+        >>> math.exp(-1 / forget_rate(forgetting_trace(0.5, steps=3)).time_constants.item())
+        0.5
+    """
+    return ForgetRate(_log_forget(trace).sum((0, 1)), int(trace.mask.sum()), trace.mask.shape[1])
+
+
+def _log_forget(trace: Trace) -> Float[Tensor, "time batch hidden"]:
+    """Return `log f` in reading order, 0 at padding; from the pre-activation, as a shut gate has no log of its own."""
+    if trace.cell is None or "forget" not in trace.preactivations:
+        raise ValueError(f"{trace.layer!r} is a {trace.equations.name}, without a memory cell under a forget gate")
+    logs = logsigmoid(in_double(in_reading_order(trace, trace.preactivations["forget"])))
+    return logs.masked_fill(~trace.mask.to(logs.device).unsqueeze(-1), 0.0)
+
+
+def _carousel_share(trace: Trace) -> Float[Tensor, "time batch"]:
+    assert trace.cell_grad is not None
+    total = in_double(in_reading_order(trace, trace.cell_grad))
+    valid = trace.mask.to(total.device).unsqueeze(-1)
+    carried = (_log_forget(trace).exp() * total).masked_fill(~valid, 0.0)
+    carried = torch.cat((carried[1:], torch.zeros_like(carried[:1])))
+    through, beside = (torch.linalg.vector_norm(part, dim=-1) for part in (carried, total - carried))
+    return padding_as_nan(trace, in_reading_order(trace, (through / (through + beside)).unsqueeze(-1)).squeeze(-1))
