@@ -1,10 +1,10 @@
-"""What one recurrent layer went through in one call and one direction: states, gates and gradients, computed when asked for."""
+"""What one recurrent layer went through in one call and one direction: states, gates and gradients, when asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -95,7 +95,7 @@ class Trace:
         self._padding = None if mask is None or bool(mask.all()) else mask
         self._hidden = hidden
         self._output_grads = output_grads
-        self._fidelity = fidelity
+        self._fidelity: Callable[[Trace], tuple[float | None, str]] | tuple[float | None, str] | None = fidelity
         self.tolerance = tolerance
         self._sweeper = sweeper
 
@@ -137,7 +137,7 @@ class Trace:
 
     @cached_property
     def gates(self) -> dict[str, Tensor]:
-        """Gate activations `[T, B, H]` by name (LSTM: input, forget, candidate, output; GRU: reset, update, candidate)."""
+        """Gate `[T, B, H]` by name; LSTM: input, forget, candidate, output; GRU: reset, update, candidate."""
         activations = self.unrolled.steps.gates
         pairs = zip(self.equations.gates, activations, strict=True)
         return {gate.name: self._in_time(values) for gate, values in pairs}
@@ -151,7 +151,7 @@ class Trace:
 
     @property
     def recurrent_weights(self) -> dict[str, Tensor]:
-        """The recurrent map of every block, by name: `[H, P]`, with `proj_size` times `W_hr`, so that it is `[H, H]`."""
+        """The recurrent map of every block `[H, H]`, by name: `W_hh`, with `proj_size` times `W_hr`."""
         blocks = self.weights.weight_hh.chunk(len(self.equations.blocks))
         projection = self.weights.weight_hr
         maps = (block if projection is None else block @ projection for block in blocks)
@@ -196,7 +196,7 @@ class Trace:
 
     @property
     def fidelity(self) -> float | None:
-        """Relative error of the self-check against what autograd gave the module; None where there is nothing to check."""
+        """Relative error of the self-check against what autograd gave; None where there is nothing to check."""
         return self._checked[0]
 
     @property
@@ -213,7 +213,7 @@ class Trace:
     def _checked(self) -> tuple[float | None, str]:
         if self._fidelity is None:
             return None, "nothing to check against: the trace was not recorded"
-        return self._fidelity(self)
+        return self._fidelity(self) if callable(self._fidelity) else self._fidelity
 
     @cached_property
     def unrolled(self) -> Unrolled:
@@ -285,12 +285,16 @@ class Trace:
     _in_time = _in_order
 
     def _valid(self, steps: Tensor) -> Tensor:
-        return steps if self._padding is None else steps * self._padding.unsqueeze(-1)
+        return steps if self._padding is None else steps.masked_fill(~self._padding.unsqueeze(-1), 0.0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ask the recording now what it would be asked later: a copy holds neither it nor the model."""
+        return self.__dict__ | {"_output_grads": self._found_grads, "_fidelity": self._checked}
 
     def __repr__(self) -> str:
         steps, batch = self.inputs.shape[:2]
         direction = ", reverse" if self.reverse else ""
         doubt = ""
-        if "_checked" in self.__dict__ and self.is_faithful is False:
+        if self.is_faithful is False:
             doubt = f", NOT FAITHFUL: relative error {self.fidelity:.1e} above {self.tolerance:.0e}"
         return f"Trace({self.layer}: {self.equations.name}, {steps} steps, {batch} sequences{direction}{doubt})"

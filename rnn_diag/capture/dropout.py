@@ -20,7 +20,7 @@ def draws_masks(module: nn.Module) -> bool:
 
 def generator_state(module: nn.Module) -> Tensor | None:
     """Return the state that the masks will be drawn from, or None where a kernel keeps one of its own (cuDNN)."""
-    device = module._flat_weights[0].device  # type: ignore[index, union-attr]
+    device = module._flat_weights[0].device  # type: ignore[index]
     if device.type == "cpu":
         return torch.get_rng_state()
     explicit = isinstance(module, RecurrentLayer) and (module.backend == "explicit" or not module.has_fused_kernel)

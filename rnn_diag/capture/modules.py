@@ -13,7 +13,12 @@ from rnn_diag.capture.registry import Registration, registration_of
 from rnn_diag.cells.equations import Equations
 from rnn_diag.nn.equations_of import equations_of, suffixes_of
 
-_SOUNDS_RECURRENT = re.compile(r"LSTM|GRU|RNN|Recurrent|QRNN|SRU", re.IGNORECASE)
+_SOUNDS_RECURRENT = re.compile(r"LSTM|GRU|RNN|SRU|[Rr]ecurrent|(Lstm|Gru|Rnn|Sru|^lstm|^gru|^rnn)(?![a-z])")
+
+COMPILED = (
+    "its steps are compiled into a larger graph, where they cannot be seen without changing the numbers; "
+    "record the uncompiled model"
+)
 
 
 @dataclass(frozen=True)
@@ -67,32 +72,30 @@ def find_recurrent(model: nn.Module) -> tuple[list[RecurrentModule], list[Unfoll
     """Return a model's recurrent modules, each once, and those that are found but not understood."""
     found: list[RecurrentModule] = []
     unfollowed: list[Unfollowed] = []
-    inside: set[str] = set()
     for raw_path, module in model.named_modules():
-        path = plain_path(raw_path)
-        registration, equations = registration_of(module), equations_of(module)
+        path, registration, equations = plain_path(raw_path), registration_of(module), equations_of(module)
         if registration is not None:
             own = None if registration.equations is None else registration.equations(module)
             found.append(RecurrentModule(path, module, own, ("l0",), registration))
-            inside.add(path)
         elif equations is not None:
             found.append(RecurrentModule(path, module, equations, suffixes_of(module)))
-            inside.add(path)
         elif reason := _why_unfollowed(module):
-            if not any(path.startswith(f"{outer}.") for outer in inside):
-                unfollowed.append(Unfollowed(path, type_name(module), reason))
-    compiled = is_compiled(model)
-    for cell in [recurrent for recurrent in found if recurrent.is_cell and compiled]:
-        found.remove(cell)
-        unfollowed.append(
-            Unfollowed(
-                cell.path,
-                type_name(cell.module),
-                "its steps are compiled into a larger graph, where they cannot be seen without changing the numbers; "
-                "record the uncompiled model",
-            )
-        )
-    return found, unfollowed
+            unfollowed.append(Unfollowed(path, type_name(module), reason))
+    compiled = compiled_paths(model)
+    inside = [cell for cell in found if cell.is_cell and any(_is_within(cell.path, outer) for outer in compiled)]
+    spoken_of = [one.path for one in found] + [one.path for one in unfollowed]
+    silent = [
+        one
+        for one in unfollowed
+        if not any(_is_within(one.path, known.path) for known in found)
+        and not any(_is_within(path, one.path) for path in spoken_of if path != one.path)
+    ]
+    followed = [one for one in found if one not in inside]
+    return followed, silent + [Unfollowed(cell.path, type_name(cell.module), COMPILED) for cell in inside]
+
+
+def _is_within(path: str, outer: str) -> bool:
+    return not outer or path == outer or path.startswith(f"{outer}.")
 
 
 def matching(names: list[str], patterns: str | list[str] | tuple[str, ...]) -> list[str]:
@@ -123,21 +126,45 @@ def type_name(module: nn.Module) -> str:
     return f"torch.nn.{kind.__name__}" if kind.__module__.startswith("torch.nn") else kind.__name__
 
 
-def is_compiled(model: nn.Module) -> bool:
-    """Whether any part of a model goes through `torch.compile`."""
-    for module in model.modules():
-        if getattr(module, "_compiled_call_impl", None) is not None or hasattr(module, "_orig_mod"):
-            return True
-        if hasattr(getattr(module, "forward", None), "_torchdynamo_orig_callable"):
-            return True
-    return False
+def compiled_paths(model: nn.Module) -> list[str]:
+    """Return where a model goes through `torch.compile`."""
+    return [plain_path(path) for path, module in model.named_modules() if _is_compiled(module)]
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return (
+        getattr(module, "_compiled_call_impl", None) is not None
+        or "_orig_mod" in module._modules
+        or hasattr(getattr(module, "forward", None), "_torchdynamo_orig_callable")
+    )
 
 
 def _why_unfollowed(module: nn.Module) -> str | None:
+    name = getattr(module, "original_name", None) if isinstance(module, torch.jit.ScriptModule) else None
+    name = name or type(module).__name__
+    if not _SOUNDS_RECURRENT.search(name):
+        return None
     if isinstance(module, torch.jit.ScriptModule):
-        if _SOUNDS_RECURRENT.search(getattr(module, "original_name", "") or ""):
-            return "TorchScript runs its own copy of the forward; use the module before torch.jit.script or trace"
-        return None
-    if not _SOUNDS_RECURRENT.search(type(module).__name__) or not any(True for _ in module.parameters(recurse=False)):
-        return None
-    return f"not understood: {type(module).__name__} is none of torch's or rnn_diag's recurrent modules; see rnn_diag.register"
+        return "TorchScript runs its own copy of the forward; use the module before torch.jit.script or trace"
+    if type(module).__module__.startswith("torch."):
+        return (
+            f"{type(module).__module__}.{name} runs a kernel that keeps its weights to itself; use the torch.nn module"
+        )
+    return f"found, not understood: {name} is none of torch's or rnn_diag's recurrent modules; see rnn_diag.register"
+
+
+def why_silent(module: nn.Module) -> str:
+    """Return why a module may have run without being seen, and what to do."""
+    bases = [kind for kind in type(module).__mro__ if issubclass(kind, (nn.RNNBase, nn.RNNCellBase))]
+    stock = next((kind for kind in bases if kind.__module__.startswith(("torch.nn", "rnn_diag."))), None)
+    if "forward" in module.__dict__:
+        return (
+            "no call was seen: `forward` of this very module was replaced, and what it calls was kept from before; "
+            "record before it is replaced, or register the class (rnn_diag.register)"
+        )
+    if stock is not None and type(module).forward is not stock.forward:
+        return (
+            f"no call was seen: if the model ran, {type(module).__name__}.forward does not go through "
+            f"{stock.__name__}.forward; call super().forward in it, or register the class (rnn_diag.register)"
+        )
+    return "no call was seen: the model did not run it, or ran it inside a region compiled by torch.compile"

@@ -43,7 +43,7 @@ class Observer(Protocol):
 
 
 _observers: list[Observer] = []
-_originals: dict[tuple[type[nn.Module], str], Callable[..., Any]] = {}
+_originals: dict[tuple[type[nn.Module], str], tuple[Callable[..., Any], Callable[..., Any]]] = {}
 _lock = threading.Lock()
 
 
@@ -53,8 +53,9 @@ def add(observer: Observer) -> None:
         for owner, attribute in entrances():
             if (owner, attribute) not in _originals:
                 original = owner.__dict__[attribute]
-                _originals[owner, attribute] = original
-                setattr(owner, attribute, _observed(owner, original))
+                observed = _observed(owner, original)
+                _originals[owner, attribute] = original, observed
+                setattr(owner, attribute, observed)
         _observers.append(observer)
 
 
@@ -70,8 +71,8 @@ def remove(observer: Observer) -> None:
         _observers[:] = [other for other in _observers if other is not observer]
         if not _observers:
             while _originals:
-                (owner, attribute), original = _originals.popitem()
-                if getattr(owner.__dict__[attribute], "_rnn_diag_observes", None) is original:
+                (owner, attribute), (original, observed) = _originals.popitem()
+                if owner.__dict__[attribute] is observed:
                     setattr(owner, attribute, original)  # else somebody wrapped ours meanwhile: theirs stays
 
 
@@ -90,9 +91,7 @@ def _observed(owner: type[nn.Module], original: Callable[..., Any]) -> Callable[
                 observer.after(self, known, args, kwargs, result)
         return result
 
-    observed = torch.compiler.disable(forward) if issubclass(owner, nn.RNNBase) else forward
-    observed._rnn_diag_observes = original  # type: ignore[attr-defined]
-    return observed
+    return torch.compiler.disable(forward) if issubclass(owner, nn.RNNBase) else forward
 
 
 def _read_once(module: nn.Module) -> AbstractContextManager[Any]:

@@ -17,12 +17,13 @@ from rnn_diag.capture.checkpoint import in_backward, place_of_first_pass
 from rnn_diag.capture.dropout import draws_masks, generator_state, redrawn_masks
 from rnn_diag.capture.fidelity import TOLERANCES, relative_error, tensors_in, watch_edges
 from rnn_diag.capture.layer_by_layer import LayerByLayer
-from rnn_diag.capture.modules import RecurrentModule, find_recurrent, matching, type_name
+from rnn_diag.capture.modules import RecurrentModule, find_recurrent, matching, type_name, why_silent
 from rnn_diag.capture.noted import trace_dtype
 from rnn_diag.capture.replay import ENGINES, engine_sweeper
 from rnn_diag.capture.stack import Stack
 from rnn_diag.capture.steps import HiddenOnlyTrace, StepCall, StepwiseTrace
 from rnn_diag.cells.equations import Weights
+from rnn_diag.cells.sweep import sweep
 from rnn_diag.trace import Trace
 
 Known = Tensor | LayerByLayer | None
@@ -40,7 +41,8 @@ class Coverage(NamedTuple):
     Attributes:
         layer: Its name; of a module that cannot be followed, the module's path.
         module_type: Its class.
-        status: `exact`, `partial`, `not followed`, `never ran`.
+        status: `exact`; `not faithful` where the self-check says otherwise; `partial` where a call was lost;
+            `not followed`; `never ran`.
         reason: What the status means here.
     """
 
@@ -88,6 +90,7 @@ class Recording(Mapping[str, Trace]):
         if engine not in ENGINES:
             raise ValueError(f"unknown engine {engine!r}; choices: {', '.join(ENGINES)}")
         found, self._unfollowed = find_recurrent(model)
+        self._model_type = type_name(model)
         self.sequences = sequences
         self.engine = engine
         self.exact_dropout = exact_dropout
@@ -97,10 +100,14 @@ class Recording(Mapping[str, Trace]):
         self._suffixes = {r.name(suffix): (r.path, suffix) for r in self._found.values() for suffix in r.suffixes}
         self._forget()
 
+    _running = False
+
     # What is seen while recording.
 
     def start(self) -> Recording:
         """Begin; what an earlier recording with this object held is forgotten."""
+        if not self._found:
+            raise ValueError(self._nothing_found())
         if not self._running:
             self._forget()
             self._running = True
@@ -253,10 +260,11 @@ class Recording(Mapping[str, Trace]):
         traces = self.calls(name)
         if len(traces) > 1:
             raise RuntimeError(
-                f"{name!r} was called {len(traces)} times while recording; use recording.calls({name!r})"
+                f"{name!r} was called {len(traces)} times while recording, each call with a state of its own; "
+                f"use recording.calls({name!r})"
             )
         if not traces:
-            raise KeyError(f"{name!r} never ran while recording{self._said(self._suffixes[name][0])}")
+            raise KeyError(f"{name!r} has no trace: {self._coverage_of(name).reason}")
         return traces[0]
 
     def __iter__(self) -> Iterator[str]:
@@ -282,11 +290,30 @@ class Recording(Mapping[str, Trace]):
         if any(isinstance(call, Call) and call.masks is None for call in calls):
             return Coverage(name, module_type, "not followed", UNKNOWN_MASK)
         if not calls:
-            return Coverage(name, module_type, "never ran", "no call was seen while recording")
-        return Coverage(name, module_type, "exact", f"{len(self.calls(name))} sequence batch(es), {len(calls)} call(s)")
+            return Coverage(name, module_type, "never ran", why_silent(self._found[path].module))
+        traces = self.calls(name)
+        read = f"{_counted(len(calls), 'call')} read as {_counted(len(traces), 'batch', 'batches')} of sequences"
+        if not any(trace.has_gradients for trace in traces):
+            return Coverage(name, module_type, "exact", f"{read}; states and gates: no backward pass reached the layer")
+        doubtful = [trace for trace in traces if trace.is_faithful is False]
+        if doubtful:
+            error = f"relative error {doubtful[0].fidelity:.1e} above {doubtful[0].tolerance:.0e}"
+            return Coverage(name, module_type, "not faithful", f"{read}; {error}, {traces[0].fidelity_reason}")
+        return Coverage(name, module_type, "exact", f"{read}; {self._engine_of(path)}; {traces[0].fidelity_reason}")
 
-    def _said(self, path: str) -> str:
-        return f": {self._problems[path]}" if path in self._problems else ""
+    def _engine_of(self, path: str) -> str:
+        found, calls = self._found[path], self._calls[path]
+        if found.is_cell:
+            return "gradients of every step from autograd itself"
+        replays = found.equations and engine_sweeper(self.engine, found.equations, calls[0].inputs.device) is not sweep
+        return f"gradients by {'replaying the kernel' if replays else 'an explicit sweep'}"
+
+    def _nothing_found(self) -> str:
+        said = [f"{one.path or 'the model'} ({one.module_type}): {one.reason}" for one in self._unfollowed]
+        return (
+            f"{self._model_type} has no recurrent module that can be followed"
+            f"{': ' + '; '.join(said) if said else ', neither one of torch.nn or rnn_diag nor a registered one'}"
+        )
 
     def _assembled(self, found: RecurrentModule, suffix: str) -> list[Trace]:
         calls = self._calls[found.path]
@@ -307,10 +334,12 @@ class Recording(Mapping[str, Trace]):
         return [ChainedTrace(chain) if len(chain) > 1 else chain[0] for chain in parts]
 
     def _stack(self, found: RecurrentModule, call: Call) -> Stack:
+        assert found.equations is not None
         if call.stack is None or self._running:
             sweeper = engine_sweeper(self.engine, found.equations, call.inputs.device)
             call.stack = Stack(found, call, self._check, sweeper)
-        return call.stack
+        stack: Stack = call.stack
+        return stack
 
     def _check(self, name: str, trace: Trace) -> tuple[float | None, str]:
         """Return the relative error of a layer's weight gradient, or of its module's input gradient."""
@@ -318,7 +347,10 @@ class Recording(Mapping[str, Trace]):
         calls = [call for call in self._calls[path] if call.grads]
         if not calls:
             return None, "no backward pass reached the layer"
-        if name in self._weight_grads and all(call.selection.complete for call in calls):
+        whole = all(call.selection.complete and getattr(call, "masks", {}) is not None for call in calls)
+        if name in self._weight_grads and whole:
+            if not bool(self._weight_grads[name].isfinite().all()):
+                return None, "nothing to check against: the gradient of weight_hh is not finite"
             ours = torch.stack([t.recurrent_weight_grad for t in self.calls(name) if t.has_gradients]).sum(0)
             return relative_error(ours, self._weight_grads[name]), "checked against the gradient of weight_hh"
         pairs = [
@@ -326,14 +358,19 @@ class Recording(Mapping[str, Trace]):
             for call in calls
             if isinstance(call, Call) and call.masks is not None
         ]
-        known = [(ours, theirs) for ours, theirs in pairs if theirs is not None]
+        known = [(ours, theirs) for ours, theirs in pairs if theirs is not None and bool(theirs.isfinite().all())]
         if known:
             errors = [relative_error(ours, theirs) for ours, theirs in known]
             return max(errors), "checked against the gradient of the module's input"
-        return (
-            None,
-            "only a part of the batch is followed, and the module's input needs no gradient: nothing to check against",
-        )
+        if any(theirs is not None for _, theirs in pairs):
+            return None, "nothing to check against: the gradient of the module's input is not finite"
+        if whole:
+            return None, "nothing to check against: autograd gave weight_hh no gradient of its own"
+        return None, "nothing to check against: a part of the batch is followed, and the input needs no gradient"
+
+
+def _counted(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def given_weights(found: RecurrentModule) -> dict[str, Weights]:
@@ -345,7 +382,9 @@ def given_weights(found: RecurrentModule) -> dict[str, Weights]:
         return {"l0": found.registration.weights(module)}
     if found.is_cell:
         names = {"l0": {name: module._parameters.get(name) for name in Weights.names()}}
-        values = {"l0": {n: getattr(module, n, None) if v is None else v for n, v in names["l0"].items()}}
+        values: dict[str, dict[str, Any]] = {
+            "l0": {n: getattr(module, n, None) if v is None else v for n, v in names["l0"].items()}
+        }
     else:
         flat = dict(zip(module._flat_weights_names, module._flat_weights, strict=True))  # type: ignore[arg-type]
         values = {suffix: {name: flat.get(f"{name}_{suffix}") for name in Weights.names()} for suffix in found.suffixes}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -103,7 +105,7 @@ def _probed_kernel(equations: Equations, weights: Weights) -> nn.RNNBase:
     """Return torch's module for a recurrence with the input weights `[W_ih, I]`, all parameters frozen."""
     hidden = weights.weight_hh.shape[0] // len(equations.blocks)
     rows = weights.weight_ih.shape[0]
-    like = {"device": weights.weight_ih.device, "dtype": weights.weight_ih.dtype}
+    like: dict[str, Any] = {"device": weights.weight_ih.device, "dtype": weights.weight_ih.dtype}
     sizes = (weights.weight_ih.shape[1] + rows, hidden)
     options = {"bias": weights.bias_ih is not None, **like}
     kernel: nn.RNNBase

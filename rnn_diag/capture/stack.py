@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -40,6 +41,7 @@ class Stack:
 
     def _make(self, index: int, suffix: str) -> Trace:
         layer, direction = divmod(index, self.directions)
+        assert self.found.equations is not None
         return Trace(
             self.found.name(suffix),
             self.found.equations,
@@ -48,10 +50,10 @@ class Stack:
             State(*(state[index] for state in self.call.initial)),
             self.call.mask,
             hidden=self._direction(self.call.output, direction) if self._is_last(layer) else None,
-            output_grads=lambda: self._output_grads(layer, direction),
+            output_grads=partial(self._output_grads, layer, direction),
             reverse=direction == 1,
             sequences=self.call.selection.indices,
-            fidelity=lambda trace: self._check(self.found.name(suffix), trace),
+            fidelity=partial(self._check, self.found.name(suffix)),
             tolerance=TOLERANCES.get(self.call.kernel_dtype, 1e-3),
             sweeper=self._sweeper,
         )

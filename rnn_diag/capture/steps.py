@@ -53,7 +53,7 @@ class StepwiseTrace(Trace):
         first = calls[0]
         super().__init__(
             layer,
-            weights=first.weights,
+            weights=first.weights,  # type: ignore[arg-type]
             inputs=torch.stack([call.inputs for call in calls]),
             initial=State(*first.initial),
             hidden=torch.stack([call.after[0] for call in calls]),
@@ -108,7 +108,7 @@ class HiddenOnlyTrace(Trace):
             initial=State(*first.initial),
             hidden=torch.stack([call.after[0] for call in calls]),
             sequences=first.selection.indices,
-            fidelity=lambda _: (None, "registered without equations: there is nothing to check"),
+            fidelity=_unchecked,
         )
 
     @property
@@ -125,12 +125,12 @@ class HiddenOnlyTrace(Trace):
         return torch.stack([torch.zeros_like(state) if grad is None else grad for grad, state in grads])
 
     @property
-    def cell(self) -> Tensor | None:  # type: ignore[override]
+    def cell(self) -> Tensor | None:
         """None: what else the state holds is not known."""
         return None
 
     @property
-    def unrolled(self) -> Unrolled:  # type: ignore[override]
+    def unrolled(self) -> Unrolled:
         """Nothing: the equations are not known."""
         raise RuntimeError(
             f"{self.layer!r}: {self._module_type} was registered without equations, so only hidden and hidden_grad are "
@@ -141,3 +141,7 @@ class HiddenOnlyTrace(Trace):
 
     def __repr__(self) -> str:
         return f"Trace({self.layer}: {self._module_type} without equations, {len(self.inputs)} steps)"
+
+
+def _unchecked(trace: Trace) -> tuple[None, str]:
+    return None, "registered without equations: there is nothing to check"
