@@ -87,7 +87,9 @@ class DiagnosticCallback(Callback):
         self._session = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_session": None}
+        # Trainers put their model's `log` and `log_dict` on every callback; with them a copy would copy the model.
+        kept = {name: value for name, value in self.__dict__.items() if name not in ("log", "log_dict")}
+        return {**kept, "_session": None}
 
 
 class Diagnostic(DiagnosticCallback):

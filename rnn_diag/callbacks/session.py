@@ -6,6 +6,8 @@ import glob
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -121,8 +123,9 @@ class Session:
         with self._overhead.measuring(), torch.no_grad():
             found = self._measured(current, trainer)
             ranks = all_ranks(trainer, (found, current.problems, percent))
-            merged = self._merged(current, [rank[0] for rank in ranks])
-            self._disable([current.problems, *(rank[1] for rank in ranks)])
+            problems = {place: reason for rank in ranks for place, reason in rank[1].items()}
+            merged = self._merged(problems, [rank[0] for rank in ranks])
+            self._disable(problems)
             overhead = max(rank[2] for rank in ranks)
             self._publish(trainer, current.step, merged, overhead)
 
@@ -182,18 +185,16 @@ class Session:
                     continue
             yield diagnostic.measure(trace, units)
 
-    def _merged(self, current: MeasuredStep, ranks: list[dict[tuple[int, str], Any]]) -> dict[tuple[int, str], Any]:
+    def _merged(self, problems: dict[int, str], ranks: list[dict[tuple[int, str], Any]]) -> dict[tuple[int, str], Any]:
+        """Return the ranks' findings together; of a diagnostic that failed on any of them, nothing."""
         merged: dict[tuple[int, str], Any] = {}
         for key in sorted({key for found in ranks for key in found}):
             parts = [found[key] for found in ranks if key in found]
             try:
-                total = parts[0]
-                for part in parts[1:]:
-                    total = total + part
-                merged[key] = total
+                merged[key] = reduce(add, parts)
             except Exception as error:
-                current.problems[key[0]] = described(error)
-        return merged
+                problems[key[0]] = described(error)
+        return {key: value for key, value in merged.items() if key[0] not in problems}
 
     def _publish(self, trainer: Trainer, step: int, merged: dict[tuple[int, str], Any], overhead: float) -> None:
         try:
@@ -201,11 +202,10 @@ class Session:
         except Exception as error:
             self._warn_of_layer("publishing", described(error))
 
-    def _disable(self, problems: list[dict[int, str]]) -> None:
-        for place, reason in [item for by_place in problems for item in by_place.items()]:
-            if place not in self._disabled:
-                self._disabled.add(place)
-                self._warn(f"{self._diagnostics[place].name} is switched off: {reason}")
+    def _disable(self, problems: dict[int, str]) -> None:
+        for place, reason in problems.items():
+            self._disabled.add(place)
+            self._warn(f"{self._diagnostics[place].name} is switched off: {reason}")
 
     def _say_what_is_not_followed(self, recording: Recording) -> None:
         for coverage in recording.coverage:

@@ -25,9 +25,7 @@ from rnn_diag.capture import observe
 MAX = "gradient_norms/encoder.l0/log10_max"
 
 
-def test_failing_measure_is_switched_off_with_one_warning_and_the_others_go_on(
-    network, batches, trainer, monkeypatch
-):
+def test_failing_measure_is_switched_off_with_one_warning_and_the_others_go_on(network, batches, trainer, monkeypatch):
     def fail(self, trace, units):
         raise FloatingPointError("no such number")
 
@@ -146,7 +144,9 @@ def test_network_built_in_configure_model_is_found(network, batches, trainer):
 
 
 @pytest.mark.parametrize("callback", [RNNDiagnostics, GradientNorms, RecurrentSpectrum, GateSaturation])
-def test_callback_copies_and_pickles_before_while_and_after_it_is_used(callback, network, batches, trainer, tensorboard):
+def test_callback_copies_and_pickles_before_while_and_after_it_is_used(
+    callback, network, batches, trainer, tensorboard
+):
     class Copier(pl.Callback):
         def __init__(self):
             self.copies = []
@@ -209,7 +209,9 @@ def test_sanity_check_and_validation_measure_nothing(network, batches, trainer, 
 def test_callbacks_of_one_trainer_share_one_recording_a_step(network, batches, trainer, monkeypatch):
     started = []
     start = session_module.Recording.start
-    monkeypatch.setattr(session_module.Recording, "start", lambda self: (started.append(self.sequences), start(self))[1])
+    monkeypatch.setattr(
+        session_module.Recording, "start", lambda self: (started.append(self.sequences), start(self))[1]
+    )
     trainer(GradientNorms(2, 3), RNNDiagnostics(2, 2), GateSaturation(3, 1)).fit(network(), batches)
     assert started == [3, 3, 1, 3]  # steps 0, 2, 3, 4
 

@@ -70,7 +70,7 @@ def test_loggers_and_callback_metrics_hold_the_same_numbers(network, batches, tr
     run = trainer(RNNDiagnostics(1), logger=[tensorboard, table])
     run.fit(network(), batches)
     log = events(tensorboard)
-    rows = list(csv.DictReader(Path(table.log_dir, "metrics.csv").open()))
+    rows = list(csv.DictReader(Path(table.log_dir, "metrics.csv").read_text().splitlines()))
     assert [int(row["step"]) for row in rows] == [0, 1, 2, 3, 4, 5]
     for tag, value in run.callback_metrics.items():
         assert log.Scalars(tag)[-1].value == pytest.approx(value.item(), nan_ok=True)

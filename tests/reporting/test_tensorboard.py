@@ -1,0 +1,98 @@
+"""What a writer is handed is what TensorBoard reads back; histories and tables keep what they are given."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
+
+from rnn_diag.reporting.coverage import Row, print_coverage
+from rnn_diag.reporting.history import CAPACITY, History
+from rnn_diag.reporting.tensorboard import RIDGE_BUCKETS, Writer, write_picture, write_ridge, write_table
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Return a function that writes and reads back."""
+
+    def write(*writes):
+        writer = SummaryWriter(str(tmp_path))
+        assert isinstance(writer, Writer)
+        for function, *arguments in writes:
+            function(writer, *arguments)
+        writer.close()
+        return EventAccumulator(str(tmp_path), {"images": 0, "histograms": 0, "tensors": 0}).Reload()
+
+    return write
+
+
+def heights(log, tag):
+    """Return the counts of a ridge's buckets after the first, which reaches from minus infinity to 0."""
+    value = log.Histograms(tag)[0].histogram_value
+    assert value.bucket[0] == 0
+    return value.bucket_limit[1:], value.bucket[1:]
+
+
+def test_ridge_is_the_profile_plus_eight(written):
+    log = written((write_ridge, "profile", np.array([-3.0, -2.0, 0.5]), 7))
+    limits, counts = heights(log, "profile")
+    assert counts == [5.0, 6.0, 8.5]
+    assert limits == [1.0, 2.0, 3.0]
+    assert log.Histograms("profile")[0].step == 7
+
+
+def test_ridge_has_no_height_where_the_profile_is_too_small_or_not_finite(written):
+    log = written((write_ridge, "profile", np.array([-9.0, -math.inf, math.nan, math.inf, 0.0]), 0))
+    assert heights(log, "profile")[1] == [0.0, 0.0, 0.0, 0.0, 8.0]
+
+
+@pytest.mark.parametrize("steps", [1, 63, 64, 65, 500, 10_000])
+def test_ridge_of_any_length_keeps_its_highest_point_in_few_buckets(steps, written):
+    profile = np.full(steps, -5.0)
+    profile[steps // 3] = 1.0
+    limits, counts = heights(written((write_ridge, "profile", profile, 0)), "profile")
+    assert len(counts) == min(steps, RIDGE_BUCKETS)
+    assert max(counts) == 9.0
+    assert limits[-1] == steps
+
+
+def test_empty_ridge_is_refused(written):
+    with pytest.raises(ValueError, match="an empty profile"):
+        written((write_ridge, "profile", np.array([]), 0))
+
+
+def test_picture_is_read_back_pixel_by_pixel(written):
+    pixels = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    (image,) = written((write_picture, "picture", pixels, 3)).Images("picture")
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(image.encoded_image_string))), pixels)
+    assert image.step == 3
+
+
+def test_table_is_markdown_whose_cells_stay_in_their_columns(written):
+    log = written((write_table, "table", ["a", "b"], [["x|y", "two\nlines"]], 0))
+    (event,) = log.Tensors("table/text_summary")
+    assert event.tensor_proto.string_val[0].decode() == "| a | b |\n| --- | --- |\n| x\\|y | two lines |"
+
+
+def test_coverage_names_every_layer_and_reason():
+    console = Console(width=160, record=True, file=io.StringIO())
+    print_coverage([Row("l0", "LSTM", "exact", "spectrum/l0/*"), Row("odd", "MyRNN", "not followed: why", "")], console)
+    text = console.export_text()
+    assert all(word in text for word in ("l0", "LSTM", "exact", "spectrum/l0/*", "odd", "MyRNN", "not followed: why"))
+
+
+def test_history_is_bounded_spans_all_of_training_and_stays_even():
+    history = History()
+    for step in range(5000):
+        history.add(step, np.array([float(step)]))
+    assert len(history.steps) <= CAPACITY
+    assert history.steps[0] == 0
+    assert history.steps[-1] > 4900
+    assert len(set(np.diff(history.steps))) == 1
+    assert [column.item() for column in history.columns] == history.steps
