@@ -49,6 +49,10 @@ from rnn_diag.diagnostics.lyapunov import (
     kaplan_yorke_dimension,
     lyapunov_exponents,
 )
+from rnn_diag.diagnostics.nonfinite import (
+    NonFinite,
+    first_nonfinite,
+)
 from rnn_diag.diagnostics.profile import Profile
 from rnn_diag.diagnostics.saturation import (
     GateSaturation,
@@ -75,6 +79,7 @@ __all__ = [
     "GateSaturation",
     "ImpulseResponse",
     "InitialSpectrum",
+    "NonFinite",
     "Profile",
     "Share",
     "Spectrum",
@@ -84,6 +89,7 @@ __all__ = [
     "carousel",
     "cell_grad_norms",
     "early_late_cosine",
+    "first_nonfinite",
     "forget_rate",
     "gate_drive",
     "gate_saturation",

@@ -69,8 +69,8 @@ def impulse_response(
 
     The layer runs again in double precision from the trace's inputs and initial state, with and without the kick. A
     network with bounded activations is always bounded; the question is whether a kick dies out (`forgets`), stays
-    without adding up (`holds`: a latch, an oscillation), stays and adds up (`integrator`), or is amplified (`unstable`).
-    An integrator's impulse response is bounded, and yet bounded inputs drive it beyond any bound.
+    without adding up (`holds`: a latch, an oscillation), stays and adds up (`integrator`), or is amplified
+    (`unstable`). An integrator's impulse response is bounded, and yet bounded inputs drive it beyond any bound.
 
     Args:
         trace: What was recorded; no gradients are needed.

@@ -38,7 +38,12 @@ def arnoldi(apply: Operator, space: int, steps: int) -> Float[Tensor, "steps ste
 
 
 def bidiagonal(
-    apply: Operator, apply_transposed: Operator, batch: int, space: int, steps: int
+    apply: Operator,
+    apply_transposed: Operator,
+    batch: int,
+    space: int,
+    steps: int,
+    device: torch.device | None = None,
 ) -> Float[Tensor, "batch steps steps"]:
     """Return, for every operator of a batch, a bidiagonal matrix whose singular values approach its extreme ones.
 
@@ -48,7 +53,7 @@ def bidiagonal(
     Reference:
         Golub, Kahan 1965, https://doi.org/10.1137/0702016
     """
-    right = _random(batch, space).unsqueeze(1)
+    right = _random(batch, space).to(device).unsqueeze(1)
     right = right / right.norm(dim=-1, keepdim=True)
     left = right[:, :0]
     matrix: Tensor = right.new_zeros(batch, steps, steps)
@@ -75,7 +80,9 @@ def _next_direction(vector: Tensor, basis: Tensor, scale: Tensor) -> tuple[Tenso
     rest = _without(vector, basis)
     size = rest.norm(dim=-1).squeeze(-1)
     exhausted = size <= _EXHAUSTED * scale.squeeze(-1)
-    other = _without(_random(len(vector), vector.shape[-1], seed=basis.shape[1] + 1).unsqueeze(1), basis)
+    other = _without(
+        _random(len(vector), vector.shape[-1], seed=basis.shape[1] + 1).to(basis.device).unsqueeze(1), basis
+    )
     direction = torch.where(exhausted.view(-1, 1, 1), other, rest)
     length = direction.norm(dim=-1, keepdim=True)
     # In a full space there is no other direction: what is left of it is zero, and stays so.

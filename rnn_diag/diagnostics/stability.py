@@ -21,8 +21,8 @@ def stability_verdicts(
     """Return one word for each sequence, from how its responses go on in the second half of what is seen of them.
 
     `forgets`: the kick dies out. `unstable`: it grows, or stays at more than ten times what it was at first. Otherwise
-    it stays: `integrator` if a lasting input adds up, `holds` if not. `undecided`: fewer than 8 steps are seen. A memory
-    much longer than what is seen looks like one that never ends.
+    it stays: `integrator` if a lasting input adds up, `holds` if not. `undecided`: fewer than 8 steps are seen. A
+    memory much longer than what is seen looks like one that never ends.
 
     Args:
         response: To a kick at one step; NaN beyond the end of a sequence.
