@@ -1,0 +1,95 @@
+"""When and under which names the Lyapunov exponents of a layer are logged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from rnn_diag.callbacks.diagnostic import Diagnostic
+from rnn_diag.callbacks.framework import GradientUnits
+from rnn_diag.diagnostics import kaplan_yorke_dimension, lyapunov_exponents
+from rnn_diag.trace import Trace
+
+
+@final
+class LyapunovSpectrum(Diagnostic):
+    """Logs how fast neighbouring states of a layer part (above 0) or meet (below 0), along the data it is trained on.
+
+    The state is the full one, `(h, c)` for an LSTM, driven by the batch's inputs. In nats per step.
+
+    Scalars, at every measured step at which the layer was called:
+
+    - `lyapunov/<layer>/lambda_<i>`: the `i`-th largest exponent, averaged over sequences; `i` from 1 to `k`.
+    - `lyapunov/<layer>/lambda_1_spread`: standard deviation of the largest over sequences.
+    - `lyapunov/<layer>/kaplan_yorke`: dimension of the attractor that they imply; a lower bound where it is `k`.
+
+    Ranks are merged by sums and counts, exactly. Cost: a loop over time with a QR decomposition at every step, several
+    times that of a sweep; therefore rare by default.
+
+    Args:
+        every_n_steps: See `Diagnostic`.
+        sequences: See `Diagnostic`.
+        layers: See `Diagnostic`.
+        k: How many exponents; no more than the state has units.
+        warmup: Steps at the start of every sequence that are carried but not counted.
+
+    Raises:
+        ValueError: If `k` is not positive or `warmup` is negative.
+    """
+
+    name: ClassVar[str] = "lyapunov"
+
+    def __init__(
+        self,
+        every_n_steps: int = 500,
+        sequences: int | None = 8,
+        layers: str | list[str] | tuple[str, ...] = "*",
+        k: int = 4,
+        warmup: int = 0,
+    ) -> None:
+        super().__init__(every_n_steps, sequences, layers)
+        if k < 1:
+            raise ValueError(f"k is {k}; expected a positive number of exponents")
+        if warmup < 0:
+            raise ValueError(f"warmup is {warmup}; expected a number of steps, 0 or more")
+        self.k = k
+        self.warmup = warmup
+
+    def measure(self, trace: Trace, units: GradientUnits) -> ExponentSums:
+        """Return the sums over sequences."""
+        state_size = trace.hidden.shape[-1] + (0 if trace.cell is None else trace.cell.shape[-1])
+        exponents = lyapunov_exponents(trace, min(self.k, state_size), self.warmup).cpu()
+        known = exponents[~exponents.isnan().any(1)]
+        return ExponentSums(known.sum(0), known[:, 0].square().sum().item(), len(known))
+
+    def scalars(self, layer: str, merged: ExponentSums) -> Mapping[str, float]:
+        """Return the layer's numbers."""
+        mean = merged.total / merged.count if merged.count else torch.full_like(merged.total, torch.nan)
+        variance = merged.square_of_first / max(merged.count, 1) - mean[0].item() ** 2
+        numbers = {f"lambda_{place}": value for place, value in enumerate(mean.tolist(), start=1)}
+        numbers["lambda_1_spread"] = max(variance, 0.0) ** 0.5 if variance == variance else variance
+        numbers["kaplan_yorke"] = kaplan_yorke_dimension(mean).item()
+        return numbers
+
+
+@dataclass(frozen=True)
+class ExponentSums:
+    """Exponents of one or several calls, on one or several ranks.
+
+    Attributes:
+        total: Sum over sequences, `[k]`.
+        square_of_first: Sum of the squares of the largest.
+        count: Sequences.
+    """
+
+    total: Tensor
+    square_of_first: float
+    count: int
+
+    def __add__(self, other: ExponentSums) -> ExponentSums:
+        squares = self.square_of_first + other.square_of_first
+        return ExponentSums(self.total + other.total, squares, self.count + other.count)

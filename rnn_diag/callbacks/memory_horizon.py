@@ -1,0 +1,93 @@
+"""When and under which names it is logged how far back a single loss still reaches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar, final
+
+import torch
+
+from rnn_diag.callbacks.diagnostic import Diagnostic
+from rnn_diag.callbacks.framework import GradientUnits
+from rnn_diag.diagnostics import Profile, half_life, lagged_grad_norms, memory_horizon
+from rnn_diag.reporting.tensorboard import Writer, write_ridge
+from rnn_diag.trace import Trace
+
+
+@final
+class MemoryHorizon(Diagnostic):
+    """Logs how far back the loss of a single step still reaches: the only view that shows vanishing under a dense loss.
+
+    From some later steps of every sequence the gradient of that step's loss alone is followed back. Its norm at every
+    lag is taken relative to that at the step itself, and averaged over steps and sequences; steps without a loss of
+    their own do not count.
+
+    Scalars, at every measured step that has gradients:
+
+    - `memory_horizon/<layer>/steps`: largest lag at which at least `threshold` of the influence is left, in steps.
+    - `memory_horizon/<layer>/share`: the same over the largest lag that could be seen; at 1 the horizon may be longer.
+    - `memory_horizon/<layer>/half_life`: steps until half of the influence is left; infinite where it never is.
+
+    To TensorBoard:
+
+    - `memory_horizon/<layer>/log10_influence_plus_8_by_lag`: histogram whose buckets are lags, lag 0 on the left, a
+      ridge for each measured step.
+
+    Ranks are merged by sums and counts, exactly. Cost: one sweep per target over the chosen sequences, all at once.
+
+    Args:
+        every_n_steps: See `Diagnostic`.
+        sequences: See `Diagnostic`.
+        layers: See `Diagnostic`.
+        targets: From how many steps it is followed back: the last of each sequence, and others spread over it.
+        threshold: Share of the influence that counts as reaching.
+
+    Raises:
+        ValueError: If `targets` is not positive or `threshold` is not between 0 and 1.
+    """
+
+    name: ClassVar[str] = "memory_horizon"
+    needs_gradients: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        every_n_steps: int = 50,
+        sequences: int | None = 8,
+        layers: str | list[str] | tuple[str, ...] = "*",
+        targets: int = 4,
+        threshold: float = 0.01,
+    ) -> None:
+        super().__init__(every_n_steps, sequences, layers)
+        if targets < 1:
+            raise ValueError(f"targets is {targets}; expected a positive number of steps")
+        if not 0 < threshold <= 1:
+            raise ValueError(f"threshold is {threshold}; expected a share above 0 and at most 1")
+        self.targets = targets
+        self.threshold = threshold
+
+    def measure(self, trace: Trace, units: GradientUnits) -> Profile:
+        """Return the sums of relative influence by lag."""
+        steps = len(trace.mask)
+        targets = sorted({-1 - place * steps // self.targets for place in range(self.targets)})
+        norms = lagged_grad_norms(trace, targets)
+        influence = (norms / norms[:1]).flatten(1)
+        profile = Profile.of(influence, ~influence.isnan() & (norms[:1] > 0).flatten(1))
+        return Profile(profile.total.cpu(), profile.count.cpu())
+
+    def scalars(self, layer: str, merged: Profile) -> Mapping[str, float]:
+        """Return the layer's numbers."""
+        by_lag = merged.mean
+        furthest = int((merged.count > 0).nonzero().max()) if bool((merged.count > 0).any()) else 0
+        horizon = memory_horizon(by_lag, self.threshold).item()
+        return {
+            "steps": horizon,
+            "share": horizon / furthest if furthest else math.nan,
+            "half_life": half_life(by_lag).item(),
+        }
+
+    def write(self, layer: str, merged: Profile, writer: Writer, step: int) -> None:
+        """Write the ridge."""
+        influence = torch.log10(merged.mean[merged.count > 0])
+        if len(influence):
+            write_ridge(writer, f"{self.name}/{layer}/log10_influence_plus_8_by_lag", influence.numpy(), step)
