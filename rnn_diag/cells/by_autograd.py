@@ -7,19 +7,17 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from rnn_diag.cells.equations import Equations, Gate, State, Step, StepAdjoint, Weights, project
-
-
-__all__ = ["AutogradEquations", "Gate"]
+from rnn_diag.cells.equations import Equations, State, Step, StepAdjoint, Weights, project
 
 
 class AutogradEquations(Equations):
-    """A recurrence for which writing the backward step is not worth it: implement `forward_step`, set `name` and `blocks`.
+    """A recurrence for which writing the backward step is not worth it.
 
-    It is slower than explicit equations, and as exact. The step may do anything to one step's tensors (normalise, mix
+    Implement `forward_step`, set `name` and `blocks`. It is slower than explicit equations, and as exact. The step may do anything to one step's tensors (normalise, mix
     units, use other parameters), as long as input and hidden state enter through the two products.
 
     Example:
+        >>> from rnn_diag.cells import Gate
         >>> class MinimalGatedUnit(AutogradEquations):
         ...     name = "minimal_gated_unit"
         ...     blocks = (Gate("forget", 0.0, 1.0), Gate("candidate", -1.0, 1.0))
