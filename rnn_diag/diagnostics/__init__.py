@@ -14,7 +14,6 @@ from rnn_diag.diagnostics.gate_drive import (
 )
 from rnn_diag.diagnostics.gradient_norms import (
     cell_grad_norms,
-    early_late_cosine,
     gradient_profile,
     gradient_profile_from_the_end,
     gradient_ratio_to_last,
@@ -22,13 +21,9 @@ from rnn_diag.diagnostics.gradient_norms import (
     hidden_grad_norms_direct,
     hidden_grad_norms_recurrent,
     log_gradient_slope,
-    step_weight_grad_norms,
 )
 from rnn_diag.diagnostics.horizon import (
     half_life,
-    lagged_cell_grad_norms,
-    lagged_grad_norms,
-    lagged_state_norms,
     memory_horizon,
 )
 from rnn_diag.diagnostics.impulse import (
@@ -44,6 +39,11 @@ from rnn_diag.diagnostics.jacobian import (
     ExtremeSingularValues,
     jacobian_product_singular_values,
     state_jacobian,
+)
+from rnn_diag.diagnostics.lagged_gradients import (
+    lagged_cell_grad_norms,
+    lagged_grad_norms,
+    lagged_state_norms,
 )
 from rnn_diag.diagnostics.lyapunov import (
     kaplan_yorke_dimension,
@@ -68,6 +68,10 @@ from rnn_diag.diagnostics.spectrum import (
     recurrent_spectrum,
 )
 from rnn_diag.diagnostics.stability import stability_verdicts
+from rnn_diag.diagnostics.step_contributions import (
+    early_late_cosine,
+    step_weight_grad_norms,
+)
 from rnn_diag.diagnostics.tangent import Tangent
 
 __all__ = [

@@ -1,0 +1,175 @@
+"""How far back a single loss, or a single state, still reaches: gradients resolved by lag."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rnn_diag.cells.equations import State
+from rnn_diag.cells.sweep import Swept
+from rnn_diag.diagnostics.precision import in_double
+from rnn_diag.diagnostics.reading_order import at_positions, in_reading_order, last_read, step_at
+from rnn_diag.trace import Trace
+
+Targets = Sequence[int] | Int[Tensor, " target"]
+
+_VALUES_AT_ONCE = 2**23  # of one tensor of a sweep that carries many targets; bounds the memory
+
+
+def lagged_grad_norms(trace: Trace, targets: Targets) -> Float[Tensor, "lag target batch"]:
+    r"""Return how much of the loss gradient of single steps arrives at the hidden states before them.
+
+    .. math:: g_{\tau, t'} = \Bigl\lVert \Bigl(\frac{\partial h_{t'}}{\partial h_{t'-\tau}}\Bigr)^T
+        \Bigl(\frac{\partial L}{\partial h_{t'}}\Bigr)_{direct} \Bigr\rVert_2
+
+    Only what entered the layer at step `t'` travels back: with a loss at every step the total gradient looks flat
+    although nothing travels far, and only this shows it. The lag is counted in the order of reading: in a reverse layer
+    it leads to later steps of the input. A gradient of the final state belongs to the last step read.
+
+    Args:
+        trace: What was recorded.
+        targets: Steps of the input, `t'`; negative ones count from the end of each sequence.
+
+    Returns:
+        In units of loss per unit of hidden state; NaN before the first step read and for targets in the padding.
+
+    Raises:
+        RuntimeError: If the trace holds no gradients.
+        ValueError: If a target is outside the trace.
+
+    Example:
+        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> lagged_grad_norms(linear_trace(0.5, steps=3), targets=[-1]).flatten().tolist()
+        [1.0, 0.5, 0.25]
+
+    Reference:
+        Verwimp et al. 2018, State gradients for RNN memory analysis, https://arxiv.org/abs/1805.04264
+    """
+    return _lagged_losses(trace, targets, lambda swept: swept.hidden_grad)
+
+
+def lagged_cell_grad_norms(trace: Trace, targets: Targets) -> Float[Tensor, "lag target batch"]:
+    """Return how much of the loss gradient of single steps arrives at the memory cells before them.
+
+    As `lagged_grad_norms`, for `c`: in an LSTM most of what travels far travels there.
+
+    Raises:
+        RuntimeError: If the trace holds no gradients.
+        ValueError: If a target is outside the trace, or the recurrence has no memory cell.
+
+    Example:
+        >>> from rnn_diag.diagnostics.known_traces import forgetting_trace
+        >>> norms = lagged_cell_grad_norms(forgetting_trace(0.5, steps=3), targets=[-1]).flatten()
+        >>> (norms / norms[0]).tolist()
+        [1.0, 0.5, 0.25]
+    """
+    if not trace.equations.has_cell:
+        raise ValueError(f"{trace.layer!r} is a {trace.equations.name}, without a memory cell; use lagged_grad_norms")
+    return _lagged_losses(trace, targets, _cell_grad)
+
+
+def lagged_state_norms(trace: Trace, targets: Targets, probes: int | None = None) -> Float[Tensor, "lag target batch"]:
+    r"""Return how much single hidden states depend on those before them, whatever the loss is.
+
+    .. math:: \Bigl\lVert \frac{\partial h_{t'}}{\partial h_{t'-\tau}} \Bigr\rVert_F
+
+    Needs no backward pass. An LSTM's memory carries more past `h` than this shows: its `c` is not varied with `h`.
+
+    Args:
+        trace: What was recorded.
+        targets: Steps of the input, `t'`; negative ones count from the end of each sequence.
+        probes: Estimate from so many random sign vectors, always the same ones; by default one sweep per unit, exactly.
+
+    Returns:
+        Frobenius norms, `sqrt(units)` at lag 0; NaN before the first step read and for targets in the padding.
+
+    Raises:
+        ValueError: If a target is outside the trace.
+
+    Example:
+        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> lagged_state_norms(linear_trace([[0.0, 2.0], [0.0, 0.0]], steps=3), targets=[-1]).flatten()
+        tensor([1.4142, 2.0000, 0.0000], dtype=torch.float64)
+    """
+    positions = _positions(trace, targets)
+    units = trace.unrolled.hidden.shape[-1]
+    directions = torch.eye(units) if probes is None else _signs(probes, units)
+    entering = directions.to(trace.unrolled.hidden).view(-1, 1, 1, units).expand(-1, *positions.shape, units)
+    norms = _swept_from(trace, positions.repeat(len(directions), 1), entering.flatten(0, 1))
+    squares = norms.view(len(norms), len(directions), *positions.shape).square()
+    return _by_lag((squares.sum(1) if probes is None else squares.mean(1)).sqrt(), positions)
+
+
+def _lagged_losses(trace: Trace, targets: Targets, of: Callable[[Swept], Tensor]) -> Tensor:
+    positions = _positions(trace, targets)
+    direct = in_reading_order(trace, trace.hidden_grad_direct)
+    entering = torch.stack([at_positions(direct, chosen.clamp(min=0)) for chosen in positions])
+    return _by_lag(_swept_from(trace, positions, entering, _final_cell_grad(trace), of), positions)
+
+
+def _cell_grad(swept: Swept) -> Tensor:
+    assert swept.cell_grad is not None
+    return swept.cell_grad
+
+
+def _positions(trace: Trace, targets: Targets) -> Int[Tensor, "target batch"]:
+    """Return every target's position in reading order, for each sequence; -1 where it is padding."""
+    chosen = torch.as_tensor(targets, dtype=torch.long, device=trace.mask.device).view(-1, 1)
+    steps = len(trace.mask)
+    if ((chosen >= steps) | (chosen < -steps)).any():
+        raise ValueError(f"targets {chosen.flatten().tolist()}; expected steps of a trace of {steps}, from {-steps}")
+    step = torch.where(chosen < 0, chosen + trace.lengths, chosen)
+    position = trace.lengths - 1 - step if trace.reverse else step
+    return torch.where((step >= 0) & (step < trace.lengths), position, -1)
+
+
+def _swept_from(
+    trace: Trace,
+    positions: Int[Tensor, "target batch"],
+    entering: Float[Tensor, "target batch projected"],
+    final_cell: Float[Tensor, "batch hidden"] | None = None,
+    of: Callable[[Swept], Tensor] = lambda swept: swept.hidden_grad,
+) -> Float[Tensor, "time target batch"]:
+    """Return the norm of what arrives at every step, in reading order, when gradients enter at one step per target."""
+    steps = len(trace.mask)
+    at_once = max(1, _VALUES_AT_ONCE // (steps * entering[0].numel()))
+    norms = []
+    for chosen, vectors in zip(positions.split(at_once), entering.split(at_once), strict=True):
+        at_step = torch.arange(steps, device=chosen.device).view(-1, 1, 1, 1) == chosen.unsqueeze(-1)
+        final = None
+        if final_cell is not None:
+            is_last = (chosen == last_read(trace)).unsqueeze(-1)
+            final = State(torch.zeros_like(vectors), torch.where(is_last, final_cell, 0.0))
+        swept = trace.sweep(torch.where(at_step, vectors, 0.0), final)
+        norms.append(torch.linalg.vector_norm(in_double(of(swept)), dim=-1))
+    return torch.cat(norms, dim=1)
+
+
+def _final_cell_grad(trace: Trace) -> Float[Tensor, "batch hidden"] | None:
+    """Return the gradient of the final memory that did not come through the last hidden state."""
+    if trace.swept.cell_grad is None:
+        return None
+    last, weights = last_read(trace), trace.weights
+    step, before = step_at(trace, last)
+    hidden_grad = at_positions(trace.swept.hidden_grad, last)
+    emitted_grad = hidden_grad if weights.weight_hr is None else hidden_grad @ weights.weight_hr
+    through_hidden = trace.equations.adjoint(step, before, emitted_grad, None, weights).cell_grad
+    assert through_hidden is not None
+    return at_positions(trace.swept.cell_grad, last) - through_hidden
+
+
+def _by_lag(
+    norms: Float[Tensor, "time target batch"], positions: Int[Tensor, "target batch"]
+) -> Float[Tensor, "lag target batch"]:
+    source = positions - torch.arange(len(norms), device=positions.device).view(-1, 1, 1)
+    by_lag = norms.gather(0, source.clamp(min=0).to(norms.device))
+    return by_lag.masked_fill((source < 0).to(norms.device), math.nan)
+
+
+def _signs(probes: int, units: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(2, (probes, units), generator=generator).double() * 2 - 1

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from rnn_diag.diagnostics.gradient_norms import cell_grad_norms, gradient_profile_from_the_end, hidden_grad_norms
+from rnn_diag.diagnostics.horizon import half_life, memory_horizon
+from rnn_diag.diagnostics.known_traces import forgetting_trace, linear_trace
+from rnn_diag.diagnostics.lagged_gradients import lagged_cell_grad_norms, lagged_grad_norms, lagged_state_norms
+from rnn_diag.diagnostics.reading_order import from_the_end
+from tests.diagnostics.traces import CELLS, autograd_states, random_trace
+
+
+def test_influence_at_lag_k_is_the_weight_to_the_k() -> None:
+    norms = lagged_grad_norms(linear_trace(0.8, steps=40, batch=2), [39])
+    expected = 0.8 ** torch.arange(40, dtype=torch.float64)
+    torch.testing.assert_close(norms[:, 0, 1], expected, rtol=1e-13, atol=0)
+
+
+def test_forget_gate_alone_decides_how_far_a_loss_reaches_in_memory() -> None:
+    norms = lagged_cell_grad_norms(forgetting_trace(0.98, steps=300), [-1])[:, 0, 0]
+    expected = 0.98 ** torch.arange(300, dtype=torch.float64)
+    torch.testing.assert_close(norms / norms[0], expected, rtol=1e-12, atol=0)
+    assert memory_horizon(norms).item() == math.floor(math.log(0.01) / math.log(0.98))
+    assert half_life(norms).item() == pytest.approx(math.log(0.5) / math.log(0.98), rel=1e-12)
+
+
+def test_a_loss_at_every_step_hides_vanishing_that_lags_show() -> None:
+    trace = random_trace("rnn", [60], grads=torch.ones_like)
+    total = gradient_profile_from_the_end(trace).mean
+    lagged = lagged_grad_norms(trace, [59])[:, 0, 0]
+    assert total[40] > 0.1 * total[0]
+    assert lagged[40] < 1e-3 * lagged[0]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_lagged_gradients_equal_autograd_from_one_step_alone(cell: str, reverse: bool) -> None:
+    trace = random_trace(cell, [5, 3], reverse=reverse)
+    targets = [0, 2, 4, -1]
+    norms = lagged_grad_norms(trace, targets)
+    cell_norms = lagged_cell_grad_norms(trace, targets) if trace.equations.has_cell else None
+    for sequence, length in enumerate(trace.lengths.tolist()):
+        hiddens, cells = autograd_states(trace, sequence)
+        for column, target in enumerate([0, 2, 4, length - 1]):
+            if target >= length:
+                assert norms[:, column, sequence].isnan().all()
+                continue
+            position = length - 1 - target if reverse else target
+            loss = (hiddens[1 + position] * trace.hidden_grad_direct[target, sequence]).sum()
+            expected = grads_of(loss, hiddens[1 : 2 + position])
+            torch.testing.assert_close(norms[: position + 1, column, sequence], expected, rtol=1e-10, atol=1e-14)
+            assert norms[position + 1 :, column, sequence].isnan().all()
+            if cell_norms is not None:
+                expected = grads_of(loss, cells[1 : 2 + position])
+                found = cell_norms[: position + 1, column, sequence]
+                torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
+
+
+def grads_of(loss: Tensor, states: list[Tensor]) -> Tensor:
+    return torch.stack([g.norm() for g in torch.autograd.grad(loss, states, retain_graph=True)]).flip(0)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", ["lstm", "peephole_lstm", "projected_lstm"])
+def test_a_loss_through_the_final_memory_belongs_to_the_last_step_read(cell: str, reverse: bool) -> None:
+    trace = random_trace(cell, [5, 3], reverse=reverse, grads=torch.zeros_like, final_cell_grad=True)
+    target = [0] if reverse else [-1]
+    for lagged, total in (
+        (lagged_grad_norms(trace, target), hidden_grad_norms(trace)),
+        (lagged_cell_grad_norms(trace, target), cell_grad_norms(trace)),
+    ):
+        torch.testing.assert_close(lagged[:, 0], from_the_end(trace, total), rtol=1e-10, atol=1e-14, equal_nan=True)
+
+
+def test_lagged_parts_of_a_linear_layer_add_up_to_the_total_gradient() -> None:
+    trace = linear_trace(0.5, steps=6)
+    assert trace.hidden_grad[0].item() == lagged_grad_norms(trace, range(6))[5, 5, 0].item()
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_state_norms_equal_the_jacobian_that_autograd_forms(cell: str, reverse: bool) -> None:
+    trace = random_trace(cell, [4, 2], grads=None, reverse=reverse)
+    norms = lagged_state_norms(trace, [0] if reverse else [-1])
+    for sequence, length in enumerate(trace.lengths.tolist()):
+        hiddens, _ = autograd_states(trace, sequence)
+        for lag in range(length):
+            rows = [torch.autograd.grad(unit, hiddens[length - lag], retain_graph=True)[0] for unit in hiddens[length]]
+            expected = torch.stack(rows).norm().item()
+            assert norms[lag, 0, sequence].item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_random_probes_estimate_the_state_norm_and_leave_the_random_state_alone() -> None:
+    trace = random_trace("gru", [6], units=20, grads=None)
+    before = torch.get_rng_state()
+    estimated = lagged_state_norms(trace, [5], probes=200)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.testing.assert_close(estimated, lagged_state_norms(trace, [5]), rtol=0.1, atol=0)
+
+
+def test_many_targets_in_several_sweeps_give_the_numbers_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = random_trace("lstm", [7, 4], final_cell_grad=True)
+    whole = lagged_cell_grad_norms(trace, range(7))
+    monkeypatch.setattr("rnn_diag.diagnostics.lagged_gradients._VALUES_AT_ONCE", 100)
+    torch.testing.assert_close(lagged_cell_grad_norms(trace, range(7)), whole, equal_nan=True)
+
+
+def test_a_nan_at_one_target_leaves_the_others_alone() -> None:
+    def with_nan(zeros: Tensor) -> Tensor:
+        grads = torch.ones_like(zeros)
+        grads[1] = math.nan
+        return grads
+
+    norms = lagged_grad_norms(random_trace("rnn", [4], grads=with_nan), [1, 3])
+    assert norms[0, 0].isnan().all()
+    assert norms[:, 1].isfinite().all()
+
+
+def test_targets_outside_the_trace_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"targets \[5\]; expected steps of a trace of 3"):
+        lagged_grad_norms(linear_trace(0.5, steps=3), [5])
