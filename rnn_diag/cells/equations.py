@@ -183,6 +183,18 @@ class Equations(ABC):
         return {}
 
 
+def through_sigmoid(grad: Tensor, activation: Tensor) -> Tensor:
+    """Return `grad ⊙ a(1-a)`, the gradient before `a = σ(z)`; in one pass, as autograd takes it."""
+    before: Tensor = torch.ops.aten.sigmoid_backward(grad, activation)
+    return before
+
+
+def through_tanh(grad: Tensor, activation: Tensor) -> Tensor:
+    """Return `grad ⊙ (1-a²)`, the gradient before `a = tanh(z)`; in one pass, as autograd takes it."""
+    before: Tensor = torch.ops.aten.tanh_backward(grad, activation)
+    return before
+
+
 def scaled_rows(scale: Float[Tensor, "*batch units"], matrix: Float[Tensor, "units columns"]) -> Tensor:
     """Return `diag(scale) · matrix` for every element of the batch: `[*batch, units, columns]`."""
     return scale.unsqueeze(-1) * matrix

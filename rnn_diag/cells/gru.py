@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 
 from rnn_diag.cells.cell import RecurrentCell
-from rnn_diag.cells.equations import Equations, Gate, State, Step, StepAdjoint, Weights, scaled_rows
+from rnn_diag.cells.equations import (
+    Equations,
+    Gate,
+    State,
+    Step,
+    StepAdjoint,
+    Weights,
+    scaled_rows,
+    through_sigmoid,
+    through_tanh,
+)
 
 
 @final
@@ -41,9 +51,9 @@ class GRUEquations(Equations):
         """Return the pre-activation gradients; the recurrent product of `n` gets `δ^n ⊙ r`; `z ⊙ δ^h` goes past it."""
         r, z, n = step.gates
         (u,) = step.kept
-        d_z = emitted_grad * ((previous.hidden - n) * (z * (1 - z)))
-        d_n = emitted_grad * ((1 - z) * (1 - n * n))
-        d_r = d_n * (u * (r * (1 - r)))
+        d_z = through_sigmoid(emitted_grad * (previous.hidden - n), z)
+        d_n = through_tanh(emitted_grad * (1 - z), n)
+        d_r = through_sigmoid(d_n * u, r)
         projected_grad = torch.cat((d_r, d_z, d_n), dim=-1)
         recurrent_grad = torch.cat((d_r, d_z, d_n * r), dim=-1)
         return StepAdjoint(projected_grad, recurrent_grad, previous_hidden_grad=emitted_grad * z)

@@ -17,6 +17,8 @@ from rnn_diag.cells.equations import (
     Weights,
     joined_state_jacobian,
     scaled_rows,
+    through_sigmoid,
+    through_tanh,
 )
 
 
@@ -49,13 +51,13 @@ class LSTMEquations(Equations):
         assert previous.cell is not None
         i, f, g, o = step.gates
         (tanh_c,) = step.kept
-        d_o = emitted_grad * tanh_c * (o * (1 - o))
-        d_c = emitted_grad * (o * (1 - tanh_c * tanh_c))
+        d_o = through_sigmoid(emitted_grad * tanh_c, o)
+        d_c = through_tanh(emitted_grad * o, tanh_c)
         if cell_grad is not None:
             d_c = d_c + cell_grad
-        d_i = d_c * (g * (i * (1 - i)))
-        d_f = d_c * (previous.cell * (f * (1 - f)))
-        d_g = d_c * (i * (1 - g * g))
+        d_i = through_sigmoid(d_c * g, i)
+        d_f = through_sigmoid(d_c * previous.cell, f)
+        d_g = through_tanh(d_c * i, g)
         delta = torch.cat((d_i, d_f, d_g, d_o), dim=-1)
         return StepAdjoint(delta, delta, d_c, d_c * f)
 

@@ -18,6 +18,8 @@ from rnn_diag.cells.equations import (
     Weights,
     joined_state_jacobian,
     scaled_rows,
+    through_sigmoid,
+    through_tanh,
 )
 
 
@@ -69,13 +71,13 @@ class PeepholeLSTMEquations(Equations):
         assert c_before is not None
         i, f, g, o = step.gates
         (tanh_c,) = step.kept
-        d_o = emitted_grad * tanh_c * (o * (1 - o))
-        d_c = emitted_grad * (o * (1 - tanh_c * tanh_c)) + p_o * d_o
+        d_o = through_sigmoid(emitted_grad * tanh_c, o)
+        d_c = through_tanh(emitted_grad * o, tanh_c) + p_o * d_o
         if cell_grad is not None:
             d_c = d_c + cell_grad
-        d_i = d_c * (g * (i * (1 - i)))
-        d_f = d_c * (c_before * (f * (1 - f)))
-        d_g = d_c * (i * (1 - g * g))
+        d_i = through_sigmoid(d_c * g, i)
+        d_f = through_sigmoid(d_c * c_before, f)
+        d_g = through_tanh(d_c * i, g)
         delta = torch.cat((d_i, d_f, d_g, d_o), dim=-1)
         return StepAdjoint(delta, delta, d_c, f * d_c + p_i * d_i + p_f * d_f)
 

@@ -56,7 +56,7 @@ def test_state_dicts_load_in_both_directions(kind: str) -> None:
 def test_dropout_between_layers_draws_torchs_mask(kind: str, packed: bool) -> None:
     torchs, explicit = twins(kind, num_layers=3, bidirectional=True, dropout=0.4)
     inputs = torch.randn(STEPS, 3, 2, dtype=torch.float64)
-    fed = pack_padded_sequence(inputs, [5, 2, 1]) if packed else inputs
+    fed = pack_padded_sequence(inputs, [STEPS, 2, 1]) if packed else inputs
     found = []
     for module in (torchs, explicit):
         torch.manual_seed(5)

@@ -18,8 +18,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "lstm_projected": ("LSTM", {"proj_size": 3}),
 }
 LAYOUTS = ("tensor", "unbatched", "packed", "packed_unsorted")
-LENGTHS = {"packed": [5, 3, 1], "packed_unsorted": [3, 1, 5]}
-STEPS, BATCH, FEATURES, UNITS = 5, 3, 2, 4
+LENGTHS = {"packed": [4, 2, 1], "packed_unsorted": [2, 1, 4]}
+STEPS, BATCH, FEATURES, UNITS = 4, 3, 2, 4
 
 
 def twins(kind: str, **options: Any) -> tuple[nn.Module, nn.Module]:
