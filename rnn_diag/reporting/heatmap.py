@@ -34,7 +34,7 @@ def gradient_heat_map(
     canvas.text(
         12,
         33,
-        "gradient norm over time: log10 of |dL/dh_t| / |dL/dh_last|, last: the last step with a gradient",
+        "total gradient: log10 of |dL/dh_t| / |dL/dh_last|; a loss at every step makes it look flat",
         size=13,
     )
     lags = max(len(column) for column in columns)
