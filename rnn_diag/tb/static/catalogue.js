@@ -1,0 +1,73 @@
+// What the log holds: runs, their layers, and which series there are of each.
+
+import { fetchSeries } from './api.js';
+import { naturally, whole } from './words.js';
+
+export const READABLE_VERSION = 1;
+const BY_MATRIX = ['eig', 'sv'];
+
+/** Runs by name, in natural order: each `{name, place, layers, run, newer, damaged}` with its series by kind. */
+export function catalogueOf(index) {
+  const catalogue = new Map();
+  Object.keys(index.runs).sort(naturally).forEach((name, place) => {
+    catalogue.set(name, runOf(name, place, index.runs[name]));
+  });
+  return catalogue;
+}
+
+function runOf(name, place, tags) {
+  const run = { name, place, layers: new Map(), whole: {}, newer: 0, damaged: 0 };
+  for (const tag of Object.keys(tags).sort(naturally)) {
+    const { content, last_step: lastStep } = tags[tag];
+    const { v: version, kind, layer = '', matrix } = content;
+    if (!Number.isInteger(version) || typeof kind !== 'string') run.damaged += 1;
+    else if (version > READABLE_VERSION) run.newer = Math.max(run.newer, version);
+    else {
+      const home = layer === '' ? run.whole : layerOf(run, layer);
+      const entry = { tag, lastStep, content };
+      if (BY_MATRIX.includes(kind)) (home[kind] ??= {})[matrix] = entry;
+      else home[kind] = entry;
+    }
+  }
+  return run;
+}
+
+function layerOf(run, layer) {
+  if (!run.layers.has(layer)) run.layers.set(layer, {});
+  return run.layers.get(layer);
+}
+
+/** Fetches everything that is known of a layer of a run. */
+export async function loadLayer(run, layer) {
+  const entries = { ...run.layers.get(layer), cost: run.whole.cost };
+  const series = { eig: {}, sv: {} };
+  const contents = {};
+  const load = async (home, name, entry) => { home[name] = await fetchSeries(run.name, entry.tag, entry.lastStep); };
+  await Promise.all(Object.entries(entries).filter(([, entry]) => entry).flatMap(([kind, entry]) => {
+    if (BY_MATRIX.includes(kind)) return Object.entries(entry).map(([matrix, one]) => load(series[kind], matrix, one));
+    contents[kind] = entry.content;
+    return [load(series, kind, entry)];
+  }));
+  return { name: run.name, place: run.place, layer, series, contents };
+}
+
+/** The layer to show of a run: the one asked for, or the one at its place in a run whose layers have other names. */
+export function layerShown(run, layer, catalogue) {
+  if (run.layers.has(layer) || !run.layers.size) return layer;
+  const own = [...run.layers.keys()];
+  for (const other of catalogue.values()) {
+    const place = [...other.layers.keys()].indexOf(layer);
+    if (place >= 0) return own[Math.min(place, own.length - 1)];
+  }
+  return own[0];
+}
+
+/** What is wrong with a run's data, in words; nothing if nothing is. */
+export function troubleOf(run) {
+  const name = run.name || '.';
+  if (run.newer) {
+    return `“${name}” holds series in format ${run.newer}, written by a newer rnn_diag; this tab reads format ${READABLE_VERSION}. Update rnn_diag where TensorBoard runs to see them.`;
+  }
+  if (run.damaged) return `“${name}” holds ${whole(run.damaged)} series that cannot be read: their description is not rnn_diag's.`;
+  return '';
+}

@@ -1,0 +1,73 @@
+// What the page needs of TensorBoard around it: news of a reload, the theme, the link. All of it may be missing.
+
+/** Calls `reloaded` whenever TensorBoard has read the log again. */
+export function onReload(reloaded) {
+  try {
+    const channel = new MessageChannel();
+    window.parent.postMessage('experimental.bootstrap', '*', [channel.port2]);
+    channel.port1.onmessage = (event) => {
+      const message = JSON.parse(event.data);
+      if (message.isReply) return;
+      if (message.type === 'experimental.DataReloaded') reloaded();
+      channel.port1.postMessage(JSON.stringify({ ...message, payload: null, error: null, isReply: true }));
+    };
+  } catch {
+    // Without the host the page shows what it has read, until it is opened again.
+  }
+}
+
+/** Keeps `body.dark` as the host's theme is, and calls `changed` when it changes. */
+export function followTheme(changed) {
+  const preference = window.matchMedia('(prefers-color-scheme: dark)');
+  const apply = () => {
+    const host = hostBody();
+    const dark = host ? host.classList.contains('dark-mode') : preference.matches;
+    if (document.body.classList.contains('dark') === dark) return;
+    document.body.classList.toggle('dark', dark);
+    changed();
+  };
+  apply();
+  preference.addEventListener('change', apply);
+  if (hostBody()) new MutationObserver(apply).observe(hostBody(), { attributeFilter: ['class'] });
+}
+
+/** What the link asks for: `{runs, layer, step}`, each of them perhaps missing. */
+export function readLink() {
+  const asked = {};
+  try {
+    for (const part of window.parent.location.hash.slice(1).split('&')) {
+      const [name, value = ''] = part.split('=');
+      if (name.startsWith('p.rnn_diag.')) asked[name.slice(11)] = decodeURIComponent(value);
+    }
+  } catch {
+    return {};
+  }
+  return {
+    runs: asked.run === undefined ? undefined : asked.run.split(',').map(decodeURIComponent),
+    layer: asked.layer,
+    step: asked.step === undefined || !Number.isFinite(Number(asked.step)) ? undefined : Number(asked.step),
+  };
+}
+
+/** Puts what is shown into the address bar, so that the address can be passed on. */
+export function writeLink({ runs, layer, step }) {
+  const facts = { run: runs.map(encodeURIComponent).join(','), layer, step };
+  const words = Object.entries(facts)
+    .filter(([, value]) => value !== undefined && value !== null && value !== '')
+    .map(([name, value]) => `p.rnn_diag.${name}=${encodeURIComponent(value)}`);
+  try {
+    const { location, history } = window.parent;
+    const hash = ['#rnn_diag', ...words].join('&');
+    if (location.hash.startsWith('#rnn_diag') && location.hash !== hash) history.replaceState(history.state, '', hash);
+  } catch {
+    // The link is a comfort only.
+  }
+}
+
+function hostBody() {
+  try {
+    return window.parent === window ? null : window.parent.document.body;
+  } catch {
+    return null;
+  }
+}

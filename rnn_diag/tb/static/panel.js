@@ -1,0 +1,53 @@
+// The frame of every panel: a title that says what is plotted, one figure per run, and the same numbers as a table.
+
+import { runColour } from './colours.js';
+import { element } from './dom.js';
+
+const SIDE_BY_SIDE = 2;
+
+/** A panel with `id`, `title`, `subtitle` (text or elements) and, given `tables(view)`, a table of what it shows. */
+export class Panel {
+  constructor({ id, title, subtitle, legend = null, wide = false, tables }) {
+    this.tables = tables;
+    this.body = element('div', { class: 'figures' });
+    this.numbers = element('div', { class: 'numbers' });
+    this.details = element('details', { ontoggle: () => this.fillTable() },
+      element('summary', {}, 'Numbers as a table'), this.numbers);
+    this.tools = element('div', { class: 'tools' });
+    this.element = element('section', { class: wide ? 'panel wide' : 'panel', id, 'aria-labelledby': `${id}-title` },
+      element('header', {},
+        element('div', {}, element('h2', { id: `${id}-title` }, title), element('p', {}, subtitle)), this.tools),
+      legend, this.body, this.details);
+  }
+
+  /** Remembers what is shown; the table is written only while it is open. */
+  show(view) {
+    this.view = view;
+    this.fillTable();
+  }
+
+  fillTable() {
+    if (this.details.open && this.view) this.numbers.replaceChildren(...this.tables(this.view));
+  }
+}
+
+/** The first two runs, which maps are shown of; lines are shown of all. */
+export const sideBySide = (view) => view.runs.slice(0, SIDE_BY_SIDE);
+
+/** A figure for each of the first two runs: `content(run)` is an element, or a sentence on why there is none. */
+export function fillFigures(panel, view, content) {
+  const runs = sideBySide(view);
+  panel.body.classList.toggle('pair', runs.length > 1);
+  panel.body.replaceChildren(...runs.map((run) => {
+    const made = content(run);
+    const shown = typeof made === 'string' ? element('p', { class: 'absent' }, made) : made;
+    return element('figure', {}, element('figcaption', {}, runLabel(run)), shown);
+  }));
+}
+
+/** The name of a run with its colour, and its layer. */
+export function runLabel(run) {
+  const swatch = element('i', { class: 'swatch' });
+  swatch.style.background = runColour(run.place);
+  return element('span', { class: 'run' }, swatch, run.name || '.', element('small', {}, run.layer));
+}
