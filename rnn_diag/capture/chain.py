@@ -82,14 +82,17 @@ class ChainedTrace(Trace):
         if not self.has_gradients:
             raise self._no_gradients()
         parts = [part.swept if part.has_gradients else part.nothing_swept for part in self._parts]
-        recurrent = []
+        recurrent, direct = [], []
         for part, following in zip(parts, [*parts[1:], None], strict=True):
             handed = torch.zeros_like(part.hidden_grad[-1]) if following is None else following.initial.hidden
             recurrent.append(torch.cat((part.hidden_grad_recurrent[:-1], handed.unsqueeze(0))))
+            last = part.hidden_grad[-1] - handed
+            direct.append(torch.cat((part.hidden_grad_direct[:-1], last.unsqueeze(0))))
         return replace(
             parts[0],
             hidden_grad=_joined([part.hidden_grad for part in parts]),
             hidden_grad_recurrent=_joined(recurrent),
+            hidden_grad_direct=_joined(direct),
             cell_grad=_joined_or_none([part.cell_grad for part in parts]),
             projected_grad=_joined([part.projected_grad for part in parts]),
             recurrent_grad=_joined([part.recurrent_grad for part in parts]),

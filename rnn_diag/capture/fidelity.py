@@ -62,6 +62,24 @@ def watch_edges(
     return handles
 
 
+def leads_to(output: Tensor, target: Tensor, boundary: Any) -> bool:
+    """Whether the graph from what a call returned back to its arguments goes through another thing that it returned."""
+    if not (output.requires_grad and target.requires_grad):
+        return False
+    edge = get_gradient_edge(target)
+    seen = {get_gradient_edge(argument).node for argument in tensors_in(boundary) if argument.requires_grad}
+    waiting = [output.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if (edge.node, edge.output_nr) in node.next_functions:
+            return True
+        waiting += [following for following, _ in node.next_functions]
+    return False
+
+
 def tensors_in(values: Any) -> Iterator[Tensor]:
     """Give the tensors in nested tuples and lists, packed sequences included."""
     if isinstance(values, Tensor):

@@ -60,17 +60,19 @@ def replay_sweep(
     gates = {gate.name: values for gate, values in zip(equations.gates, unrolled.steps.gates, strict=True)}
     recurrent = _of_recurrent_product(projected, gates)
     back = _one_earlier(recurrent @ weights.weight_hh)
-    from_final = 0 if final_grad is None else _at_last_step(final_grad.hidden, unrolled, hidden_grad_direct)
-    hidden = hidden_grad_direct + back + from_final
+    through_time = back if final_grad is None else back + _at_last_step(final_grad.hidden, unrolled, back)
+    hidden = hidden_grad_direct + through_time
     if "update" in gates:
         hidden = _carried(hidden, gates["update"])
+        through_time = through_time + _one_earlier(_beside(gates["update"], hidden) * hidden)
     return Swept(
         hidden_grad=hidden,
-        hidden_grad_recurrent=hidden - hidden_grad_direct,
+        hidden_grad_recurrent=through_time,
         cell_grad=_cell_grad(weights, unrolled, gates, hidden, final_grad) if equations.has_cell else None,
         projected_grad=projected,
         recurrent_grad=recurrent,
         initial=State(*(grad.reshape(*extra, -1, grad.shape[-1]) for grad in initial)),
+        hidden_grad_direct=hidden_grad_direct,
     )
 
 

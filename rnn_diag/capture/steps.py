@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnn_diag.capture.fidelity import leads_to
 from rnn_diag.capture.noted import NotedCall, Selection, trace_dtype
 from rnn_diag.cells.equations import State, Weights
 from rnn_diag.cells.sweep import Swept
@@ -16,7 +17,13 @@ from rnn_diag.trace import Trace
 
 
 class StepCall(NotedCall):
-    """One call of a cell: copies of what went in and out, and the total gradients of the state that came out."""
+    """One call of a cell: copies of what went in and out, and the total gradients of the state that came out.
+
+    Attributes:
+        after: Copies of each part of the state that it returned.
+        hidden_is_made_of_memory: Whether the very memory cell returned is on the graph of the hidden state, so that its
+            gradient holds what came through the hidden state. A fused kernel, or a view, keeps the two apart.
+    """
 
     def __init__(self, arguments: tuple[Any, Any], result: Any, weights: Weights | None, sequences: int | None) -> None:
         input, hx = arguments
@@ -34,6 +41,7 @@ class StepCall(NotedCall):
         )
         self.after = tuple(self._chosen(state) for state in after)
         self.kernel_dtype = after[0].dtype
+        self.hidden_is_made_of_memory = len(after) == 2 and leads_to(after[0], after[1], (input, before))
         self.handles = [
             state.register_hook(lambda grad, name=name: self.grads.add(name, self._chosen(grad)))
             for name, state in zip(("hidden", "cell"), after, strict=False)
@@ -78,7 +86,9 @@ class StepwiseTrace(Trace):
         emitted_grad = hidden if weights.weight_hr is None else hidden @ weights.weight_hr
         adjoint = self.equations.adjoint(unrolled.steps, previous, emitted_grad, None, weights)
         if cell is not None and adjoint.cell_grad is not None:
-            through_time = cell - adjoint.cell_grad
+            inside = torch.tensor([call.hidden_is_made_of_memory for call in self._calls], device=cell.device)
+            through_time = torch.where(inside.view(-1, 1, 1), cell - adjoint.cell_grad, cell)
+            cell = adjoint.cell_grad + through_time
             adjoint = self.equations.adjoint(unrolled.steps, previous, emitted_grad, through_time, weights)
         back = adjoint.recurrent_grad @ weights.weight_hh
         if adjoint.previous_hidden_grad is not None:
@@ -86,7 +96,7 @@ class StepwiseTrace(Trace):
         recurrent = torch.cat((back[1:], torch.zeros_like(back[:1])))
         previous_cell_grad = adjoint.previous_cell_grad
         initial = State(back[0], None if previous_cell_grad is None else previous_cell_grad[0])
-        return Swept(hidden, recurrent, cell, adjoint.projected_grad, adjoint.recurrent_grad, initial)
+        return Swept(hidden, recurrent, cell, adjoint.projected_grad, adjoint.recurrent_grad, initial, hidden - recurrent)
 
     def _totals(self, name: str, part: int) -> Tensor:
         grads = ((call.grads.get(name), call.after[part]) for call in self._calls)

@@ -21,7 +21,7 @@ class Layer:
 def run(
     module: nn.RNNBase, inputs: Tensor, lengths: list[int], state: tuple[Tensor, ...]
 ) -> tuple[dict[str, Layer], Tensor, tuple[Tensor, ...]]:
-    """Run `module`'s equations on `inputs [T, B, I]`; return layers by suffix, the output `[T, B, ·]` and final states."""
+    """Run the equations on `inputs [T, B, I]`; return layers by suffix, output `[T, B, ·]` and final states."""
     steps, batch = inputs.shape[:2]
     below = {(t, b): inputs[t, b] for b in range(batch) for t in range(lengths[b])}
     layers, finals = {}, []
