@@ -174,12 +174,12 @@ class Trace:
     @cached_property
     def hidden_grad_direct(self) -> Float[Tensor, "time batch projected"]:
         """The part of `∂L/∂h_t` that came through what was done with `h_t` outside this layer."""
-        return self._valid(self._in_time(self.swept.hidden_grad - self.swept.hidden_grad_recurrent))
+        return self._valid(self._in_time(self.swept.hidden_grad_direct))
 
     @cached_property
     def hidden_grad_recurrent(self) -> Float[Tensor, "time batch projected"]:
         """The part of `∂L/∂h_t` that came through the next step read."""
-        return self.hidden_grad - self.hidden_grad_direct
+        return self._valid(self._in_time(self.swept.hidden_grad_recurrent))
 
     @cached_property
     def cell_grad(self) -> Float[Tensor, "time batch hidden"] | None:

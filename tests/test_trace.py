@@ -191,3 +191,11 @@ def simple_trace(kind: str, output_grads: object = None) -> Trace:
     inputs = torch.randn(STEPS, BATCH, FEATURES, dtype=torch.float64)
     weights = random_weights(kind)
     return Trace("l0", EQUATIONS[kind], weights, inputs, random_state(kind, BATCH), output_grads=output_grads)  # type: ignore[arg-type]
+
+
+def test_the_direct_part_is_what_came_in_however_much_larger_the_recurrent_part_is() -> None:
+    from rnn_diag.diagnostics.known_traces import linear_trace  # a scalar recurrence with a loss on its last state
+
+    trace = linear_trace(10.0, steps=30)
+    assert trace.hidden_grad[0].item() == pytest.approx(1e29)
+    assert trace.hidden_grad_direct.flatten().tolist() == [0.0] * 29 + [1.0]

@@ -23,6 +23,7 @@ class Swept:
         projected_grad: `[T, *, B, G*H]` pre-activation gradient (of the input product).
         recurrent_grad: `[T, *, B, G*H]` gradient of the recurrent product; differs from the former in a GRU only.
         initial: Gradient of the initial state.
+        hidden_grad_direct: `[T, *, B, P]` the part of `hidden_grad` that came through the output of the step itself.
     """
 
     hidden_grad: Tensor
@@ -31,6 +32,7 @@ class Swept:
     projected_grad: Tensor
     recurrent_grad: Tensor
     initial: State
+    hidden_grad_direct: Tensor
 
 
 def sweep(
@@ -67,6 +69,7 @@ def sweep(
         projected_grad=projected_grad,
         recurrent_grad=projected_grad if same else _in_time_order([adjoint.recurrent_grad for adjoint in adjoints]),
         initial=carried,
+        hidden_grad_direct=hidden_grad_direct,
     )
 
 
