@@ -13,8 +13,9 @@ from rnn_diag.cells.equations import Equations, State, Step, StepAdjoint, Weight
 class AutogradEquations(Equations):
     """A recurrence for which writing the backward step is not worth it.
 
-    Implement `forward_step`, set `name` and `blocks`. It is slower than explicit equations, and as exact. The step may do anything to one step's tensors (normalise, mix
-    units, use other parameters), as long as input and hidden state enter through the two products.
+    Implement `forward_step`, and set `name` and `blocks`. It is slower than explicit equations, and as exact. The step
+    may do anything to one step's tensors (normalise, mix units, use other parameters), as long as input and hidden
+    state enter through the two products.
 
     Example:
         >>> from rnn_diag.cells import Gate

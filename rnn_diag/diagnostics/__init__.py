@@ -49,6 +49,7 @@ from rnn_diag.diagnostics.lyapunov import (
     kaplan_yorke_dimension,
     lyapunov_exponents,
 )
+from rnn_diag.diagnostics.module_trace import module_trace
 from rnn_diag.diagnostics.nonfinite import (
     NonFinite,
     first_nonfinite,
@@ -115,6 +116,7 @@ __all__ = [
     "log_retention",
     "lyapunov_exponents",
     "memory_horizon",
+    "module_trace",
     "recurrent_spectrum",
     "relu_silence",
     "stability_verdicts",

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnn_diag.cells.equations import State
 from rnn_diag.cells.unroll import unroll
 from rnn_diag.diagnostics.horizon import half_life, memory_horizon
+from rnn_diag.diagnostics.module_trace import module_trace
 from rnn_diag.diagnostics.precision import in_double, weights_in_double
 from rnn_diag.diagnostics.reading_order import in_reading_order
 from rnn_diag.diagnostics.stability import stability_verdicts
@@ -61,7 +62,7 @@ class ImpulseResponse:
 
 
 def impulse_response(
-    trace: Trace, step: int = 0, direction: Float[Tensor, " features"] | None = None, size: float = 1e-4
+    layer: Trace | nn.Module, step: int = 0, direction: Float[Tensor, " features"] | None = None, size: float = 1e-4
 ) -> ImpulseResponse:
     r"""Return how a layer answers a small kick of its input at one step, around its own states.
 
@@ -73,7 +74,8 @@ def impulse_response(
     (`unstable`). An integrator's impulse response is bounded, and yet bounded inputs drive it beyond any bound.
 
     Args:
-        trace: What was recorded; no gradients are needed.
+        layer: What was recorded, no gradients needed; or a recurrent module, whose first layer is then looked at from
+            rest, with inputs of zeros before and after the kick (`module_trace` gives other layers and inputs).
         step: Where to kick, in the order of reading.
         direction: What to kick with, scaled to length 1; all features equally by default.
         size: Length of the kick.
@@ -87,6 +89,7 @@ def impulse_response(
         >>> [round(value, 6) for value in found.response[:3, 0].tolist()], found.verdicts
         ([1.0, 0.5, 0.25], ('forgets',))
     """
+    trace = layer if isinstance(layer, Trace) else module_trace(layer)
     steps, _, features = trace.inputs.shape
     if not 0 <= step < steps:
         raise ValueError(f"step {step}; expected one of a trace of {steps} steps, counted in the order of reading")
@@ -100,7 +103,7 @@ def impulse_response(
     return ImpulseResponse(response, step_response, stability_verdicts(response, step_response))
 
 
-def bounded_input_gain(trace: Trace, size: float = 1e-2, draws: int = 8) -> Float[Tensor, " batch"]:
+def bounded_input_gain(layer: Trace | nn.Module, size: float = 1e-2, draws: int = 8) -> Float[Tensor, " batch"]:
     r"""Return the largest distance that bounded noise on the input drove the hidden state, per unit of noise.
 
     .. math:: \max_{draws, t} \frac{\lVert \Delta h_t \rVert_2}{\max_t \lVert \Delta x_t \rVert_2}
@@ -108,7 +111,7 @@ def bounded_input_gain(trace: Trace, size: float = 1e-2, draws: int = 8) -> Floa
     An empirical gain: a lower bound of what the worst input can do. The noise is random signs, always the same ones.
 
     Args:
-        trace: What was recorded; no gradients are needed.
+        layer: What was recorded, no gradients needed; or a recurrent module, whose first layer is looked at from rest.
         size: Length of the noise vector at every step.
         draws: How many noises are tried.
 
@@ -122,6 +125,7 @@ def bounded_input_gain(trace: Trace, size: float = 1e-2, draws: int = 8) -> Floa
     """
     if size <= 0 or draws < 1:
         raise ValueError(f"size={size}, draws={draws}; expected a positive size and at least one draw")
+    trace = layer if isinstance(layer, Trace) else module_trace(layer)
     generator = torch.Generator().manual_seed(0)
     rest, largest = _hidden(trace), None
     for _ in range(draws):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from rnn_diag.cells.equations import Equations, Weights
-from rnn_diag.nn.equations_of import recurrent_modules, suffixes_of, weights_of
+from rnn_diag.cells.equations_of import recurrent_modules, suffixes_of, weights_of
 
 
 @torch.no_grad()

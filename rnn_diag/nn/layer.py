@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from rnn_diag.cells.equations import Equations, State, Weights
-from rnn_diag.nn.equations_of import suffixes_of, weights_of
+from rnn_diag.cells.equations_of import suffixes_of, weights_of
 from rnn_diag.nn.function import run_layer
 from rnn_diag.nn.packing import Packing
 
