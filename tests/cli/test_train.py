@@ -152,3 +152,18 @@ def test_a_rate_that_the_optimizer_refuses_is_reported_before_training(
 def test_a_missing_checkpoint_is_reported(run: Callable[..., Run]) -> None:
     with pytest.raises(ValueError, match=r"checkpoint='none.ckpt' is no file; expected a .ckpt file"):
         run("task=adding", *QUICK, "checkpoint=none.ckpt")
+
+
+@pytest.mark.parametrize(
+    "initialization", sorted(file.stem for file in (configuration_directory() / "initialization").glob("*.yaml"))
+)
+def test_every_initialisation_changes_the_recurrent_layer_alone(
+    initialization: str, run: Callable[..., Run], small: Callable[[str], list[str]]
+) -> None:
+    still = [*small("adding"), *QUICK, *STEPS, "logger=none", "optimizer=sgd", "optimizer.lr=0"]
+    plain = weights(run(*still, folder="plain"))
+    changed = weights(run(*still, f"initialization=[{initialization}]", folder="changed"))
+    torch.testing.assert_close(changed["recurrent.weight_ih_l0"], plain["recurrent.weight_ih_l0"], rtol=0, atol=0)
+    differ = [name for name in plain if not torch.equal(plain[name], changed[name])]
+    assert differ
+    assert all(name.startswith("recurrent.") for name in differ)
