@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any, NamedTuple
+from functools import cached_property, wraps
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,6 +16,20 @@ from rnn_diag.cells.unroll import Unrolled, back_to_front, unroll, unroll_from_s
 
 Sweeper = Callable[[Equations, Weights, Unrolled, Tensor, State | None], Swept]
 """An engine: what `rnn_diag.cells.sweep.sweep` does, by whatever means."""
+
+
+Quantity = TypeVar("Quantity")
+
+
+def in_full_precision(compute: Callable[[Any], Quantity]) -> Callable[[Any], Quantity]:
+    """Let a property of a trace be computed off the graph and in its own dtype, whatever the block it is read in."""
+
+    @wraps(compute)
+    def computed(trace: Trace) -> Quantity:
+        with torch.no_grad(), torch.autocast(trace.inputs.device.type, enabled=False):
+            return compute(trace)
+
+    return computed
 
 
 class OutputGrads(NamedTuple):
@@ -150,6 +164,7 @@ class Trace:
         return {block.name: self._in_time(values) for block, values in pairs}
 
     @property
+    @in_full_precision
     def recurrent_weights(self) -> dict[str, Tensor]:
         """The recurrent map of every block `[H, H]`, by name: `W_hh`, with `proj_size` times `W_hr`."""
         blocks = self.weights.weight_hh.chunk(len(self.equations.blocks))
@@ -210,20 +225,21 @@ class Trace:
         return None if self.fidelity is None else self.fidelity <= self.tolerance
 
     @cached_property
+    @in_full_precision
     def _checked(self) -> tuple[float | None, str]:
         if self._fidelity is None:
             return None, "nothing to check against: the trace was not recorded"
         return self._fidelity(self) if callable(self._fidelity) else self._fidelity
 
     @cached_property
+    @in_full_precision
     def unrolled(self) -> Unrolled:
         """What the recurrence went through, in processing order."""
-        with torch.no_grad():
-            inputs = self._in_order(self.inputs)
-            if self._hidden is None:
-                return unroll(self.equations, self.weights, inputs, self._initial, self._padding)
-            hidden = self._in_order(self._hidden)
-            return unroll_from_states(self.equations, self.weights, inputs, self._initial, hidden, self._padding)
+        inputs = self._in_order(self.inputs)
+        if self._hidden is None:
+            return unroll(self.equations, self.weights, inputs, self._initial, self._padding)
+        hidden = self._in_order(self._hidden)
+        return unroll_from_states(self.equations, self.weights, inputs, self._initial, hidden, self._padding)
 
     @cached_property
     def swept(self) -> Swept:
@@ -249,11 +265,13 @@ class Trace:
         return self.sweep(torch.zeros_like(self.unrolled.hidden))
 
     @property
+    @in_full_precision
     def input_grad(self) -> Float[Tensor, "time batch features"]:
         """`∂L/∂x_t`: the part of the input's gradient that comes through this layer."""
         return self._valid(self._in_time(self.swept.projected_grad @ self.weights.weight_ih))
 
     @property
+    @in_full_precision
     def recurrent_weight_grad(self) -> Float[Tensor, "gates projected"]:
         """`Σ_t δ_t h_{t-1}^T`, over these sequences."""
         return self.swept.recurrent_grad.flatten(0, 1).T @ self.unrolled.previous_hidden.flatten(0, 1)
@@ -272,7 +290,7 @@ class Trace:
 
         Axes between time and batch carry several at once: one target each, one direction each.
         """
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(self.inputs.device.type, enabled=False):
             return self._sweeper(self.equations, self.weights, self.unrolled, hidden_grad_direct, final)
 
     @cached_property

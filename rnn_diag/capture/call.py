@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,7 +49,6 @@ class Call(NotedCall):
         self.masks: dict[int, Tensor] | None = {}
         self.stack: Any = None
         self._batch_first = module.batch_first
-        self._packed_as = input[1:] if isinstance(input, PackedSequence) else None
         self._columns = _columns(packing, self.selection)
         self.inputs = self._steps(packing)
         mask = packing.mask
@@ -58,29 +58,15 @@ class Call(NotedCall):
             for given, last in zip(states, final, strict=True)
         )
         self.output = self._steps(Packing.of(_detached(output), module.batch_first, ""))
-        self.kernel_dtype = data.dtype
-        self.handles = self._watch(module.batch_first, output, data, final, packing.unbatched)
-
-    def _watch(
-        self, batch_first: bool, output: Any, data: Tensor, final: tuple[Tensor, ...], unbatched: bool
-    ) -> list[Any]:
-        def output_grad(grad: Tensor) -> None:
-            form = PackedSequence(grad, *output[1:]) if isinstance(output, PackedSequence) else grad
-            self.grads.add("output", self._steps(Packing.of(_detached(form), batch_first, "")))
-
-        def final_grad(name: str, grad: Tensor) -> None:
-            self.grads.add(name, self._state(grad, unbatched))
-
-        handles = [data.register_hook(output_grad)] if data.requires_grad else []
+        self.take_grad_of("output", data, partial(self._steps_of, _packed_as(output)))
         for name, state in zip(("hidden", "cell"), final, strict=False):
-            if state.requires_grad:
-                handles.append(state.register_hook(lambda grad, name=name: final_grad(name, grad)))
-        return handles
+            self.take_grad_of(name, state, partial(self._state, unbatched=packing.unbatched))
+        self.read_input_grad = partial(self._steps_of, _packed_as(input))
 
-    def take_input_grad(self, grad: Tensor) -> None:
-        """Take what this call contributed to its input's gradient."""
-        form = grad if self._packed_as is None else PackedSequence(grad, *self._packed_as)
-        self.grads.add("input", self._steps(Packing.of(form, self._batch_first, "")))
+    def _steps_of(self, packed_as: tuple[Any, ...] | None, steps: Tensor) -> Tensor:
+        """Return steps that come in the form of the input or output: packed as it is, or a plain tensor."""
+        given = steps if packed_as is None else PackedSequence(steps, *packed_as)
+        return self._steps(Packing.of(given, self._batch_first, ""))
 
     def chosen_masks(self, masks: list[Any]) -> dict[int, Tensor]:
         """Return the followed sequences' dropout masks, by the layer that they feed."""
@@ -98,6 +84,10 @@ def _columns(packing: Packing, selection: Selection) -> Tensor:
     """Return where the followed sequences are in the order of the kernel's batch."""
     order = packing.unsorted_indices
     return selection.indices if order is None else order[selection.indices]
+
+
+def _packed_as(steps: Any) -> tuple[Any, ...] | None:
+    return tuple(steps[1:]) if isinstance(steps, PackedSequence) else None
 
 
 def _detached(input: Any) -> Any:

@@ -23,7 +23,7 @@ def place_of_first_pass(again: NotedCall, calls: Sequence[NotedCall]) -> int | N
     waiting = [place for place, call in enumerate(calls) if not call.had_grad]
     if any(call.had_grad and not call.is_second_pass and _same(call, again) for call in calls if waiting):
         return None
-    exactly = next((place for place in waiting if _same(calls[place], again)), None)
+    exactly = next((place for place in reversed(waiting) if _same(calls[place], again)), None)  # backwards, as autograd
     if exactly is not None:
         return exactly
     # Dropout may have drawn something else the second time.

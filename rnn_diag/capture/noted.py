@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,6 +53,8 @@ class NotedCall:
         is_second_pass: Whether this is what a checkpoint ran again.
         ends: What the state that it returned is recognised by.
         continues_from: What the state that it was given is recognised by, or None if it was given none.
+        kernel_dtype: What it was computed in.
+        problem: What went wrong when a gradient came back.
     """
 
     selection: Selection
@@ -61,12 +64,28 @@ class NotedCall:
     def __init__(self, before: Sequence[Tensor | None], after: Sequence[Tensor], results: Iterable[Tensor]) -> None:
         self.grads = SlotGrads()
         self.had_grad = any(result.requires_grad for result in results)
+        self.kernel_dtype = _kernel_dtype(after[0])
         self.is_second_pass = False
         given = [state for state in before if state is not None]
         self.continues_from = identity(given) if len(given) == len(after) else None
         self.ends = [identity(after)]
         self._kept_alive = [state.detach() for state in after]  # so that no other tensor takes their place in memory
-        self.handles: list[Any] = []
+        self._handles: list[Any] = []
+        self.problem = ""
+
+    def take_grad_of(self, name: str, tensor: Tensor, read: Callable[[Tensor], Tensor]) -> None:
+        """Take the total gradient of a tensor on the graph when it comes, `read` into the form of the copies."""
+        if tensor.requires_grad:
+            self._handles.append(tensor.register_hook(partial(self.take_grad, name, read)))
+
+    def take_grad(self, name: str, read: Callable[[Tensor], Tensor], grad: Tensor | None) -> None:
+        """Add a gradient that came back; a kernel with several results may send None for one that nobody used."""
+        if grad is None:
+            return
+        try:
+            self.grads.add(name, read(grad.detach()))
+        except Exception as error:  # it would end the user's backward pass
+            self.problem = f"a gradient could not be read: {error}"
 
     def stands_for(self, first_pass: NotedCall) -> None:
         """Take the place of a checkpoint's first pass, with whose state the model went on."""
@@ -77,14 +96,22 @@ class NotedCall:
     def let_go(self) -> None:
         """Hold none of the model's memory any longer."""
         self._kept_alive = []
-        for handle in self.handles:
+        for handle in self._handles:
             handle.remove()
-        self.handles = []
+        self._handles = []
 
 
 def identity(states: Iterable[Tensor]) -> Identity:
     """Return what a state is recognised by: a view of it is the same memory, a detached one cuts the sequence."""
     return tuple((state.data_ptr(), state.numel(), state.requires_grad) for state in states)
+
+
+def _kernel_dtype(result: Tensor) -> torch.dtype:
+    """Return what a result was computed in: under autocast a kernel may give back more digits than it has."""
+    kind = result.device.type
+    if result.dtype == torch.float64 or not torch.is_autocast_enabled(kind):
+        return result.dtype
+    return torch.get_autocast_dtype(kind)
 
 
 def trace_dtype(dtype: torch.dtype) -> torch.dtype:

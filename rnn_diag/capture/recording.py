@@ -218,10 +218,10 @@ class Recording(Mapping[str, Trace]):
 
     def _take_grad(self, call: Call | StepCall, name: str, grad: Tensor) -> None:
         if isinstance(call, Call) and name == "input":
-            return call.take_input_grad(grad)
+            return call.take_grad(name, call.read_input_grad, grad)
         grad = grad.to(trace_dtype(grad.dtype))
         held = self._weight_grads.get(name)
-        self._weight_grads[name] = grad.clone() if held is None else held + grad
+        self._weight_grads[name] = grad.clone() if held is None else held + grad  # autograd may write to its own
 
     def _forget(self) -> None:
         self._running = False
@@ -285,6 +285,8 @@ class Recording(Mapping[str, Trace]):
     def _coverage_of(self, name: str) -> Coverage:
         path, _ = self._suffixes[name]
         module_type, calls = type_name(self._found[path].module), self._calls[path]
+        if problem := next((call.problem for call in calls if call.problem), ""):
+            return Coverage(name, module_type, "partial", problem)
         if path in self._problems:
             return Coverage(name, module_type, "partial", self._problems[path])
         if any(isinstance(call, Call) and call.masks is None for call in calls):

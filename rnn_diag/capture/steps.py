@@ -13,7 +13,7 @@ from rnn_diag.capture.noted import NotedCall, Selection, trace_dtype
 from rnn_diag.cells.equations import State, Weights
 from rnn_diag.cells.sweep import Swept
 from rnn_diag.cells.unroll import Unrolled
-from rnn_diag.trace import Trace
+from rnn_diag.trace import Trace, in_full_precision
 
 
 class StepCall(NotedCall):
@@ -40,13 +40,9 @@ class StepCall(NotedCall):
             self._chosen(torch.zeros_like(new) if old is None else old) for old, new in zip(before, after, strict=True)
         )
         self.after = tuple(self._chosen(state) for state in after)
-        self.kernel_dtype = after[0].dtype
         self.hidden_is_made_of_memory = len(after) == 2 and leads_to(after[0], after[1], (input, before))
-        self.handles = [
-            state.register_hook(lambda grad, name=name: self.grads.add(name, self._chosen(grad)))
-            for name, state in zip(("hidden", "cell"), after, strict=False)
-            if state.requires_grad
-        ]
+        for name, state in zip(("hidden", "cell"), after, strict=False):
+            self.take_grad_of(name, state, self._chosen)
 
     def _chosen(self, rows: Tensor) -> Tensor:
         rows = rows.detach()
@@ -75,6 +71,7 @@ class StepwiseTrace(Trace):
         return any(call.grads for call in self._calls)
 
     @cached_property
+    @in_full_precision
     def swept(self) -> Swept:
         """The gradients of all steps: one adjoint for all at once, since every total is known."""
         if not self.has_gradients:
@@ -96,7 +93,9 @@ class StepwiseTrace(Trace):
         recurrent = torch.cat((back[1:], torch.zeros_like(back[:1])))
         previous_cell_grad = adjoint.previous_cell_grad
         initial = State(back[0], None if previous_cell_grad is None else previous_cell_grad[0])
-        return Swept(hidden, recurrent, cell, adjoint.projected_grad, adjoint.recurrent_grad, initial, hidden - recurrent)
+        return Swept(
+            hidden, recurrent, cell, adjoint.projected_grad, adjoint.recurrent_grad, initial, hidden - recurrent
+        )
 
     def _totals(self, name: str, part: int) -> Tensor:
         grads = ((call.grads.get(name), call.after[part]) for call in self._calls)

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import rnn_diag.nn
+from rnn_diag import record
+from rnn_diag.capture.fidelity import TOLERANCES, relative_error
+
+
+def test_relative_error_of_equal_tensors_is_zero_also_where_both_vanish() -> None:
+    assert relative_error(torch.ones(3), torch.ones(3)) == 0
+    assert relative_error(torch.zeros(3), torch.zeros(3)) == 0
+    assert relative_error(torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0])) == 5 / 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_every_dtype_is_within_its_tolerance(kind: type[nn.RNNBase], dtype: torch.dtype) -> None:
+    module, inputs = kind(5, 8, num_layers=2).to(dtype), torch.randn(12, 4, 5, dtype=dtype)
+    with record(module) as recording:
+        module(inputs)[0].float().pow(2).mean().backward()
+    for trace in recording.values():
+        assert trace.tolerance == TOLERANCES[dtype]
+        assert trace.hidden.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+        assert trace.is_faithful, trace
+
+
+@pytest.mark.parametrize("make", [nn.GRU, nn.RNN, nn.LSTM, rnn_diag.nn.LSTM, rnn_diag.nn.PeepholeLSTM])
+def test_bfloat16_autocast_is_within_the_tolerance_of_bfloat16(make: type[nn.RNNBase]) -> None:
+    module, inputs = make(5, 8, num_layers=2), torch.randn(12, 4, 5)
+    with record(module) as recording:
+        with torch.autocast("cpu", torch.bfloat16):
+            try:
+                output, _ = module(inputs)
+            except RuntimeError as error:
+                pytest.skip(f"torch has no such kernel for this processor: {error}")
+        output.float().pow(2).mean().backward()
+    for trace in recording.values():
+        assert trace.is_faithful, trace
+
+
+def test_a_weight_cast_once_for_two_calls_is_counted_once() -> None:
+    module = nn.GRU(5, 8)
+    with record(module) as recording:
+        with torch.autocast("cpu", torch.bfloat16):
+            first, _ = module(torch.randn(6, 4, 5))
+            second, _ = module(torch.randn(6, 4, 5))
+        (first.float().sum() + second.float().pow(2).sum()).backward()
+    assert all(trace.is_faithful for trace in recording.calls("l0")), recording.calls("l0")
+
+
+def test_numbers_are_taken_in_full_precision_also_inside_autocast() -> None:
+    module, inputs = nn.LSTM(5, 8, num_layers=2), torch.randn(6, 4, 5)
+    with record(module) as recording:
+        module(inputs)[0].sum().backward()
+    outside = recording["l0"].hidden_grad
+    with record(module) as recording:
+        module(inputs)[0].sum().backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = recording["l0"].hidden_grad
+        assert recording["l0"].fidelity < 1e-5
+    assert torch.equal(inside, outside)
+
+
+@pytest.mark.parametrize("name", ["weight_hh_l0", "weight_hh_l1"])
+def test_a_penalty_on_the_weights_is_no_part_of_the_check(name: str) -> None:
+    module = nn.LSTM(5, 8, num_layers=2).double()
+    with record(module) as recording:
+        penalty = getattr(module, name).pow(2).sum()
+        (module(torch.randn(6, 4, 5, dtype=torch.float64))[0].sum() + 100 * penalty).backward()
+    assert all(trace.fidelity < 1e-13 for trace in recording.values())
+
+
+def test_gradients_that_were_there_before_are_no_part_of_the_check() -> None:
+    module = nn.GRU(5, 8).double()
+    for parameter in module.parameters():
+        parameter.grad = torch.full_like(parameter, 100.0)
+    with record(module) as recording:
+        module(torch.randn(6, 4, 5, dtype=torch.float64))[0].sum().backward()
+        for parameter in module.parameters():
+            parameter.grad.mul_(0)  # as clipping would, in place
+    assert recording["l0"].fidelity < 1e-13
+
+
+def test_a_weight_shared_by_two_layers_is_not_held_against_either() -> None:
+    module = nn.GRU(8, 8, num_layers=2).double()
+    module.weight_hh_l1 = module.weight_hh_l0
+    with record(module) as recording:
+        module(torch.randn(6, 4, 8, dtype=torch.float64))[0].sum().backward()
+    assert recording["l0"].is_faithful is not False
+    assert recording["l0"].hidden_grad.abs().sum() > 0
+
+
+def test_a_weight_shared_by_two_modules_is_checked_for_each() -> None:
+    model = nn.ModuleList([nn.GRU(8, 8), nn.GRU(8, 8)]).double()
+    model[1].weight_hh_l0 = model[0].weight_hh_l0
+    with record(model) as recording:
+        model[1](model[0](torch.randn(6, 4, 8, dtype=torch.float64))[0])[0].sum().backward()
+    assert recording["0.l0"].fidelity < 1e-13
+    assert recording["1.l0"].fidelity < 1e-13
+
+
+def test_weights_changed_behind_the_recordings_back_make_the_trace_unfaithful() -> None:
+    module = nn.LSTM(5, 8)
+    with record(module) as recording:
+        output, _ = module(torch.randn(6, 4, 5))
+        output.sum().backward()
+    recording._calls[""][0].weights["l0"].weight_hh.mul_(1.5)
+    trace = recording["l0"]
+    assert trace.is_faithful is False
+    assert "NOT FAITHFUL: relative error" in repr(trace)
+    row = recording.coverage[0]
+    assert row.status == "not faithful"
+    assert "above 1e-03" in row.reason
+
+
+def test_a_faithful_trace_says_so_and_carries_no_mark() -> None:
+    module = nn.LSTM(5, 8)
+    with record(module) as recording:
+        module(torch.randn(6, 4, 5))[0].sum().backward()
+    assert repr(recording["l0"]) == "Trace(l0: lstm, 6 steps, 4 sequences)"
+    assert recording.coverage[0] == (
+        "l0",
+        "torch.nn.LSTM",
+        "exact",
+        "1 call read as 1 batch of sequences; gradients by an explicit sweep; "
+        "checked against the gradient of weight_hh",
+    )
+
+
+def test_an_overflown_gradient_is_nothing_to_check_against() -> None:
+    module = nn.GRU(5, 8)
+    with record(module) as recording:
+        (module(torch.randn(6, 4, 5))[0].sum() * float("inf")).backward()
+    trace = recording["l0"]
+    assert trace.fidelity is None
+    assert trace.fidelity_reason == "nothing to check against: the gradient of weight_hh is not finite"
+    assert recording.coverage[0].status == "exact"
+
+
+def test_gradients_asked_for_the_input_only_leave_nothing_to_check() -> None:
+    module, inputs = nn.GRU(5, 8), torch.randn(6, 4, 5, requires_grad=True)
+    with record(module) as recording:
+        torch.autograd.grad(module(inputs)[0].sum(), [inputs])
+    assert recording["l0"].hidden_grad.abs().sum() > 0
+    assert recording["l0"].fidelity_reason == "nothing to check against: autograd gave weight_hh no gradient of its own"
+
+
+def test_a_part_of_the_batch_of_a_first_layer_cannot_be_checked_and_says_so() -> None:
+    module = nn.GRU(5, 8)
+    with record(module, sequences=2) as recording:
+        module(torch.randn(6, 4, 5))[0].sum().backward()
+    assert recording["l0"].is_faithful is None
+    assert "a part of the batch is followed" in recording["l0"].fidelity_reason
+
+
+def test_the_inputs_gradient_counts_each_call_for_itself_where_calls_hang_together() -> None:
+    module, embed = nn.LSTM(5, 8).double(), nn.Linear(5, 5).double()
+    with record(module, sequences=2) as recording:
+        inputs = embed(torch.randn(6, 4, 5, dtype=torch.float64))
+        _, state = module(inputs)
+        output, _ = module(inputs, state)  # the same input once more, from where the first call ended
+        (output.sum() + inputs.pow(2).sum()).backward()
+    assert recording["l0"].fidelity < 1e-13
