@@ -4,11 +4,11 @@ import { runColour } from './colours.js';
 import { table } from './dom.js';
 import { Lines } from './lines.js';
 import { Panel } from './panel.js';
-import { percent, significant, whole } from './words.js';
+import { atTick, percent, significant, whole } from './words.js';
 
 class CoursePanel {
-  constructor({ kind, columns, yLabel, yText = significant, reading = yText, level, yRange, ...description }) {
-    Object.assign(this, { kind, columns, yLabel, yText, reading, level, yRange });
+  constructor({ kind, columns, yLabel, yText = atTick, reading = significant, level, fromZero, ...description }) {
+    Object.assign(this, { kind, columns, yLabel, yText, reading, level, fromZero });
     this.lines = new Lines();
     this.panel = new Panel({ ...description, tables: (view) => [this.table(view)] });
     this.panel.body.append(this.lines.element);
@@ -19,7 +19,7 @@ class CoursePanel {
   draw(view) {
     const curves = view.runs.filter(this.has).flatMap((run) => this.curves(run));
     this.lines.draw(curves, {
-      xLabel: 'training step', yLabel: this.yLabel, xText: whole, yText: this.yText, yRange: this.yRange, level: this.level,
+      xLabel: 'training step', yLabel: this.yLabel, xText: whole, yText: this.yText, fromZero: this.fromZero, level: this.level,
       cursor: view.step, reading: this.reading, label: `${this.yLabel} over the training; the numbers are in the table below.`,
     });
     this.panel.show(view);
@@ -66,7 +66,7 @@ export class HorizonPanel extends CoursePanel {
       kind: 'horizon', id: 'horizon', columns: ['median', 'p10', 'p90'],
       title: 'How long is the memory?',
       subtitle: 'Memory horizon over the training: timesteps back over which the loss still depends on the state; median and band from p10 to p90.',
-      yLabel: 'timesteps', yText: whole,
+      yLabel: 'timesteps', yText: whole, fromZero: true,
     });
   }
 
@@ -83,7 +83,7 @@ export class CostPanel extends CoursePanel {
       kind: 'cost', id: 'cost', columns: ['share of training time', 'milliseconds for a measurement'],
       title: 'What does measuring cost?',
       subtitle: 'Share of the training time spent in diagnostics so far.',
-      yLabel: 'share of training time', yText: percent,
+      yLabel: 'share of training time', yText: percent, reading: percent, fromZero: true,
     });
   }
 

@@ -15,7 +15,7 @@ export class Lines {
     this.element = element('div', { class: 'drawing' }, this.legend, this.plot);
   }
 
-  /** Options: `xLabel`, `yLabel`, `xText`, `yText`, `yRange`, `level` (a horizontal line), `cursor` (a vertical one), `label`. */
+  /** Options: `xLabel`, `yLabel`, `xText`, `yText`, `yRange` (or `fromZero`), `level` (a horizontal line), `cursor` (a vertical one), `label`. */
   draw(curves, options) {
     this.options = options;
     this.curves = curves;
@@ -42,17 +42,17 @@ export class Lines {
   }
 
   settings(width) {
-    const { xLabel, yLabel, xText, yText, yRange, xRange } = this.options;
+    const { xLabel, yLabel, xText, yText, yRange, fromZero } = this.options;
     const axis = { stroke: css('muted'), font: '12px Roboto, system-ui, sans-serif', labelFont: '12px Roboto, system-ui, sans-serif', grid: { stroke: css('grid'), width: 1 }, ticks: { stroke: css('grid'), width: 1 } };
     return {
       width,
       height: HEIGHT,
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
-      scales: { x: { time: false, ...(xRange && { range: xRange }) }, y: { range: yRange ?? ((_, lowest, highest) => padded(lowest, highest)) } },
+      scales: { x: { time: false, range: (_, lowest, highest) => roomy(lowest, highest) }, y: { range: yRange ?? ((_, lowest, highest) => padded(fromZero ? 0 : lowest, highest)) } },
       axes: [
         { ...axis, label: xLabel, labelSize: 20, size: 34, values: (_, values) => values.map((value) => (Number.isInteger(value) ? xText(value) : '')) },
-        { ...axis, label: yLabel, labelSize: 20, size: 54, values: (_, values) => values.map(yText) },
+        { ...axis, label: yLabel, labelSize: 22, size: 60, values: (_, values) => values.map(yText) },
       ],
       series: [{}, ...this.curves.flatMap(seriesOf)],
       bands: bandsOf(this.curves),
@@ -103,9 +103,14 @@ export class Lines {
   }
 }
 
+function roomy(lowest, highest) {
+  const room = (highest - lowest || 1) * 0.015;
+  return [lowest - room, highest + room];
+}
+
 /** A range that leaves some room, and does not blow up what is constant. */
 function padded(lowest, highest) {
-  if (lowest === null || lowest === undefined) return [0, 1];
+  if (highest === null || highest === undefined) return [0, 1];
   const room = Math.max((highest - lowest) * 0.08, Math.abs(highest) * 0.02, 1e-9);
   return [lowest < 0 || lowest > room ? lowest - room : 0, highest + room];
 }

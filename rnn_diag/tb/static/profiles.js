@@ -97,7 +97,7 @@ export class InfluencePanel extends ProfilePanel {
     super('influence', {
       id: 'influence',
       title: 'How far back does the loss depend on the state?',
-      subtitle: 'Influence of the hidden state `lag` timesteps before a loss, relative to lag 0. Dashed: the memory horizon.',
+      subtitle: 'Influence of the hidden state some timesteps before a loss, relative to lag 0. Dashed: the memory horizon.',
     });
   }
 

@@ -4,7 +4,7 @@ import { axisBelow, axisLeft, line, prepare, ticks } from './canvas.js';
 import { css, runColour } from './colours.js';
 import { element, table } from './dom.js';
 import { Panel, fillFigures, sideBySide } from './panel.js';
-import { naturally, significant, whole } from './words.js';
+import { atTick, naturally, significant, whole } from './words.js';
 
 const HEIGHT = 320;
 const TRAIL = 8;
@@ -107,8 +107,8 @@ class Plane {
     const y = (imaginary) => area.y + area.height / 2 - imaginary * unit;
     const [wide, high] = [area.width / 2 / unit, area.height / 2 / unit];
     paintCircle(frame, x, y, unit);
-    axisBelow(frame, ticks(-wide, wide, 6), x, significant, 'real part');
-    axisLeft(frame, ticks(-high, high, 6), y, significant, 'imaginary part');
+    axisBelow(frame, ticks(-wide, wide, 6), x, atTick, 'real part');
+    axisLeft(frame, ticks(-high, high, 6), y, atTick, 'imaginary part');
     context.fillStyle = css('muted');
     for (let back = Math.min(TRAIL, place); back > 0; back--) {
       context.globalAlpha = 0.1 + 0.3 * (1 - back / TRAIL);
@@ -127,14 +127,14 @@ class Plane {
     const values = this.singular?.at(step)?.values;
     this.strip.hidden = !values;
     if (!values) return;
-    const frame = prepare(this.bars, HEIGHT, [8, 4, 42, 44]);
+    const frame = prepare(this.bars, HEIGHT, [8, 4, 42, 54]);
     if (!frame) return;
     const { context, area } = frame;
     const highest = Math.max(1.2, ...this.singular.rows.map((row) => row[0]));
     const y = (value) => area.y + area.height * (1 - value / highest);
     const width = area.width / values.length;
     this.bars.setAttribute('aria-label', `${values.length} singular values, the largest ${significant(values[0])}`);
-    axisLeft(frame, ticks(0, highest, 5), y, significant, 'singular value');
+    axisLeft(frame, ticks(0, highest, 5), y, atTick, 'singular value');
     axisBelow(frame, [], null, null, 'largest first');
     values.forEach((value, place) => {
       context.fillStyle = value > 1 ? css('alarm') : runColour(this.run.place);

@@ -25,6 +25,11 @@ export function significant(value) {
   return (digits > 6 ? value.toExponential(2) : value.toFixed(Math.min(digits, 6))).replace('-', '−');
 }
 
+/** The number at a tick of an axis: no more digits than it has. */
+export function atTick(value) {
+  return String(Number(value.toPrecision(6))).replace('-', '−');
+}
+
 /** A whole number with narrow spaces between thousands. */
 export function whole(value) {
   return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, '\u202f');

@@ -1,0 +1,67 @@
+"""A real TensorBoard on the two synthetic runs, and a browser to look at it; skipped where there is none."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.screenshots import QUIET, free_port
+from tests.tb.synthetic_runs import write_both
+
+Start = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    write_both(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tensorboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Start TensorBoard on a folder, with further arguments; give its address once it has read the log."""
+    servers: list[subprocess.Popen[bytes]] = []
+
+    def start(logdir: Path, *arguments: str, python: str = sys.executable, prefix: str = "", runs: int = 0) -> str:
+        port = free_port()
+        command = [python, "-m", "tensorboard.main", "--logdir", logdir, "--port", str(port), *arguments]
+        output = (tmp_path_factory.mktemp("server") / "output").open("wb")
+        servers.append(subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT))
+        address = f"http://127.0.0.1:{port}{prefix}/"
+        for _ in range(240):
+            try:
+                index = urllib.request.urlopen(f"{address}data/plugin/rnn_diag/index", timeout=5).read()
+                if index.count(b"rnn_diag/cost") >= runs:
+                    return address
+            except OSError:
+                pass
+            assert servers[-1].poll() is None, Path(output.name).read_text()
+            time.sleep(0.25)
+        raise AssertionError(f"TensorBoard did not show {runs} runs within a minute: {Path(output.name).read_text()}")
+
+    yield start
+    for server in servers:
+        server.terminate()
+    for server in servers:
+        server.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("there is no chromium on this machine")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
+        yield opened
+        opened.close()
