@@ -167,10 +167,7 @@ class Trace:
     @in_full_precision
     def recurrent_weights(self) -> dict[str, Tensor]:
         """The recurrent map of every block `[H, H]`, by name: `W_hh`, with `proj_size` times `W_hr`."""
-        blocks = self.weights.weight_hh.chunk(len(self.equations.blocks))
-        projection = self.weights.weight_hr
-        maps = (block if projection is None else block @ projection for block in blocks)
-        return {block.name: map for block, map in zip(self.equations.blocks, maps, strict=True)}
+        return self.equations.recurrent_maps(self.weights)
 
     @property
     def has_gradients(self) -> bool:
