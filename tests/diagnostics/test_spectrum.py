@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import pytest
 import torch
@@ -134,6 +135,20 @@ def test_a_matrix_with_a_non_finite_entry_has_a_spectrum_of_nan(value: float) ->
     assert math.isnan(spectrum.spectral_radius)
     assert math.isnan(spectrum.transient_growth)
     assert spectrum.singular_values.isnan().all()
+
+
+def test_what_is_read_later_is_of_the_matrix_as_it_was() -> None:
+    weights = matrix([0.9, 1.0], [0.0, 0.9])
+    spectrum = recurrent_spectrum(weights)
+    weights.zero_()
+    assert spectrum.transient_step == 9
+    assert spectrum.numerical_radius == pytest.approx(1.4, abs=1e-12)
+
+
+def test_a_spectrum_can_be_pickled_before_and_after_all_of_it_is_read() -> None:
+    spectrum = recurrent_spectrum(matrix([0.9, 1.0], [0.0, 0.9]))
+    before = pickle.loads(pickle.dumps(spectrum))
+    assert spectrum.transient_step == before.transient_step == pickle.loads(pickle.dumps(spectrum)).transient_step
 
 
 def test_the_stack_of_all_gates_is_refused() -> None:
