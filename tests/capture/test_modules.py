@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import types
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rnn_diag import record
+from rnn_diag.capture.modules import find_recurrent, matching
+
+
+class ConvLSTMCell(nn.Module):
+    """A cell that nobody told us about, made of parts that have the parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gates = nn.Conv1d(2, 8, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.gates(inputs)
+
+
+class MinGRU(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2))
+
+
+class LearnerNet(nn.Module):
+    """The letters r, n, n in a row are no sign of recurrence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+
+
+class LSTMClassifier(nn.Module):
+    """A container is not spoken of beside what it holds."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+        self.head = nn.Linear(2, 2)
+
+
+class OwnKernel(nn.LSTM):
+    """A complete forward of its own, past torch's."""
+
+    def forward(self, inputs: Tensor) -> Tensor:  # type: ignore[override]
+        zeros = inputs.new_zeros(1, inputs.shape[1], self.hidden_size)
+        return torch._VF.lstm(inputs, (zeros, zeros), self._flat_weights, True, 1, 0.0, self.training, False, False)[0]
+
+
+@pytest.mark.parametrize("cell", [ConvLSTMCell, MinGRU])
+def test_a_cell_of_the_users_own_is_found_and_said_not_to_be_understood(cell: type[nn.Module]) -> None:
+    (row,) = record(LSTMClassifier(cell())).coverage
+    assert row[:3] == ("part", cell.__name__, "not followed")
+    assert row.reason.startswith(f"found, not understood: {cell.__name__}")
+    assert "rnn_diag.register" in row.reason
+
+
+def test_a_container_of_a_followed_module_is_not_spoken_of() -> None:
+    assert [row.layer for row in record(LSTMClassifier(nn.GRU(2, 2))).coverage] == ["part.l0"]
+
+
+def test_a_name_that_only_sounds_recurrent_to_a_bad_listener_is_not_reported() -> None:
+    assert find_recurrent(LearnerNet()) == ([], [])
+
+
+def test_what_cannot_be_followed_is_named_when_there_is_nothing_else() -> None:
+    with pytest.raises(
+        ValueError, match=r"no recurrent module that can be followed: part \(ConvLSTMCell\): found, not"
+    ):
+        record(LSTMClassifier(ConvLSTMCell())).start()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_torchscript_is_not_followed_and_says_what_to_do() -> None:
+    (row,) = record(LSTMClassifier(torch.jit.script(nn.LSTM(2, 2)))).coverage
+    assert row == (
+        "part",
+        "torch.jit.ScriptModule(LSTM)",
+        "not followed",
+        "TorchScript runs its own copy of the forward; use the module before torch.jit.script or trace",
+    )
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_quantised_layer_is_not_followed_and_says_what_to_do() -> None:
+    model = torch.ao.quantization.quantize_dynamic(LSTMClassifier(nn.LSTM(2, 2)), {nn.LSTM})
+    (row,) = record(model).coverage
+    assert row.status == "not followed"
+    assert "use the torch.nn module" in row.reason
+
+
+def test_a_subclass_with_a_complete_forward_of_its_own_is_said_never_to_have_been_seen() -> None:
+    model = LSTMClassifier(OwnKernel(2, 2))
+    with record(model) as recording:
+        model.part(torch.randn(3, 2, 2)).sum().backward()
+    (row,) = recording.coverage
+    assert row.status == "never ran"
+    assert "OwnKernel.forward does not go through LSTM.forward; call super().forward in it" in row.reason
+    with pytest.raises(KeyError, match=r"OwnKernel\.forward does not go through"):
+        _ = recording["part.l0"]
+
+
+def test_a_forward_replaced_on_the_module_is_said_never_to_have_been_seen() -> None:
+    module = nn.GRU(2, 2)
+    kept = module.forward
+    module.forward = types.MethodType(lambda self, inputs: kept(inputs), module)
+    with record(module) as recording:
+        module(torch.randn(3, 2, 2))[0].sum().backward()
+    (row,) = recording.coverage
+    assert row.status == "never ran"
+    assert "`forward` of this very module was replaced" in row.reason
+
+
+def test_a_forward_replaced_on_the_module_that_goes_through_the_class_is_seen() -> None:
+    module = nn.GRU(2, 2)
+    module.forward = types.MethodType(lambda self, inputs: nn.GRU.forward(self, inputs), module)
+    with record(module) as recording:
+        module(torch.randn(3, 2, 2))[0].sum().backward()
+    assert recording["l0"].fidelity < 1e-5
+
+
+def test_a_module_that_did_not_run_says_so() -> None:
+    model = nn.ModuleList([nn.GRU(2, 2), nn.GRU(2, 2)])
+    with record(model) as recording:
+        model[0](torch.randn(3, 2, 2))[0].sum().backward()
+    assert [row.status for row in recording.coverage] == ["exact", "never ran"]
+    assert list(recording) == ["0.l0"]
+
+
+def test_modules_made_after_the_recording_are_found_by_the_next_one() -> None:
+    model = nn.Sequential(nn.GRU(2, 2))
+    assert record(model).names == ["0.l0"]
+    model.append(nn.GRU(2, 2))
+    assert record(model).names == ["0.l0", "1.l0"]
+
+
+def test_patterns_keep_the_models_order_and_take_each_layer_once() -> None:
+    names = ["encoder.l0", "encoder.l1", "decoder.l0"]
+    assert matching(names, ["decoder*", "*.l0", "encoder.l1"]) == names
+    assert matching(names, "*coder.l0") == ["encoder.l0", "decoder.l0"]
+    assert matching([], "*") == []
+
+
+def test_a_call_that_cannot_be_followed_is_said_once_and_the_model_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = nn.GRU(2, 2)
+
+    def fail(*args: object) -> None:
+        raise MemoryError("no room")
+
+    with record(module) as recording:
+        monkeypatch.setattr(recording, "_note", fail)
+        with pytest.warns(UserWarning, match="a call could not be followed: no room"):
+            output, _ = module(torch.randn(3, 2, 2))
+        output.sum().backward()
+    assert module.weight_hh_l0.grad is not None
+    assert recording.coverage[0][2:] == ("partial", "a call could not be followed: no room")
+
+
+def test_a_gradient_that_cannot_be_read_ends_no_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = nn.GRU(2, 2)
+    with record(module) as recording:
+        output, _ = module(torch.randn(3, 2, 2))
+        call = recording._calls[""][0]
+        monkeypatch.setattr(call, "_steps", lambda packing: 1 / 0)
+        output.sum().backward()
+    assert module.weight_hh_l0.grad is not None
+    assert recording.coverage[0][2:] == ("partial", "a gradient could not be read: division by zero")
