@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 COLUMN = """([canvas, share, offset]) => {
   const ratio = devicePixelRatio, context = canvas.getContext('2d');
-  const x = Math.round((58 + share * (canvas.clientWidth - 72)) * ratio);
+  const x = Math.round((66 + share * (canvas.clientWidth - 80)) * ratio);
   const pixels = [];
   for (let y = 10; y < 256; y += 6) pixels.push([...context.getImageData(x, Math.round(y * ratio), 1, 1).data]);
   return pixels;
@@ -168,7 +168,7 @@ def test_hovering_says_what_is_under_the_pointer_and_a_click_chooses_the_step(op
     canvas.scroll_into_view_if_needed()
     canvas.hover(position={"x": 300, "y": 200})
     assert "of 200 · ‖∂L/∂hₜ‖ = " in shown.text("#gradients figure:nth-child(2) .tip")
-    canvas.click(position={"x": 60, "y": 200})
+    canvas.click(position={"x": 68, "y": 200})
     assert shown.frame.locator("#step").get_attribute("aria-valuetext") == "training step 0 of 5950"
 
 
@@ -241,3 +241,24 @@ def test_ten_thousand_timesteps_of_changing_length_are_drawn(tmp_path: Path, ope
     column = shown.canvas("#gradients canvas", COLUMN, 0.5)
     assert brightness(column[0]) - brightness(column[-10]) > 50
     assert "timesteps before the end" not in shown.text("#gradients header")
+
+
+def test_a_series_that_breaks_its_own_description_costs_its_panel_alone(
+    tmp_path: Path, open_tab: Any, tensorboard: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SummaryWriter(str(tmp_path / "run")) as log:
+        tab.write_gradients(log, "l0", 0, np.linspace(-3, -2, 20))
+        tab.write_cost(log, 0, 1.0, 0.1)
+        monkeypatch.setattr(schema, "content_of", lambda kind, layer, **_: b'{"v":1,"kind":"gates","layer":"l0"}')
+        tab.write_gates(log, "l0", 0, {"forget": np.full((3, 5), 0.5)})
+    shown = open_tab(f"{tensorboard(tmp_path, runs=1)}#rnn_diag")
+    assert "“What do the gates do over time?” could not be drawn" in shown.text(".notice")
+    assert shown.frame.locator("#gradients canvas").is_visible()
+
+
+def test_a_run_that_measured_nothing_but_its_cost_shows_that(tmp_path: Path, open_tab: Any, tensorboard: Start) -> None:
+    with SummaryWriter(str(tmp_path / "run")) as log:
+        tab.write_cost(log, 0, 1.0, 0.1)
+    shown = open_tab(f"{tensorboard(tmp_path, runs=1)}#rnn_diag")
+    assert shown.frame.locator("#cost canvas").is_visible()
+    assert "Does the gradient reach the beginning?" in shown.text(".unmeasured")

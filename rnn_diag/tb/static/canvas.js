@@ -21,13 +21,14 @@ export function prepare(canvas, height, margins) {
   return { context, ratio, width, height, area: { x: left, y: top, width: width - left - right, height: height - top - bottom } };
 }
 
-/** Round numbers between two values. */
-export function ticks(lowest, highest, most) {
+/** Round numbers between two values, at least `finest` apart. */
+export function ticks(lowest, highest, most, finest = 0) {
   const span = highest - lowest;
   if (!(span > 0)) return [lowest];
   const rough = span / Math.max(1, most);
   const magnitude = 10 ** Math.floor(Math.log10(rough));
-  const unit = [1, 2, 5, 10].find((factor) => factor * magnitude >= rough) * magnitude;
+  let unit = [1, 2, 5, 10].find((factor) => factor * magnitude >= rough) * magnitude;
+  if (finest > unit) unit = finest;
   const found = [];
   for (let value = Math.ceil(lowest / unit) * unit; value <= highest + unit * 1e-9; value += unit) {
     found.push(Math.abs(value) < unit * 1e-9 ? 0 : value);

@@ -27,6 +27,7 @@ export class Cards {
     this.cards = [];
     this.element.replaceChildren(...sideBySide(view).map((shown) => this.column(catalogue.get(shown.name), shown)));
     this.element.classList.toggle('pair', sideBySide(view).length > 1);
+    for (const chosen of this.element.querySelectorAll('.chosen')) chosen.parentElement.scrollTop = chosen.offsetTop - chosen.parentElement.offsetTop;
   }
 
   moveTo(view) {

@@ -6,17 +6,15 @@ import { naturally, whole } from './words.js';
 export const READABLE_VERSION = 1;
 const BY_MATRIX = ['eig', 'sv'];
 
-/** Runs by name, in natural order: each `{name, place, layers, run, newer, damaged}` with its series by kind. */
+/** Runs by name, in natural order: each `{name, layers, whole, newer, damaged}`, its series by kind. */
 export function catalogueOf(index) {
   const catalogue = new Map();
-  Object.keys(index.runs).sort(naturally).forEach((name, place) => {
-    catalogue.set(name, runOf(name, place, index.runs[name]));
-  });
+  for (const name of Object.keys(index.runs).sort(naturally)) catalogue.set(name, runOf(name, index.runs[name]));
   return catalogue;
 }
 
-function runOf(name, place, tags) {
-  const run = { name, place, layers: new Map(), whole: {}, newer: 0, damaged: 0 };
+function runOf(name, tags) {
+  const run = { name, layers: new Map(), whole: {}, newer: 0, damaged: 0 };
   for (const tag of Object.keys(tags).sort(naturally)) {
     const { content, last_step: lastStep } = tags[tag];
     const { v: version, kind, layer = '', matrix } = content;
@@ -48,7 +46,7 @@ export async function loadLayer(run, layer) {
     contents[kind] = entry.content;
     return [load(series, kind, entry)];
   }));
-  return { name: run.name, place: run.place, layer, series, contents };
+  return { name: run.name, layer, series, contents };
 }
 
 /** The layer to show of a run: the one asked for, or the one at its place in a run whose layers have other names. */

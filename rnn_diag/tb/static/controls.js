@@ -14,11 +14,12 @@ export class RunList {
       element('p', {}, 'Maps show the first two ticked runs side by side; lines show all of them.'));
   }
 
-  draw(catalogue, chosen) {
-    this.list.replaceChildren(...[...catalogue.values()].map(({ name, place }) => {
+  /** `colours` are those of the runs that are ticked. */
+  draw(catalogue, colours) {
+    this.list.replaceChildren(...[...catalogue.values()].map(({ name }) => {
       const swatch = element('i', { class: 'swatch' });
-      swatch.style.background = runColour(place);
-      const box = element('input', { type: 'checkbox', value: name, checked: chosen.includes(name), onchange: () => this.report() });
+      swatch.style.background = colours.has(name) ? runColour(colours.get(name)) : 'transparent';
+      const box = element('input', { type: 'checkbox', value: name, checked: colours.has(name), onchange: () => this.report() });
       return element('li', {}, element('label', { title: name }, box, swatch, element('span', {}, name || '.')));
     }));
     this.filter.hidden = catalogue.size < 8;

@@ -74,7 +74,7 @@ function paint(canvas, run, step) {
     context.textBaseline = 'middle';
     context.fillText(label, area.x - 10, top + STRIP / 2);
   });
-  axisBelow(frame, ticks(0, edges.at(-1), area.width / 90), x, whole, 'timestep in the sequence, t');
+  axisBelow(frame, ticks(0, edges.at(-1), area.width / 90, 1), x, whole, 'timestep in the sequence, t');
   canvas.setAttribute('aria-label', `Gates of ${run.name} over ${edges.at(-1)} timesteps at training step ${now.step}; the numbers are in the table below.`);
 }
 

@@ -8,7 +8,7 @@ import { columnEdges, rasterise } from './raster.js';
 import { fromLog10, whole } from './words.js';
 
 const HEIGHT = 300;
-const MARGINS = [8, 14, 42, 58];
+const MARGINS = [8, 14, 42, 66];
 
 export class HeatMap {
   /** `chooseStep(step)` is called when a step is clicked. */
@@ -51,9 +51,9 @@ export class HeatMap {
     context.drawImage(this.picture, area.x, area.y, area.width, area.height);
     const x = (step) => area.x + ((step - this.edges[0]) / (this.edges.at(-1) - this.edges[0])) * area.width;
     const y = (timestep) => area.y + area.height * (1 - timestep / this.longest);
-    axisBelow(this.frame, ticks(this.series.steps[0], this.series.steps.at(-1), area.width / 90), x, whole, 'training step');
-    if (this.same) axisLeft(this.frame, ticks(0, this.longest, 6), y, whole, 'timestep in the sequence, t');
-    else axisLeft(this.frame, ticks(0, this.longest, 6), (lag) => y(this.longest - lag), whole, 'timesteps before the end');
+    axisBelow(this.frame, ticks(this.series.steps[0], this.series.steps.at(-1), area.width / 90, 1), x, whole, 'training step');
+    if (this.same) axisLeft(this.frame, ticks(0, this.longest, 6, 1), y, whole, 'timestep in the sequence, t');
+    else axisLeft(this.frame, ticks(0, this.longest, 6, 1), (lag) => y(this.longest - lag), whole, 'timesteps before the end');
     this.paintCrosshair(x);
   }
 

@@ -48,6 +48,7 @@ class Page {
     this.unmeasured = element('p', { class: 'unmeasured' });
     this.grid = element('div', { class: 'panels' }, this.panels.map(({ panel }) => panel.element));
     this.main = element('main', {}, this.toolbar.element, this.notices, this.cards.element, this.grid, this.unmeasured);
+    this.colours = new Map();
     this.drawings = 0;
   }
 
@@ -87,10 +88,10 @@ class Page {
     this.layers = layers;
     this.sentences = [this.failure, ...missing, ...runs.map(troubleOf)];
     try {
-      const loaded = await Promise.all(runs.filter((run) => run.layers.size)
+      const loaded = await Promise.all(runs.filter((run) => run.layers.size || Object.keys(run.whole).length)
         .map((run) => loadLayer(run, layerShown(run, this.chosen.layer, this.catalogue))));
       if (wanted !== this.wanted) return;
-      this.runs = loaded;
+      this.runs = loaded.map((run) => ({ ...run, place: this.colours.get(run.name) }));
     } catch (error) {
       this.sentences.push(`A series could not be read (${error.message}). Press TensorBoard's reload button to try again.`);
       this.runs ??= [];
@@ -108,7 +109,20 @@ class Page {
     const missing = this.chosen.runs.filter((name) => !this.catalogue.has(name));
     this.chosen.runs = this.chosen.runs.filter((name) => this.catalogue.has(name));
     if (!this.chosen.runs.length) this.chosen.runs = [...this.catalogue.keys()].slice(0, RUNS_AT_FIRST);
+    this.keepColours();
     return missing.map((name) => `The run “${name}” has no RNN diagnostics in this log; here are others.`);
+  }
+
+  /** Every chosen run has a colour that no other chosen run has, and keeps it while it is chosen. */
+  keepColours() {
+    const { runs } = this.chosen;
+    for (const name of this.colours.keys()) if (!runs.includes(name)) this.colours.delete(name);
+    for (const name of runs) {
+      if (this.colours.has(name)) continue;
+      let place = 0;
+      while ([...this.colours.values()].includes(place)) place += 1;
+      this.colours.set(name, place);
+    }
   }
 
   /** Follows the training if the last step was shown, else stays where it is. */
@@ -150,20 +164,33 @@ class Page {
     if (!this.main.isConnected) document.body.replaceChildren(this.runList.element, this.main);
     this.width = document.body.clientWidth;
     const view = this.view();
-    this.runList.draw(this.catalogue, this.chosen.runs);
+    this.runList.draw(this.catalogue, this.colours);
     this.toolbar.draw({ ...this.chosen, layers: this.layers, steps: this.steps });
     this.notices.replaceChildren(...notices(this.sentences));
     this.cards.draw(view, this.catalogue);
     this.measured = this.panels.filter((panel) => this.runs.some(panel.has));
     for (const panel of this.panels) panel.panel.element.hidden = !this.measured.includes(panel);
-    for (const panel of this.measured) panel.draw(view);
+    this.measured = this.measured.filter((panel) => this.drawPanel(panel, view));
     this.sayUnmeasured();
     writeLink({ runs: this.chosen.runs, layer: this.chosen.layer, step: this.chosen.step });
     this.ready();
   }
 
+  /** Draws a panel; one that fails is a sentence, and the others are drawn. */
+  drawPanel(panel, view) {
+    try {
+      panel.draw(view);
+      return true;
+    } catch (error) {
+      const { element: section } = panel.panel;
+      this.notices.append(...notices([`“${section.querySelector('h2').textContent}” could not be drawn: ${error.message}`]));
+      section.hidden = true;
+      return false;
+    }
+  }
+
   sayUnmeasured() {
-    const titles = this.panels.filter((panel) => !this.measured.includes(panel)).map(({ panel }) => panel.element.querySelector('h2').textContent);
+    const titles = this.panels.filter((panel) => !this.runs.some(panel.has)).map(({ panel }) => panel.element.querySelector('h2').textContent);
     this.unmeasured.textContent = titles.length ? `Not measured in these runs: ${titles.join(' · ')}` : '';
   }
 

@@ -99,7 +99,7 @@ class Plane {
   }
 
   paint(place, pairs) {
-    const frame = prepare(this.canvas, HEIGHT, [8, 8, 42, 58]);
+    const frame = prepare(this.canvas, HEIGHT, [8, 8, 42, 60]);
     if (!frame) return;
     const { context, area } = frame;
     const unit = Math.min(area.width, area.height) / 2 / this.extent;
