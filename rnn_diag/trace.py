@@ -64,6 +64,9 @@ class Trace:
         fidelity_reason: Why `fidelity` is None.
     """
 
+    started = 0
+    """Place of its first call among all calls of the recording."""
+
     def __init__(
         self,
         layer: str,

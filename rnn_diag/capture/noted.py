@@ -55,6 +55,7 @@ class NotedCall:
         continues_from: What the state that it was given is recognised by, or None if it was given none.
         kernel_dtype: What it was computed in.
         problem: What went wrong when a gradient came back.
+        number: Its place among all calls of the recording.
     """
 
     selection: Selection
@@ -72,6 +73,7 @@ class NotedCall:
         self._kept_alive = [state.detach() for state in after]  # so that no other tensor takes their place in memory
         self._handles: list[Any] = []
         self.problem = ""
+        self.number = 0
 
     def take_grad_of(self, name: str, tensor: Tensor, read: Callable[[Tensor], Tensor]) -> None:
         """Take the total gradient of a tensor on the graph when it comes, `read` into the form of the copies."""
@@ -90,6 +92,7 @@ class NotedCall:
     def stands_for(self, first_pass: NotedCall) -> None:
         """Take the place of a checkpoint's first pass, with whose state the model went on."""
         self.is_second_pass = True
+        self.number = first_pass.number
         self.ends += [tuple((place, size, True) for place, size, _ in end) for end in first_pass.ends]
         self._kept_alive += first_pass._kept_alive
 

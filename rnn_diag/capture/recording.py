@@ -18,7 +18,7 @@ from rnn_diag.capture.dropout import draws_masks, generator_state, redrawn_masks
 from rnn_diag.capture.fidelity import TOLERANCES, relative_error, tensors_in, watch_edges
 from rnn_diag.capture.layer_by_layer import LayerByLayer
 from rnn_diag.capture.modules import RecurrentModule, find_recurrent, matching, type_name, why_silent
-from rnn_diag.capture.noted import trace_dtype
+from rnn_diag.capture.noted import NotedCall, trace_dtype
 from rnn_diag.capture.replay import ENGINES, engine_sweeper
 from rnn_diag.capture.stack import Stack
 from rnn_diag.capture.steps import HiddenOnlyTrace, StepCall, StepwiseTrace
@@ -188,6 +188,7 @@ class Recording(Mapping[str, Trace]):
             call.stands_for(calls[place])
             calls[place] = call
         else:
+            call.number = sum(map(len, self._calls.values()))
             calls.append(call)
         self._watch_gradients(found, call, arguments[:2], result)
 
@@ -267,6 +268,10 @@ class Recording(Mapping[str, Trace]):
             raise KeyError(f"{name!r} has no trace: {self._coverage_of(name).reason}")
         return traces[0]
 
+    def in_order(self) -> list[Trace]:
+        """Return the traces of all layers, those first whose modules were called first."""
+        return sorted((trace for name in self.names for trace in self.calls(name)), key=lambda trace: trace.started)
+
     def __iter__(self) -> Iterator[str]:
         return iter([name for name in self.names if self.calls(name)])
 
@@ -318,22 +323,31 @@ class Recording(Mapping[str, Trace]):
         )
 
     def _assembled(self, found: RecurrentModule, suffix: str) -> list[Trace]:
+        pairs = list(self._read(found, suffix))
+        for first, trace in pairs:
+            trace.started = first.number
+        return [trace for _, trace in pairs]
+
+    def _read(self, found: RecurrentModule, suffix: str) -> Iterator[tuple[NotedCall, Trace]]:
+        """Give every trace of a layer, with its first call."""
         calls = self._calls[found.path]
         if any(call.had_grad for call in calls):
             calls = [call for call in calls if call.had_grad]  # the others are a checkpoint's first pass, or a metric's
         name = found.name(suffix)
         if found.equations is None:
-            return [HiddenOnlyTrace(name, type_name(found.module), chain) for chain in chained(calls)]
-        if found.is_cell:
-            check, tolerance = partial(self._check, name), TOLERANCES.get(calls[0].kernel_dtype, 1e-3) if calls else 0.0
-            return [
-                StepwiseTrace(name, chain, equations=found.equations, fidelity=check, tolerance=tolerance)
-                for chain in chained(calls)
-            ]
-        known = [call for call in calls if call.masks is not None]
-        joinable = found.is_one_way and all(call.mask is None for call in known)
-        parts = [[self._stack(found, call).trace(suffix) for call in chain] for chain in chained(known, joinable)]
-        return [ChainedTrace(chain) if len(chain) > 1 else chain[0] for chain in parts]
+            for chain in chained(calls):
+                yield chain[0], HiddenOnlyTrace(name, type_name(found.module), chain)
+        elif found.is_cell:
+            check = partial(self._check, name)
+            for chain in chained(calls):
+                tolerance = TOLERANCES.get(chain[0].kernel_dtype, 1e-3)
+                options = {"equations": found.equations, "fidelity": check, "tolerance": tolerance}
+                yield chain[0], StepwiseTrace(name, chain, **options)
+        else:
+            known = [call for call in calls if call.masks is not None]
+            for chain in chained(known, joinable=found.is_one_way and all(call.mask is None for call in known)):
+                parts = [self._stack(found, call).trace(suffix) for call in chain]
+                yield chain[0], ChainedTrace(parts) if len(parts) > 1 else parts[0]
 
     def _stack(self, found: RecurrentModule, call: Call) -> Stack:
         assert found.equations is not None

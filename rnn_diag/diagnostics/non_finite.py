@@ -1,0 +1,155 @@
+"""Where the first value that is not finite came up: in which layer, at which step, in which sequence, in what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rnn_diag.trace import Trace
+
+
+@dataclass(frozen=True)
+class NonFinite:
+    """The first value of a layer that is not finite.
+
+    Attributes:
+        layer: The layer's name.
+        what: `weight_ih`, `weight_hh`, …; `initial hidden`, `initial cell`; `input`, `preactivation`, `gate`, `cell`,
+            `hidden`; `hidden_grad`, `cell_grad`, `preactivation_grad`.
+        gate: The gate or block, where `what` has several.
+        step: The step of the input, or None for what is there before any step.
+        sequence: The sequence of the batch, or None for a weight.
+        unit: The unit; of a weight, the row of its block.
+        value: `nan`, `inf` or `-inf`.
+    """
+
+    layer: str
+    what: str
+    gate: str | None
+    step: int | None
+    sequence: int | None
+    unit: int
+    value: float
+
+    def __str__(self) -> str:
+        what = self.what if self.gate is None else f"{self.what} {self.gate!r}"
+        at = "" if self.step is None else f" at step {self.step}"
+        of = "" if self.sequence is None else f" of sequence {self.sequence}"
+        return f"{self.layer}: {what}{at}{of}, unit {self.unit}, is {self.value}"
+
+
+class Ran(Protocol):
+    """What knows its traces in the order in which their layers ran, such as a recording."""
+
+    def in_order(self) -> list[Trace]:
+        """Return the traces."""
+
+
+Quantity = tuple[str, str | None, Tensor]
+
+
+def first_non_finite(trace: Trace) -> NonFinite | None:
+    """Return the first value of a layer that is not finite, or None.
+
+    First is meant in the order of computing: weights and initial state; then step after step in the order of reading,
+    at every step the input before the pre-activations, gates, memory cell and hidden state; then the gradients, from
+    the last step back. Of several at once it is the one of the first sequence. Padding does not count. Sequences do
+    not mix within a layer, so what is not finite in one says nothing of the others.
+
+    Example:
+        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> trace = linear_trace(0.8, steps=5)
+        >>> trace.inputs[3] = float("inf")
+        >>> print(first_non_finite(trace))
+        l0: input at step 3 of sequence 0, unit 0, is inf
+    """
+    return _first_forward(trace) or _first_gradient(trace)
+
+
+def first_non_finite_of(recording: Ran) -> NonFinite | None:
+    """Return the first value that is not finite in any layer, or None.
+
+    States are looked at in the order in which the layers ran, then gradients in the opposite order.
+    """
+    traces = recording.in_order()
+    forward = (found for trace in traces if (found := _first_forward(trace)) is not None)
+    backward = (found for trace in reversed(traces) if (found := _first_gradient(trace)) is not None)
+    return next(forward, None) or next(backward, None)
+
+
+def _first_forward(trace: Trace) -> NonFinite | None:
+    for what, values in _before_any_step(trace):
+        places = (~values.isfinite()).nonzero()
+        if len(places):
+            return _unstepped(trace, what, values, places[0].tolist())
+    return _earliest(trace, list(_forward(trace)), _reading_order(trace))
+
+
+def _first_gradient(trace: Trace) -> NonFinite | None:
+    if not trace.has_gradients:
+        return None
+    return _earliest(trace, list(_gradients(trace)), trace.lengths - 1 - _reading_order(trace))
+
+
+def _before_any_step(trace: Trace) -> Iterator[tuple[str, Tensor]]:
+    yield from ({} if trace.weights is None else trace.weights.present()).items()
+    yield "initial hidden", trace.initial_hidden
+    if trace.initial_cell is not None:
+        yield "initial cell", trace.initial_cell
+
+
+def _forward(trace: Trace) -> Iterator[Quantity]:
+    yield "input", None, trace.inputs
+    if trace.equations is not None:  # of a cell registered without equations only the hidden state is known
+        yield from (("preactivation", name, values) for name, values in trace.preactivations.items())
+        yield from (("gate", name, values) for name, values in trace.gates.items())
+        if trace.cell is not None:
+            yield "cell", None, trace.cell
+    yield "hidden", None, trace.hidden
+
+
+def _gradients(trace: Trace) -> Iterator[Quantity]:
+    yield "hidden_grad", None, trace.hidden_grad
+    if trace.equations is not None:
+        if trace.cell_grad is not None:
+            yield "cell_grad", None, trace.cell_grad
+        yield from (("preactivation_grad", name, values) for name, values in trace.preactivation_grad.items())
+
+
+def _reading_order(trace: Trace) -> Int[Tensor, "time batch"]:
+    """Return when each step was read."""
+    steps = torch.arange(len(trace.inputs), device=trace.inputs.device).unsqueeze(1).expand_as(trace.mask)
+    return trace.lengths - 1 - steps if trace.reverse else steps
+
+
+def _earliest(trace: Trace, quantities: list[Quantity], order: Int[Tensor, "time batch"]) -> NonFinite | None:
+    """Return what came up first; of one step's quantities, the one that is computed first."""
+    never = torch.iinfo(order.dtype).max
+    when = [torch.where(_affected(values) & trace.mask, order, never).min() for _, _, values in quantities]
+    firsts = torch.stack(when).tolist()
+    if min(firsts) == never:
+        return None
+    what, gate, values = quantities[firsts.index(min(firsts))]
+    here = _affected(values) & trace.mask & (order == min(firsts))
+    sequence, step = here.T.nonzero()[0].tolist()
+    unit = int((~values[step, sequence].isfinite()).nonzero()[0])
+    value = float(values[step, sequence].flatten()[unit])
+    return NonFinite(trace.layer, what, gate, step, int(trace.sequences[sequence]), unit, value)
+
+
+def _affected(values: Float[Tensor, "time batch units"]) -> Tensor:
+    return ~values.isfinite().flatten(2).all(-1)
+
+
+def _unstepped(trace: Trace, what: str, values: Tensor, place: list[int]) -> NonFinite:
+    value = float(values[tuple(place)])
+    if what.startswith("initial"):
+        return NonFinite(trace.layer, what, None, None, int(trace.sequences[place[0]]), place[-1], value)
+    units = values.shape[0] // len(trace.equations.blocks) if what.startswith(("weight_ih", "weight_hh", "bias")) else 0
+    gate = trace.equations.blocks[place[0] // units].name if units else None
+    return NonFinite(trace.layer, what, gate, None, None, place[0] % units if units else place[0], value)
