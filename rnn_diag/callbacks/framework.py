@@ -8,14 +8,16 @@ import torch
 
 try:
     from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.utilities import rank_zero_info as say
 except ImportError:
     # Only the older package is installed. A trainer calls its callbacks' hooks and never asks for their class.
     from pytorch_lightning.callbacks import Callback  # type: ignore[assignment]
+    from pytorch_lightning.utilities import rank_zero_info as say
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-__all__ = ["Callback", "GradientUnits", "all_ranks", "gradient_units", "logging_step", "writers_of"]
+__all__ = ["Callback", "GradientUnits", "all_ranks", "gradient_units", "logging_step", "say", "settle", "writers_of"]
 
 
 def logging_step(trainer: Trainer) -> int:
@@ -49,6 +51,13 @@ def gradient_units(trainer: Trainer) -> GradientUnits:
     scale = 1.0 if scaler is None else float(scaler.get_scale())
     accumulated = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
     return GradientUnits(accumulated / scale / trainer.world_size, scaler is not None)
+
+
+def settle(trainer: Trainer) -> None:
+    """Wait for the device, so that what it still has to do for training does not count as time spent on measuring."""
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def all_ranks(trainer: Trainer, mine: Any) -> list[Any]:

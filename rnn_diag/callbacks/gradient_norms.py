@@ -67,15 +67,20 @@ class GradientNorms(Diagnostic):
         every_n_steps: See `Diagnostic`.
         sequences: See `Diagnostic`.
         layers: See `Diagnostic`.
+        max_overhead: See `Diagnostic`.
     """
 
     name: ClassVar[str] = "gradient_norms"
     needs_gradients: ClassVar[bool] = True
 
     def __init__(
-        self, every_n_steps: int = 50, sequences: int | None = 8, layers: str | list[str] | tuple[str, ...] = "*"
+        self,
+        every_n_steps: int = 50,
+        sequences: int | None = 8,
+        layers: str | list[str] | tuple[str, ...] = "*",
+        max_overhead: float | None = 0.02,
     ) -> None:
-        super().__init__(every_n_steps, sequences, layers)
+        super().__init__(every_n_steps, sequences, layers, max_overhead)
         self.forget()
 
     def forget(self) -> None:

@@ -34,6 +34,7 @@ class LyapunovSpectrum(Diagnostic):
         every_n_steps: See `Diagnostic`.
         sequences: See `Diagnostic`.
         layers: See `Diagnostic`.
+        max_overhead: See `Diagnostic`.
         k: How many exponents; no more than the state has units.
         warmup: Steps at the start of every sequence that are carried but not counted.
 
@@ -48,10 +49,11 @@ class LyapunovSpectrum(Diagnostic):
         every_n_steps: int = 500,
         sequences: int | None = 8,
         layers: str | list[str] | tuple[str, ...] = "*",
+        max_overhead: float | None = 0.02,
         k: int = 4,
         warmup: int = 0,
     ) -> None:
-        super().__init__(every_n_steps, sequences, layers)
+        super().__init__(every_n_steps, sequences, layers, max_overhead)
         if k < 1:
             raise ValueError(f"k is {k}; expected a positive number of exponents")
         if warmup < 0:

@@ -40,6 +40,7 @@ class MemoryHorizon(Diagnostic):
         every_n_steps: See `Diagnostic`.
         sequences: See `Diagnostic`.
         layers: See `Diagnostic`.
+        max_overhead: See `Diagnostic`.
         targets: From how many steps it is followed back: the last of each sequence, and others spread over it.
         threshold: Share of the influence that counts as reaching.
 
@@ -55,10 +56,11 @@ class MemoryHorizon(Diagnostic):
         every_n_steps: int = 50,
         sequences: int | None = 8,
         layers: str | list[str] | tuple[str, ...] = "*",
+        max_overhead: float | None = 0.02,
         targets: int = 4,
         threshold: float = 0.01,
     ) -> None:
-        super().__init__(every_n_steps, sequences, layers)
+        super().__init__(every_n_steps, sequences, layers, max_overhead)
         if targets < 1:
             raise ValueError(f"targets is {targets}; expected a positive number of steps")
         if not 0 < threshold <= 1:

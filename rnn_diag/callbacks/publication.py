@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,12 +16,11 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from rnn_diag.callbacks.diagnostic import Diagnostic
+    from rnn_diag.callbacks.measured_step import Findings
 
-OVERHEAD = "rnn_diag/overhead"
 GROWTH = 1.5
 """Pictures are drawn again when there are this many times as many measurements: some thirty in a hundred thousand."""
 
-Merged = dict[tuple[int, str], Any]
 Warn = Callable[[str], None]
 
 
@@ -39,13 +38,22 @@ class Publication:
         self._unwritable: set[int] = set()
         self._measurements = 0
         self._next_pictures = 1
-        self._undrawn: Merged = {}
-        self._last_step = 0
+        self._undrawn: dict[tuple[int, str], tuple[int, Any]] = {}
         self._coverage_is_written = False
 
-    def publish(self, trainer: Trainer, step: int, merged: Merged, overhead: float, warn: Warn) -> None:
-        """Publish one step's measurements; all ranks come to the same metrics."""
-        metrics = {OVERHEAD: overhead}
+    def publish(
+        self, trainer: Trainer, step: int, merged: Findings, of_the_run: Mapping[str, float], warn: Warn
+    ) -> None:
+        """Publish what belongs to one step; all ranks come to the same metrics.
+
+        Args:
+            trainer: Whose loggers they are.
+            step: To which the findings belong.
+            merged: The findings of all ranks together.
+            of_the_run: Numbers of no layer; empty when findings come late to a step that is published already.
+            warn: Told of what fails.
+        """
+        metrics = dict(of_the_run)
         for (place, layer), value in merged.items():
             diagnostic = self._diagnostics[place]
             try:
@@ -57,7 +65,11 @@ class Publication:
         # The property gives out the mapping itself, which stopping, checkpoints and sweeps read.
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
         self._log(trainer, metrics, step, warn)
-        self._write(trainer, step, merged, warn)
+        writers = writers_of(trainer)
+        if writers:
+            self._write(writers, step, merged, warn)
+            if of_the_run:
+                self._draw_if_time(writers, warn)
 
     def draw_last(self, trainer: Trainer, warn: Warn) -> None:
         """Draw what was measured since the last pictures."""
@@ -65,19 +77,14 @@ class Publication:
 
     def _log(self, trainer: Trainer, metrics: dict[str, float], step: int, warn: Warn) -> None:
         for place, logger in enumerate(trainer.loggers):
-            if place not in self._unwritable:
+            if metrics and place not in self._unwritable:
                 try:
                     logger.log_metrics(dict(metrics), step=step)
                 except Exception as error:
                     self._unwritable.add(place)
                     warn(f"{type(logger).__name__} gets no numbers any more: {type(error).__name__}: {error}")
 
-    def _write(self, trainer: Trainer, step: int, merged: Merged, warn: Warn) -> None:
-        writers = writers_of(trainer)
-        if not writers:
-            return
-        self._measurements += 1
-        self._last_step = step
+    def _write(self, writers: list[Any], step: int, merged: Findings, warn: Warn) -> None:
         if not self._coverage_is_written and self.coverage:
             self._coverage_is_written = True
             for writer in writers:
@@ -89,23 +96,26 @@ class Publication:
                 self._diagnostics[place].keep(layer, value, step)
                 for writer in writers:
                     self._diagnostics[place].write(layer, value, writer, step)
-                self._undrawn[place, layer] = value
+                self._undrawn[place, layer] = step, value
             except Exception as error:
                 self._leave_out(place, "pictures of", error, warn)
+
+    def _draw_if_time(self, writers: list[Any], warn: Warn) -> None:
+        self._measurements += 1
         if self._measurements >= self._next_pictures:
             self._next_pictures = max(self._measurements + 1, math.ceil(self._measurements * GROWTH))
             self._draw(writers, warn)
 
     def _draw(self, writers: list[Any], warn: Warn) -> None:
         undrawn, self._undrawn = self._undrawn, {}
-        for (place, layer), value in undrawn.items():
+        for (place, layer), (step, value) in undrawn.items():
             diagnostic = self._diagnostics[place]
             if not writers or place in self._undrawable:
                 continue
             try:
                 for name, pixels in diagnostic.draw(layer, value).items():
                     for writer in writers:
-                        write_picture(writer, f"{diagnostic.name}/{layer}/{name}", pixels, self._last_step)
+                        write_picture(writer, f"{diagnostic.name}/{layer}/{name}", pixels, step)
             except Exception as error:
                 self._leave_out(place, "pictures of", error, warn)
 

@@ -6,18 +6,22 @@ from typing import final
 
 from rnn_diag.callbacks.diagnostic import Diagnostic, DiagnosticCallback
 from rnn_diag.callbacks.gradient_norms import GradientNorms
+from rnn_diag.callbacks.lyapunov import LyapunovSpectrum
+from rnn_diag.callbacks.memory_horizon import MemoryHorizon
 from rnn_diag.callbacks.saturation import GateSaturation
 from rnn_diag.callbacks.spectrum import RecurrentSpectrum
 
 
 @final
 class RNNDiagnostics(DiagnosticCallback):
-    """Logs gradients over time, recurrent spectra and gate saturation of every recurrent layer.
+    """Logs gradients over time, memory horizons, recurrent spectra and gate saturation of every recurrent layer.
 
-    The tags are those of `GradientNorms`, `RecurrentSpectrum` and `GateSaturation`, and for the run as a whole:
+    The tags are those of `GradientNorms`, `MemoryHorizon`, `RecurrentSpectrum` and `GateSaturation`, with
+    `lyapunov=True` those of `LyapunovSpectrum`, and for the run as a whole:
 
     - `rnn_diag/overhead`: time spent on measuring, in percent of the training time so far; the largest of all ranks.
-      What recording adds inside the forward pass of a measured step does not count.
+      What recording adds inside the forward pass of a measured step does not count, nor what another thread computes.
+    - `rnn_diag/every_n_steps`: steps from one measured step to the next, which `max_overhead` stretches.
     - `rnn_diag/coverage/text_summary`: how every recurrent module is seen, or why not; in TensorBoard's
       Text tab.
 
@@ -25,19 +29,28 @@ class RNNDiagnostics(DiagnosticCallback):
         every_n_steps: It measures at training steps that are multiples of this.
         sequences: How many sequences of a batch are looked at on each rank; None for all.
         layers: Glob pattern of the layers' names, or several.
+        max_overhead: The share of the training time that measuring may take: see `Diagnostic`.
+        lyapunov: Whether to measure Lyapunov exponents, too, a tenth as often.
 
     Raises:
-        ValueError: If `every_n_steps` or `sequences` is not positive.
+        ValueError: If `every_n_steps` or `sequences` is not positive, or `max_overhead` not between 0 and 1.
     """
 
     def __init__(
-        self, every_n_steps: int = 50, sequences: int | None = 8, layers: str | list[str] | tuple[str, ...] = "*"
+        self,
+        every_n_steps: int = 50,
+        sequences: int | None = 8,
+        layers: str | list[str] | tuple[str, ...] = "*",
+        max_overhead: float | None = 0.02,
+        lyapunov: bool = False,
     ) -> None:
         super().__init__()
-        concerns = (GradientNorms, RecurrentSpectrum, GateSaturation)
+        concerns = (GradientNorms, MemoryHorizon, RecurrentSpectrum, GateSaturation)
         self._diagnostics: tuple[Diagnostic, ...] = tuple(
-            concern(every_n_steps, sequences, layers) for concern in concerns
+            concern(every_n_steps, sequences, layers, max_overhead) for concern in concerns
         )
+        if lyapunov:
+            self._diagnostics += (LyapunovSpectrum(10 * every_n_steps, sequences, layers, max_overhead),)
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:

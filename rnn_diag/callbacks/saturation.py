@@ -44,6 +44,7 @@ class GateSaturation(Diagnostic):
         every_n_steps: See `Diagnostic`.
         sequences: See `Diagnostic`.
         layers: See `Diagnostic`.
+        max_overhead: See `Diagnostic`.
         low: A gate below it is shut.
         high: A gate above it is open.
 
@@ -58,10 +59,11 @@ class GateSaturation(Diagnostic):
         every_n_steps: int = 50,
         sequences: int | None = 8,
         layers: str | list[str] | tuple[str, ...] = "*",
+        max_overhead: float | None = 0.02,
         low: float = 0.1,
         high: float = 0.9,
     ) -> None:
-        super().__init__(every_n_steps, sequences, layers)
+        super().__init__(every_n_steps, sequences, layers, max_overhead)
         if not 0 <= low < high <= 1:
             raise ValueError(f"thresholds low={low}, high={high}; expected 0 <= low < high <= 1")
         self.low = low

@@ -5,17 +5,17 @@ from __future__ import annotations
 import glob
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import reduce
-from operator import add
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from rnn_diag.callbacks.framework import GradientUnits, all_ranks, gradient_units, logging_step
+from rnn_diag.callbacks.cadence import Cadence
+from rnn_diag.callbacks.framework import GradientUnits, all_ranks, gradient_units, logging_step, say, settle
+from rnn_diag.callbacks.measured_step import Completed, Findings, MeasuredStep, Report, described, merged
 from rnn_diag.callbacks.overhead import Overhead
 from rnn_diag.callbacks.publication import Publication
+from rnn_diag.callbacks.worker import Worker
 from rnn_diag.capture import Coverage, Recording
 from rnn_diag.reporting.coverage import Row, print_coverage
 
@@ -27,29 +27,6 @@ if TYPE_CHECKING:
 
 class DiagnosticWarning(UserWarning):
     """Something could not be measured, and training goes on."""
-
-
-@dataclass
-class MeasuredStep:
-    """A training step that is being measured.
-
-    Attributes:
-        step: Under which its numbers will be filed.
-        due: Places of the diagnostics that measure.
-        recording: What is recorded; None where that failed.
-        units: Of the gradients of every backward pass so far.
-        problems: What went wrong, by the place of the diagnostic.
-    """
-
-    step: int
-    due: list[int]
-    recording: Recording | None = None
-    units: list[GradientUnits] = field(default_factory=list)
-    problems: dict[int, str] = field(default_factory=dict)
-
-    def fail(self, error: BaseException) -> None:
-        """Note an error that concerns all."""
-        self.problems |= dict.fromkeys(self.due, described(error))
 
 
 class Session:
@@ -72,7 +49,11 @@ class Session:
         self._current: MeasuredStep | None = None
         self._doubtful: set[str] = set()
         self._speaks = True
+        limits = [limit for d in self._diagnostics if (limit := d.max_overhead) is not None]
+        self._cadence = Cadence(min(limits, default=None))
         self._overhead = Overhead()
+        self._window = self._overhead.read()
+        self._worker: Worker[Completed] = Worker()
         self._publication = Publication(self._diagnostics)
         for diagnostic in self._diagnostics:
             diagnostic.forget()
@@ -90,8 +71,8 @@ class Session:
         self.abandon()
         with self._overhead.measuring():
             step = logging_step(trainer)
-            enabled = [pair for pair in enumerate(self._diagnostics) if pair[0] not in self._disabled]
-            due = [place for place, diagnostic in enabled if step % diagnostic.every_n_steps == 0]
+            enabled = (place for place in range(len(self._diagnostics)) if place not in self._disabled)
+            due = [place for place in enabled if step % self._interval(self._diagnostics[place]) == 0]
             if not due or step == self._last_step:
                 return
             self._last_step = step
@@ -119,18 +100,28 @@ class Session:
         current, self._current = self._current, None
         if current is None:
             return
-        percent = self._overhead.percent
+        settle(trainer)
+        now = self._overhead.read()
+        report = Report(
+            overhead=self._overhead.share, recent=now.share_since(self._window), seconds=self._overhead.seconds
+        )
         with self._overhead.measuring(), torch.no_grad():
-            found = self._measured(current, trainer)
-            ranks = all_ranks(trainer, (found, current.problems, percent))
-            problems = {place: reason for rank in ranks for place, reason in rank[1].items()}
-            merged = self._merged(problems, [rank[0] for rank in ranks])
-            self._disable(problems)
-            overhead = max(rank[2] for rank in ranks)
-            self._publish(trainer, current.step, merged, overhead)
+            report.completed = self._worker.take(in_any_case=self._cadence.max_overhead is None)
+            report.found = self._measured(current, trainer)
+            report.problems = current.problems
+            ranks = all_ranks(trainer, report)
+            self._publish_completed(trainer, ranks)
+            found = self._agreed([rank.problems for rank in ranks], [rank.found for rank in ranks])
+            if self._cadence.decide(max(rank.recent for rank in ranks), max(rank.seconds for rank in ranks)):
+                self._window = now
+            self._say_how_often()
+            self._publish(trainer, current.step, found, self._of_the_run(ranks))
 
-    def draw_last(self, trainer: Trainer) -> None:
-        """Draw what was measured since the last pictures."""
+    def end(self, trainer: Trainer) -> None:
+        """Publish what is still being computed, which all ranks wait for, and draw what was measured since."""
+        if any(diagnostic.of_weights for diagnostic in self._diagnostics) and self._last_step >= 0:
+            ranks = all_ranks(trainer, Report(completed=self._worker.take(in_any_case=True)))
+            self._publish_completed(trainer, ranks)
         try:
             self._publication.draw_last(trainer, self._warn)
         except Exception as error:
@@ -142,15 +133,23 @@ class Session:
         if current is not None and current.recording is not None:
             current.recording.stop()
 
+    def close(self) -> None:
+        """Let go of everything."""
+        self.abandon()
+        self._worker.close()
+
+    def _interval(self, diagnostic: Diagnostic) -> int:
+        return diagnostic.every_n_steps * (1 if diagnostic.max_overhead is None else self._cadence.stretch)
+
     def _new_recording(self, due: list[int]) -> Recording:
         wanted = [self._diagnostics[place].sequences for place in due]
         sequences = None if None in wanted else max(number for number in wanted if number is not None)
         names = {name for place in due for name in self._names[place]}
         return Recording(self._model, sequences, sorted(map(glob.escape, names)))
 
-    def _measured(self, current: MeasuredStep, trainer: Trainer) -> dict[tuple[int, str], Any]:
-        """Return what the diagnostics found on this rank, by their place and the layer."""
-        found: dict[tuple[int, str], Any] = {}
+    def _measured(self, current: MeasuredStep, trainer: Trainer) -> Findings:
+        """Return what the diagnostics found on this rank; what takes long is begun."""
+        found: Findings = {}
         if current.recording is None:
             return found
         try:
@@ -161,7 +160,7 @@ class Session:
             return found
         for place in current.due:
             diagnostic = self._diagnostics[place]
-            if diagnostic.of_weights and not trainer.is_global_zero:
+            if diagnostic.of_weights and (self._worker.is_busy or not trainer.is_global_zero):
                 continue
             try:
                 for layer in self._names[place]:
@@ -169,6 +168,10 @@ class Session:
                         found[place, layer] = found[place, layer] + part if (place, layer) in found else part
             except Exception as error:
                 current.problems[place] = described(error)
+        begun = {key: found.pop(key) for key in list(found) if self._diagnostics[key[0]].of_weights}
+        if begun:
+            complete = {place: self._diagnostics[place].complete for place, _ in begun}
+            self._worker.start(lambda: Completed.of(current.step, begun, complete))
         return found
 
     def _parts(self, diagnostic: Diagnostic, layer: str, current: MeasuredStep) -> Iterable[Any]:
@@ -185,27 +188,40 @@ class Session:
                     continue
             yield diagnostic.measure(trace, units)
 
-    def _merged(self, problems: dict[int, str], ranks: list[dict[tuple[int, str], Any]]) -> dict[tuple[int, str], Any]:
-        """Return the ranks' findings together; of a diagnostic that failed on any of them, nothing."""
-        merged: dict[tuple[int, str], Any] = {}
-        for key in sorted({key for found in ranks for key in found}):
-            parts = [found[key] for found in ranks if key in found]
-            try:
-                merged[key] = reduce(add, parts)
-            except Exception as error:
-                problems[key[0]] = described(error)
-        return {key: value for key, value in merged.items() if key[0] not in problems}
+    def _agreed(self, problems: Iterable[dict[int, str]], found: list[Findings]) -> Findings:
+        """Return the ranks' findings together; switch off, on all of them, what failed on any."""
+        together = {place: reason for rank in problems for place, reason in rank.items()}
+        agreed = merged(together, found)
+        for place, reason in together.items():
+            if place not in self._disabled:
+                self._disabled.add(place)
+                self._warn(f"{self._diagnostics[place].name} is switched off: {reason}")
+        return agreed
 
-    def _publish(self, trainer: Trainer, step: int, merged: dict[tuple[int, str], Any], overhead: float) -> None:
+    def _publish_completed(self, trainer: Trainer, ranks: list[Report]) -> None:
+        for completed in (rank.completed for rank in ranks if rank.completed is not None):
+            found = self._agreed([completed.problems], [completed.found])
+            self._publish(trainer, completed.step, found, {})
+
+    def _publish(self, trainer: Trainer, step: int, found: Findings, of_the_run: dict[str, float]) -> None:
         try:
-            self._publication.publish(trainer, step, merged, overhead, self._warn)
+            self._publication.publish(trainer, step, found, of_the_run, self._warn)
         except Exception as error:
             self._warn_of_layer("publishing", described(error))
 
-    def _disable(self, problems: dict[int, str]) -> None:
-        for place, reason in problems.items():
-            self._disabled.add(place)
-            self._warn(f"{self._diagnostics[place].name} is switched off: {reason}")
+    def _of_the_run(self, ranks: list[Report]) -> dict[str, float]:
+        enabled = [d for place, d in enumerate(self._diagnostics) if place not in self._disabled]
+        return {
+            "rnn_diag/overhead": 100 * max(rank.overhead for rank in ranks),
+            "rnn_diag/every_n_steps": float(min(map(self._interval, enabled), default=0)),
+        }
+
+    def _say_how_often(self) -> None:
+        if self._cadence.says_so and self._speaks:
+            say(
+                f"rnn_diag: measuring took more than {self._cadence.max_overhead:.0%} of the training time; intervals "
+                f"are {self._cadence.stretch} times as long from now on, or longer (rnn_diag/every_n_steps)"
+            )
 
     def _say_what_is_not_followed(self, recording: Recording) -> None:
         for coverage in recording.coverage:
@@ -234,8 +250,3 @@ class Session:
     def _warn(self, message: str) -> None:
         if self._speaks:
             warnings.warn(f"rnn_diag: {message}", DiagnosticWarning, stacklevel=3)
-
-
-def described(error: BaseException) -> str:
-    """Return an error in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

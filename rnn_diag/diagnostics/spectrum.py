@@ -92,7 +92,7 @@ def recurrent_spectrum(
     (:math:`\lVert W \rVert_2 = \sigma_1`), and a matrix that is not normal can grow in between although
     :math:`\rho < 1`. For a gated cell :math:`\rho(W)` says little: judge that by the Jacobian of its full state.
 
-    All is computed in float64 on the CPU, whatever the weights are: some 30 ms for 128 units on one core, about a second
+    All is computed in float64 on the CPU, whatever the weights are: some 20 ms for 128 units on one core, half a second
     for 512. The numerical radius and the transient growth, computed when they are read, take several times that.
 
     Args:

@@ -63,7 +63,7 @@ def test_recording_that_cannot_start_switches_all_off_and_training_goes_on(netwo
     run = trainer(RNNDiagnostics(1))
     with pytest.warns(DiagnosticWarning) as caught:
         run.fit(network(), batches)
-    assert sum(w.category is DiagnosticWarning for w in caught) == 3
+    assert sum(w.category is DiagnosticWarning for w in caught) == 4
     assert run.global_step == 6
 
 
@@ -107,7 +107,7 @@ def test_only_layers_that_match_are_measured(network, batches, trainer):
     run = trainer(GateSaturation(1, layers="*.l1"), RecurrentSpectrum(1, layers="*.l0"))
     run.fit(network(num_layers=2), batches)
     shown = {"/".join(name.split("/")[:2]) for name in run.callback_metrics}
-    assert shown == {"saturation/encoder.l1", "spectrum/encoder.l0", "rnn_diag/overhead"}
+    assert shown == {"saturation/encoder.l1", "spectrum/encoder.l0", "rnn_diag/overhead", "rnn_diag/every_n_steps"}
 
 
 def test_model_without_recurrent_layers_trains_with_a_warning(batches, trainer):

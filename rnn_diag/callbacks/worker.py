@@ -1,0 +1,60 @@
+"""A thread that computes what training need not wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Generic, TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+
+class Worker(Generic[Result]):
+    """Computes one thing at a time in a thread of its own, which lives from the first use until it is closed.
+
+    What is computed must be given all it needs: weights change meanwhile. It must draw no random number of the
+    process's. The thread keeps torch's number of threads as it is: changing it there would change it for all threads
+    that start later.
+    """
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+        self._under_way: Future[Result] | None = None
+
+    def start(self, compute: Callable[[], Result]) -> None:
+        """Begin to compute; what was computed before must have been taken.
+
+        Raises:
+            RuntimeError: If something else is under way.
+        """
+        if self._under_way is not None:
+            raise RuntimeError("something else is being computed; expected that its result was taken")
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rnn_diag")
+        self._under_way = self._pool.submit(_off_the_graph, compute)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is something whose result was not taken."""
+        return self._under_way is not None
+
+    def take(self, in_any_case: bool) -> Result | None:
+        """Return the result, or None where there is none; wait for one that is under way only if `in_any_case`."""
+        if self._under_way is None or not (in_any_case or self._under_way.done()):
+            return None
+        wait([self._under_way])
+        under_way, self._under_way = self._under_way, None
+        return under_way.result()
+
+    def close(self) -> None:
+        """Let go of the thread, without waiting for what it computes."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = self._under_way = None
+
+
+def _off_the_graph(compute: Callable[[], Result]) -> Result:
+    with torch.no_grad():  # Whether gradients are recorded is each thread's own matter.
+        return compute()
