@@ -50,9 +50,10 @@ from rnn_diag.diagnostics.lyapunov import (
     lyapunov_exponents,
 )
 from rnn_diag.diagnostics.module_trace import module_trace
-from rnn_diag.diagnostics.nonfinite import (
+from rnn_diag.diagnostics.non_finite import (
     NonFinite,
-    first_nonfinite,
+    first_non_finite,
+    first_non_finite_of,
 )
 from rnn_diag.diagnostics.profile import Profile
 from rnn_diag.diagnostics.saturation import (
@@ -94,7 +95,8 @@ __all__ = [
     "carousel",
     "cell_grad_norms",
     "early_late_cosine",
-    "first_nonfinite",
+    "first_non_finite",
+    "first_non_finite_of",
     "forget_rate",
     "gate_drive",
     "gate_saturation",
