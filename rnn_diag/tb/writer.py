@@ -76,7 +76,7 @@ def write_gates(
         writer: The logger's writer.
         layer: Name of the recurrent layer.
         step: Training step.
-        gates: For every gate `[3, time]`: mean activation, share shut, share open.
+        gates: For every gate `[3, time]`: mean activation, share shut, share open; or `[2, time]`, the shares alone.
         ranges: The lowest and highest activation of a gate, `(0, 1)` where not said; `(-1, 1)` for a tanh.
         bins: Most bins over time.
 
@@ -84,7 +84,7 @@ def write_gates(
         ValueError: If the numbers have another shape.
     """
     ranges = {gate: (ranges or {}).get(gate, (0.0, 1.0)) for gate in gates}
-    stacked = np.stack([_numbers(gates[gate], f"gate {gate!r}", rows=3) for gate in gates])
+    stacked = np.stack([_gate_rows(gate, gates[gate]) for gate in gates])
     starts = schema.bin_starts(stacked.shape[-1], bins)
     means = schema.mean_in_bins(_within_range(stacked, ranges), starts)
     widths = np.broadcast_to(schema.bin_widths(stacked.shape[-1], starts), (len(gates), 1, len(starts)))
@@ -108,14 +108,14 @@ def write_gate_units(
         writer: The logger's writer.
         layer: Name of the recurrent layer.
         step: Training step.
-        gates: For every gate `[3, units]`: mean activation, share shut, share open.
+        gates: For every gate `[3, units]`: mean activation, share shut, share open; or `[2, units]`, the shares alone.
         ranges: The lowest and highest activation of a gate, `(0, 1)` where not said; `(-1, 1)` for a tanh.
 
     Raises:
         ValueError: If the numbers have another shape.
     """
     ranges = {gate: (ranges or {}).get(gate, (0.0, 1.0)) for gate in gates}
-    stacked = np.stack([_numbers(gates[gate], f"gate {gate!r}", rows=3) for gate in gates])
+    stacked = np.stack([_gate_rows(gate, gates[gate]) for gate in gates])
     units = stacked.shape[-1]
     every = -(-units // MOST_UNITS)
     bytes_ = _to_bytes(_within_range(stacked, ranges)[..., ::every])
@@ -222,6 +222,13 @@ def _write_profile(writer: Any, kind: str, layer: str, step: int, log10_norms: A
     widths = schema.bin_widths(rows.shape[1], starts)[None]
     profile = np.concatenate([schema.largest_in_bins(rows, starts), widths]).astype(np.float16)
     _write(writer, kind, layer, step, profile, **facts)
+
+
+def _gate_rows(gate: str, values: Any) -> np.ndarray[Any, Any]:
+    rows = _array(values).astype(np.float64)
+    if rows.ndim == 2 and rows.shape[0] == 2:
+        rows = np.concatenate([np.full((1, rows.shape[1]), np.nan), rows])
+    return _numbers(rows, f"gate {gate!r}", rows=3)
 
 
 def _array(values: Any) -> np.ndarray[Any, Any]:

@@ -116,6 +116,12 @@ def test_a_gate_without_a_number_is_marked(tmp_path: Path) -> None:
     assert row[0, 0].tolist() == [255, 127]
 
 
+def test_gates_without_a_mean_are_written_without(tmp_path: Path) -> None:
+    client = written(tmp_path, lambda log: tab.write_gates(log, LAYER, 0, {"forget": [[0.0, 1.0], [1.0, 0.0]]}))
+    _, (row,) = series(client, "run", schema.tag_of("gates", LAYER))
+    assert row[0].tolist() == [[255, 255], [0, 254], [254, 0], [1, 1]]
+
+
 def test_tensors_of_any_type_are_taken(tmp_path: Path) -> None:
     norms = torch.tensor([-3.0, -2.0], dtype=torch.bfloat16, requires_grad=True)
     client = written(tmp_path, lambda log: tab.write_gradients(log, LAYER, 0, norms))

@@ -1,7 +1,7 @@
 // Panel: every gate over the timesteps: its mean activation, and the shares of units that are shut and open.
 
 import { axisBelow, line, prepare, ticks } from './canvas.js';
-import { OPEN, SHUT, css } from './colours.js';
+import { NOT_FINITE, OPEN, SHUT, css } from './colours.js';
 import { element, table } from './dom.js';
 import { Panel, fillFigures, sideBySide } from './panel.js';
 import { percent, significant, whole } from './words.js';
@@ -82,8 +82,8 @@ function paintShares(context, { mean, shut, open }, edges, x, top) {
   const y = (share) => top + STRIP * (1 - share);
   for (let bin = 0; bin < mean.length; bin++) {
     const [from, to] = [x(edges[bin]), x(edges[bin + 1]) + 0.5];
-    context.fillStyle = Number.isNaN(mean[bin]) ? '#ff00ff' : SHUT;
-    const share = Number.isNaN(mean[bin]) ? 1 : shut[bin];
+    context.fillStyle = Number.isNaN(shut[bin]) ? NOT_FINITE : SHUT;
+    const share = Number.isNaN(shut[bin]) ? 1 : shut[bin];
     context.fillRect(from, y(share), to - from, STRIP * share);
     context.fillStyle = OPEN;
     if (open[bin] > 0) context.fillRect(from, top, to - from, STRIP * open[bin]);
@@ -118,7 +118,8 @@ function tableOf(run, step) {
   const rows = run.contents.gates.labels.map((label, gate) => {
     const { mean, shut, open } = gateOf(now, gate);
     const [lowest, highest] = run.contents.gates.ranges[gate];
-    return [label, significant(lowest + average(mean) * (highest - lowest)), percent(average(shut)), percent(average(open))];
+    const middle = average(mean);
+    return [label, Number.isNaN(middle) ? '–' : significant(lowest + middle * (highest - lowest)), percent(average(shut)), percent(average(open))];
   });
   return table(`${run.name}, ${run.layer}, training step ${whole(now.step)}: averages over the timesteps`, ['gate', 'mean activation', 'units shut', 'units open'], rows);
 }

@@ -160,9 +160,10 @@ class Page {
   }
 
   draw() {
-    if (!this.runs || !document.body.clientWidth) return;
-    if (!this.main.isConnected) document.body.replaceChildren(this.runList.element, this.main);
+    if (!this.runs) return;
     this.width = document.body.clientWidth;
+    if (!this.width) return; // Another tab is shown; this one is drawn once it has a size again.
+    if (!this.main.isConnected) document.body.replaceChildren(this.runList.element, this.main);
     const view = this.view();
     this.runList.draw(this.catalogue, this.colours);
     this.toolbar.draw({ ...this.chosen, layers: this.layers, steps: this.steps });

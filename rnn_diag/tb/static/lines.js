@@ -130,7 +130,7 @@ function bandsOf(curves) {
   const bands = [];
   let at = 1;
   for (const { colour, low } of curves) {
-    if (low) bands.push({ series: [at + 2, at + 1], fill: `${colour}33` });
+    if (low) bands.push({ series: [at + 2, at + 1], fill: `${colour}44` });
     at += low ? 3 : 1;
   }
   return bands;

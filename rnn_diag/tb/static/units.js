@@ -1,7 +1,7 @@
 // Panel: every gate of every unit: how long it is shut and how long open, stuck units first.
 
 import { prepare } from './canvas.js';
-import { SHUT_TO_OPEN, css, cssOf, onScale, theme } from './colours.js';
+import { NOT_FINITE, SHUT_TO_OPEN, css, cssOf, onScale, theme } from './colours.js';
 import { element, table } from './dom.js';
 import { gateOf } from './gates.js';
 import { Panel, fillFigures, sideBySide } from './panel.js';
@@ -9,7 +9,7 @@ import { percent, whole } from './words.js';
 
 const ROW = 30;
 const GAP = 8;
-const STUCK = 0.95;
+const STUCK = 0.99;
 const SHOWN_IN_TABLE = 20;
 
 export class UnitsPanel {
@@ -81,7 +81,7 @@ class UnitMap {
       const top = gate * (ROW + GAP);
       const width = area.width / units.length;
       units.forEach(({ shut, open }, place) => {
-        context.fillStyle = Number.isNaN(shut) ? '#ff00ff' : cssOf(onScale(SHUT_TO_OPEN[theme()], (open - shut + 1) / 2));
+        context.fillStyle = Number.isNaN(shut) ? NOT_FINITE : cssOf(onScale(SHUT_TO_OPEN[theme()], (open - shut + 1) / 2));
         context.fillRect(area.x + place * width, top, width > 4 ? width - 1 : width + 0.4, ROW);
       });
       context.fillStyle = css('text');
