@@ -95,6 +95,9 @@ def _built(configuration: DictConfig, group: str) -> Any:
 
 
 def _built_each(configuration: DictConfig, group: str) -> list[Any]:
+    for name, node in configuration[group].items():
+        if "_target_" not in node:
+            raise ValueError(f"{group}.{name} is not part of this run; expected {group}=[{name}] beside its options")
     return [_instantiated(node, f"{group}.{name}") for name, node in configuration[group].items()]
 
 

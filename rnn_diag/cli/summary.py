@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -12,8 +13,8 @@ from rich.table import Table
 
 from rnn_diag.cli.assembly import Run
 
-DIAGNOSTICS: Final = ("gradient_norms", "spectrum", "saturation")
-"""First words of the metrics that callbacks measure."""
+STAGES: Final = ("train", "val", "test", "baseline")
+"""First words of the metrics that models log; what else is named `<diagnostic>/<layer>/<statistic>` is a diagnostic."""
 
 STATISTICS_PER_LAYER: Final = 5
 
@@ -62,7 +63,7 @@ def _metrics(run: Run) -> Table:
     for column in ("last", "best", "baseline"):
         table.add_column(column, justify="right")
     metrics, baselines = run.trainer.callback_metrics, run.task.spec.baseline
-    for name in sorted(name for name in metrics if name.split("/")[0] in ("train", "val", "test")):
+    for name in sorted(name for name in metrics if name.split("/")[0] in STAGES[:3]):
         best = run.best.best_model_score if run.best is not None and run.best.monitor == name else None
         metric = name.split("/", 1)[1]
         known_nothing = baselines.get(run.model.loss_name if metric == "loss" else metric)
@@ -83,20 +84,15 @@ def _diagnostics(metrics: Mapping[str, float]) -> Table:
 
 def _headlines(metrics: Mapping[str, float]) -> Iterator[tuple[str, str, str, float]]:
     """Yield diagnostic, layer, statistic and value: the first few statistics of every layer."""
-    seen: dict[tuple[str, str], int] = {}
-    for name in sorted(metrics, key=lambda name: (_order(name), name)):
+    seen: Counter[tuple[str, str]] = Counter()
+    for name in sorted(metrics):
         diagnostic, *rest = name.split("/")
-        if diagnostic not in DIAGNOSTICS or len(rest) < 2:
+        if diagnostic in STAGES or len(rest) < 2:
             continue
         layer = rest[0]
-        seen[diagnostic, layer] = seen.get((diagnostic, layer), 0) + 1
+        seen[diagnostic, layer] += 1
         if seen[diagnostic, layer] <= STATISTICS_PER_LAYER:
             yield diagnostic, layer, "/".join(rest[1:]), metrics[name]
-
-
-def _order(name: str) -> int:
-    first = name.split("/")[0]
-    return DIAGNOSTICS.index(first) if first in DIAGNOSTICS else len(DIAGNOSTICS)
 
 
 def _number(value: object) -> str:

@@ -142,6 +142,13 @@ def test_a_value_out_of_range_is_reported_with_the_group_it_belongs_to(run: Call
         run("task=timing", "task.interval=0", *QUICK)
 
 
+def test_options_of_a_callback_that_was_not_chosen_are_reported(run: Callable[..., Run]) -> None:
+    with pytest.raises(
+        ValueError, match=r"callbacks\.spectrum is not part of this run; expected callbacks=\[spectrum\]"
+    ):
+        run("task=timing", *QUICK, "+callbacks.spectrum.every_n_steps=5")
+
+
 def test_a_rate_that_the_optimizer_refuses_is_reported_before_training(
     run: Callable[..., Run], small: Callable[[str], list[str]]
 ) -> None:
