@@ -43,6 +43,8 @@ def watch_edges(
         The hooks' handles.
     """
     names = _names_by_edge(targets)
+    if not names:
+        return []
     seen = {get_gradient_edge(argument).node for argument in boundary if argument.requires_grad}
     waiting = [output.grad_fn for output in outputs if output.grad_fn is not None]
     handles = []
