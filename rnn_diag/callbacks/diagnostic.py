@@ -24,6 +24,8 @@ class DiagnosticCallback(Callback):
 
     def __init__(self) -> None:
         self._session: Session | None = None
+        self._resumed: dict[str, Any] = {}
+        self._progress: dict[str, int] = {}
 
     @property
     @abstractmethod
@@ -43,6 +45,9 @@ class DiagnosticCallback(Callback):
         if not members or members[0] is self:
             concerns = [concern for member in members or [self] for concern in member.diagnostics]
             self._session = Session(concerns, pl_module)
+            for member in members or [self]:
+                self._session.resume(member.diagnostics, member._resumed)
+                member._resumed = {}
             self._session.announce(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -81,8 +86,23 @@ class DiagnosticCallback(Callback):
         """Let go of everything."""
         self._close()
 
+    @property
+    def state_key(self) -> str:
+        """Under which a checkpoint keeps its state: callbacks of one class differ in their layers."""
+        return self._generate_state_key(layers=[diagnostic.layers for diagnostic in self.diagnostics][:1])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run goes on from: what pictures are drawn from, and how far intervals are stretched."""
+        progress = self._progress if self._session is None else self._session.progress
+        return {"progress": dict(progress), "histories": [diagnostic.history for diagnostic in self.diagnostics]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the state until the fit starts."""
+        self._resumed = state_dict
+
     def _close(self) -> None:
         if self._session is not None:
+            self._progress = self._session.progress
             self._session.close()
         self._session = None
 
@@ -162,6 +182,14 @@ class Diagnostic(DiagnosticCallback):
 
     def forget(self) -> None:
         """Drop what earlier fits left."""
+
+    @property
+    def history(self) -> dict[str, Any]:
+        """What pictures will need of earlier steps, in tensors and plain types."""
+        return {}
+
+    def resume(self, history: dict[str, Any]) -> None:
+        """Go on from the history of another run."""
 
     def keep(self, layer: str, merged: Any, step: int) -> None:
         """Keep what pictures will need."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnn_diag.callbacks.bands import Bands
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.callbacks.framework import GradientUnits
 from rnn_diag.diagnostics import (
@@ -24,6 +25,7 @@ from rnn_diag.diagnostics.reading_order import from_the_end, in_reading_order
 from rnn_diag.reporting.heatmap import gradient_heat_map
 from rnn_diag.reporting.history import History
 from rnn_diag.reporting.tensorboard import Writer, write_ridge
+from rnn_diag.tb.writer import write_gradients
 from rnn_diag.trace import Trace
 
 LOG10_OF_ZERO = -45.0
@@ -50,6 +52,9 @@ class GradientNorms(Diagnostic):
     - `gradient_norms/<layer>/non_finite`: share of steps and sequences whose norm is NaN or infinite.
     - `gradient_norms/<layer>/cell_log10_first_to_last`: the same of the memory cell; LSTMs only.
     - `gradient_norms/<layer>/cell_log10_max`: the same of the memory cell; LSTMs only.
+    - `gradient_norms/<layer>/log10_at_cut`: norm at the first step read over the largest; near 0: as much again lies
+      before this window, cut off if the state was carried over detached; only in calls with a carried state, that is
+      an initial one that is not zero.
     - `gradient_norms/<layer>/fidelity`: relative error of the self-check; only where something can be checked.
     - `gradient_norms/<layer>/amp_overflow`: 1 in a step whose gradients overflowed while the loss scale was tried,
       which the optimiser skips: then only this, `exact_zero` and `non_finite` are logged; float16 only.
@@ -59,6 +64,8 @@ class GradientNorms(Diagnostic):
     - `gradient_norms/<layer>/log10_norm_plus_8_over_time`: histogram whose buckets are steps, a ridge for each
       measured step.
     - `gradient_norms/<layer>/over_training`: picture of training step by steps before the last one read.
+    - `rnn_diag/<layer>/grad`: for the tab "RNN Diagnostics", the logarithm of the norm by step, the last one read on
+      the right: median, 10th and 90th percentile over sequences (on each rank and call at most 64).
 
     Ranks are merged by sums and counts, exactly. Cost: one sweep over the chosen sequences, a tenth of a training step
     for 8 of 128; half a millisecond per layer for the ridge; some 30 ms for a picture, drawn ever more rarely.
@@ -87,12 +94,28 @@ class GradientNorms(Diagnostic):
         """Drop the columns of earlier fits."""
         self._histories: dict[str, History] = {}
 
+    @property
+    def history(self) -> dict[str, Any]:
+        """The columns of the heat maps."""
+        return {layer: history.state for layer, history in self._histories.items()}
+
+    def resume(self, history: dict[str, Any]) -> None:
+        """Add columns to those of another run."""
+        self._histories = {layer: History.of(state) for layer, state in history.items()}
+
     def measure(self, trace: Trace, units: GradientUnits) -> GradientSums:
         """Return the sums of one call."""
         norms = hidden_grad_norms(trace) * units.factor
         slopes = log_gradient_slope(trace, norms)
         valid = norms[trace.mask.to(norms.device)]
+        by_lag = from_the_end(trace, norms)
+        carried = (trace.initial_hidden != 0).any(-1) & (trace.lengths > 0)
         return GradientSums(
+            carried=int(carried.sum()),
+            first_of_carried=in_reading_order(trace, norms)[0][carried].sum().item(),
+            peak_of_carried=norms.nan_to_num(nan=0.0)[:, carried].amax(0).sum().item(),
+            recurrence=trace.equations.name,
+            bands=Bands.of(by_lag, torch.arange(len(by_lag), device=by_lag.device).unsqueeze(1) < trace.lengths),
             hidden=NormSums.of(trace, norms),
             cell=None if trace.cell_grad is None else NormSums.of(trace, cell_grad_norms(trace) * units.factor),
             slope=float(slopes.nansum()),
@@ -124,6 +147,8 @@ class GradientNorms(Diagnostic):
         if merged.cell is not None:
             numbers["cell_log10_first_to_last"] = merged.cell.log10_first_to_last
             numbers["cell_log10_max"] = log10(merged.cell.by_lag.mean.max().item())
+        if merged.carried:
+            numbers["log10_at_cut"] = log10(merged.first_of_carried) - log10(merged.peak_of_carried)
         if merged.fidelity is not None:
             numbers["fidelity"] = merged.fidelity
         return numbers
@@ -139,6 +164,7 @@ class GradientNorms(Diagnostic):
         """Write the ridge, the first step read on the left."""
         profile = log10_of(merged.hidden.by_lag.mean)[::-1]
         write_ridge(writer, f"{self.name}/{layer}/log10_norm_plus_8_over_time", profile, step)
+        write_gradients(writer, layer, step, merged.bands.percentiles[:, ::-1], cell=merged.recurrence)
 
     def draw(self, layer: str, merged: GradientSums) -> Mapping[str, Any]:
         """Return the heat map of the whole training so far."""
@@ -180,15 +206,22 @@ class GradientSums:
     """What one or several calls of a layer, on one or several ranks, come to.
 
     Attributes:
+        recurrence: What it is.
+        bands: Norms of `∂L/∂h_t` by distance from each sequence's last step read.
         hidden, cell: Sums of norms of `∂L/∂h_t`, and of `∂L/∂c_t` where there is one.
         slope: Sum of the sequences' slopes.
         sloped: Sequences that have one.
         zeros, non_finite: Steps times sequences with such a norm.
         count: Valid steps times sequences.
+        carried: Sequences that started from a state other than zero.
+        first_of_carried: Sum of their norms at their first steps.
+        peak_of_carried: Sum of their largest norms.
         scaled: Whether the gradients were scaled by a float16 scaler.
         fidelity: The largest relative error, or None where nothing could be checked.
     """
 
+    recurrence: str
+    bands: Bands
     hidden: NormSums
     cell: NormSums | None
     slope: float
@@ -196,6 +229,9 @@ class GradientSums:
     zeros: int
     non_finite: int
     count: int
+    carried: int
+    first_of_carried: float
+    peak_of_carried: float
     scaled: bool
     fidelity: float | None
 
@@ -208,7 +244,7 @@ class GradientSums:
         summed = {
             field.name: getattr(self, field.name) + getattr(other, field.name)
             for field in fields(self)
-            if field.name in ("hidden", "slope", "sloped", "zeros", "non_finite", "count")
+            if field.name not in ("recurrence", "cell", "scaled", "fidelity")
         }
         known = [one.fidelity for one in (self, other) if one.fidelity is not None]
         cell = self.cell if other.cell is None or self.cell is None else self.cell + other.cell

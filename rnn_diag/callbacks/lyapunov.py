@@ -12,6 +12,8 @@ from torch import Tensor
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.callbacks.framework import GradientUnits
 from rnn_diag.diagnostics import kaplan_yorke_dimension, lyapunov_exponents
+from rnn_diag.reporting.tensorboard import Writer
+from rnn_diag.tb.writer import write_lyapunov
 from rnn_diag.trace import Trace
 
 
@@ -26,6 +28,10 @@ class LyapunovSpectrum(Diagnostic):
     - `lyapunov/<layer>/lambda_<i>`: the `i`-th largest exponent, averaged over sequences; `i` from 1 to `k`.
     - `lyapunov/<layer>/lambda_1_spread`: standard deviation of the largest over sequences.
     - `lyapunov/<layer>/kaplan_yorke`: dimension of the attractor that they imply; a lower bound where it is `k`.
+
+    To TensorBoard:
+
+    - `rnn_diag/<layer>/lyapunov`: for the tab "RNN Diagnostics", the exponents averaged over sequences.
 
     Ranks are merged by sums and counts, exactly. Cost: a loop over time with a QR decomposition at every step, several
     times that of a sweep; therefore rare by default.
@@ -70,12 +76,16 @@ class LyapunovSpectrum(Diagnostic):
 
     def scalars(self, layer: str, merged: ExponentSums) -> Mapping[str, float]:
         """Return the layer's numbers."""
-        mean = merged.total / merged.count if merged.count else torch.full_like(merged.total, torch.nan)
+        mean = merged.mean
         variance = merged.square_of_first / max(merged.count, 1) - mean[0].item() ** 2
         numbers = {f"lambda_{place}": value for place, value in enumerate(mean.tolist(), start=1)}
         numbers["lambda_1_spread"] = max(variance, 0.0) ** 0.5 if variance == variance else variance
         numbers["kaplan_yorke"] = kaplan_yorke_dimension(mean).item()
         return numbers
+
+    def write(self, layer: str, merged: ExponentSums, writer: Writer, step: int) -> None:
+        """Write what the tab shows."""
+        write_lyapunov(writer, layer, step, merged.mean)
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,11 @@ class ExponentSums:
     total: Tensor
     square_of_first: float
     count: int
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean over sequences; NaN without any."""
+        return self.total / self.count if self.count else torch.full_like(self.total, torch.nan)
 
     def __add__(self, other: ExponentSums) -> ExponentSums:
         squares = self.square_of_first + other.square_of_first

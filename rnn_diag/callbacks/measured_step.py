@@ -22,6 +22,7 @@ class MeasuredStep:
     Attributes:
         step: Under which its numbers will be filed.
         due: Places of the diagnostics that measure.
+        spent: Seconds that measuring had taken before.
         recording: What is recorded; None where that failed.
         units: Of the gradients of every backward pass so far.
         problems: What went wrong, by the place of the diagnostic.
@@ -29,6 +30,7 @@ class MeasuredStep:
 
     step: int
     due: list[int]
+    spent: float
     recording: Recording | None = None
     units: list[GradientUnits] = field(default_factory=list)
     problems: dict[int, str] = field(default_factory=dict)

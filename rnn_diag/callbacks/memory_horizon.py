@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
 
+from rnn_diag.callbacks.bands import PERCENTILES, Bands
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.callbacks.framework import GradientUnits
 from rnn_diag.diagnostics import Profile, half_life, lagged_grad_norms, memory_horizon
 from rnn_diag.reporting.tensorboard import Writer, write_ridge
+from rnn_diag.tb.writer import write_horizon, write_influence
 from rnn_diag.trace import Trace
 
 
@@ -33,6 +36,10 @@ class MemoryHorizon(Diagnostic):
 
     - `memory_horizon/<layer>/log10_influence_plus_8_by_lag`: histogram whose buckets are lags, lag 0 on the left, a
       ridge for each measured step.
+    - `rnn_diag/<layer>/influence`: for the tab "RNN Diagnostics", its logarithm by lag: median, 10th and 90th
+      percentile over sequences and targets.
+    - `rnn_diag/<layer>/horizon`: for the tab, the horizon of single sequences and targets: median, 10th and 90th
+      percentile.
 
     Ranks are merged by sums and counts, exactly. Cost: one sweep per target over the chosen sequences, all at once.
 
@@ -68,19 +75,20 @@ class MemoryHorizon(Diagnostic):
         self.targets = targets
         self.threshold = threshold
 
-    def measure(self, trace: Trace, units: GradientUnits) -> Profile:
-        """Return the sums of relative influence by lag."""
+    def measure(self, trace: Trace, units: GradientUnits) -> Influence:
+        """Return the relative influence by lag: its sums, and its spread."""
         steps = len(trace.mask)
         targets = sorted({-1 - place * steps // self.targets for place in range(self.targets)})
         norms = lagged_grad_norms(trace, targets)
+        known = ~norms.isnan().flatten(1) & (norms[:1] > 0).flatten(1)
         influence = (norms / norms[:1]).flatten(1)
-        profile = Profile.of(influence, ~influence.isnan() & (norms[:1] > 0).flatten(1))
-        return Profile(profile.total.cpu(), profile.count.cpu())
+        profile = Profile.of(influence, known)
+        return Influence(Profile(profile.total.cpu(), profile.count.cpu()), Bands.of(influence, known))
 
-    def scalars(self, layer: str, merged: Profile) -> Mapping[str, float]:
+    def scalars(self, layer: str, merged: Influence) -> Mapping[str, float]:
         """Return the layer's numbers."""
-        by_lag = merged.mean
-        furthest = int((merged.count > 0).nonzero().max()) if bool((merged.count > 0).any()) else 0
+        by_lag, count = merged.profile.mean, merged.profile.count
+        furthest = int((count > 0).nonzero().max()) if bool((count > 0).any()) else 0
         horizon = memory_horizon(by_lag, self.threshold).item()
         return {
             "steps": horizon,
@@ -88,8 +96,34 @@ class MemoryHorizon(Diagnostic):
             "half_life": half_life(by_lag).item(),
         }
 
-    def write(self, layer: str, merged: Profile, writer: Writer, step: int) -> None:
-        """Write the ridge."""
-        influence = torch.log10(merged.mean[merged.count > 0])
-        if len(influence):
-            write_ridge(writer, f"{self.name}/{layer}/log10_influence_plus_8_by_lag", influence.numpy(), step)
+    def write(self, layer: str, merged: Influence, writer: Writer, step: int) -> None:
+        """Write the ridge, and what the tab shows."""
+        influence = torch.log10(merged.profile.mean[merged.profile.count > 0])
+        if not len(influence):
+            return
+        write_ridge(writer, f"{self.name}/{layer}/log10_influence_plus_8_by_lag", influence.numpy(), step)
+        write_influence(writer, layer, step, merged.bands.percentiles)
+        write_horizon(writer, layer, step, merged.horizons(self.threshold))
+
+
+@dataclass(frozen=True)
+class Influence:
+    """What single steps' losses have of earlier states, of one or several calls, on one or several ranks.
+
+    Attributes:
+        profile: Sums over sequences and targets, by lag.
+        bands: Its spread over them.
+    """
+
+    profile: Profile
+    bands: Bands
+
+    def horizons(self, threshold: float) -> list[float]:
+        """Return the median, 10th and 90th percentile of the horizons of single sequences and targets."""
+        behind = torch.arange(len(self.bands.logs)).unsqueeze(1) >= self.bands.lengths
+        horizons = memory_horizon((10.0 ** self.bands.logs.double()).masked_fill(behind, math.nan), threshold)
+        shares = torch.tensor(PERCENTILES, dtype=horizons.dtype)
+        return horizons.nanquantile(shares, interpolation="nearest").tolist()
+
+    def __add__(self, other: Influence) -> Influence:
+        return Influence(self.profile + other.profile, self.bands + other.bands)

@@ -11,6 +11,7 @@ import torch
 from rnn_diag.callbacks.framework import writers_of
 from rnn_diag.reporting.coverage import HEADER, Row
 from rnn_diag.reporting.tensorboard import write_picture, write_table
+from rnn_diag.tb.writer import write_cost
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -29,6 +30,7 @@ class Publication:
 
     Attributes:
         coverage: The table of layers as they were seen, written once.
+        measurements: How many steps were written, which decides when pictures are drawn.
     """
 
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
@@ -36,10 +38,15 @@ class Publication:
         self._diagnostics = diagnostics
         self._undrawable: set[int] = set()
         self._unwritable: set[int] = set()
-        self._measurements = 0
+        self.measurements = 0
         self._next_pictures = 1
         self._undrawn: dict[tuple[int, str], tuple[int, Any]] = {}
         self._coverage_is_written = False
+
+    def go_on_from(self, measurements: int) -> None:
+        """Draw as rarely as a run that has measured so often."""
+        self.measurements = max(self.measurements, measurements)
+        self._next_pictures = self.measurements + 1
 
     def publish(
         self, trainer: Trainer, step: int, merged: Findings, of_the_run: Mapping[str, float], warn: Warn
@@ -71,6 +78,11 @@ class Publication:
             if of_the_run:
                 self._draw_if_time(writers, warn)
 
+    def write_cost(self, trainer: Trainer, step: int, milliseconds: float, share: float) -> None:
+        """Write what measuring a step took, for the tab."""
+        for writer in writers_of(trainer):
+            write_cost(writer, step, milliseconds, share)
+
     def draw_last(self, trainer: Trainer, warn: Warn) -> None:
         """Draw what was measured since the last pictures."""
         self._draw(writers_of(trainer), warn)
@@ -101,9 +113,9 @@ class Publication:
                 self._leave_out(place, "pictures of", error, warn)
 
     def _draw_if_time(self, writers: list[Any], warn: Warn) -> None:
-        self._measurements += 1
-        if self._measurements >= self._next_pictures:
-            self._next_pictures = max(self._measurements + 1, math.ceil(self._measurements * GROWTH))
+        self.measurements += 1
+        if self.measurements >= self._next_pictures:
+            self._next_pictures = max(self.measurements + 1, math.ceil(self.measurements * GROWTH))
             self._draw(writers, warn)
 
     def _draw(self, writers: list[Any], warn: Warn) -> None:

@@ -22,6 +22,7 @@ class RNNDiagnostics(DiagnosticCallback):
     - `rnn_diag/overhead`: time spent on measuring, in percent of the training time so far; the largest of all ranks.
       What recording adds inside the forward pass of a measured step does not count, nor what another thread computes.
     - `rnn_diag/every_n_steps`: steps from one measured step to the next, which `max_overhead` stretches.
+    - `rnn_diag/cost`: for the tab "RNN Diagnostics", milliseconds for the measured step, and the share of the time.
     - `rnn_diag/coverage/text_summary`: how every recurrent module is seen, or why not; in TensorBoard's
       Text tab.
 

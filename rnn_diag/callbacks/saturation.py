@@ -13,7 +13,10 @@ from rnn_diag import diagnostics
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.callbacks.framework import GradientUnits
 from rnn_diag.diagnostics import Share, UnitState, gate_saturation, tanh_saturation, unit_states
+from rnn_diag.diagnostics.precision import in_double
 from rnn_diag.reporting.gates import GateShares, gate_map
+from rnn_diag.reporting.tensorboard import Writer
+from rnn_diag.tb.writer import write_gate_units, write_gates
 from rnn_diag.trace import Trace
 
 
@@ -36,6 +39,9 @@ class GateSaturation(Diagnostic):
     To TensorBoard:
 
     - `saturation/<layer>/gates`: picture of the shares over time and over units; layers with gates only.
+    - `rnn_diag/<layer>/gates`: for the tab "RNN Diagnostics", the mean of every gate and the shares of units that are
+      shut and open, by step; layers with gates only.
+    - `rnn_diag/<layer>/gate_units`: for the tab, the same of every unit over steps; layers with gates only.
 
     Ranks are merged by sums and counts, exactly. Cost: the gates of the chosen sequences once more, one matrix product,
     and some 20 ms for a picture, drawn ever more rarely.
@@ -72,7 +78,10 @@ class GateSaturation(Diagnostic):
     def measure(self, trace: Trace, units: GradientUnits) -> SaturationCounts:
         """Return the counts of one call."""
         gates = gate_saturation(trace, self.low, self.high)
-        return SaturationCounts(*map(_on_cpu, (gates.shut, gates.open, tanh_saturation(trace, self.high))))
+        sigmoid = {name: in_double(trace.gates[name]) for name in gates.gates}
+        activation = Share.of(trace, sigmoid) if sigmoid else gates.shut
+        parts = (gates.shut, gates.open, tanh_saturation(trace, self.high), activation)
+        return SaturationCounts(*map(_on_cpu, parts))
 
     def scalars(self, layer: str, merged: SaturationCounts) -> Mapping[str, float]:
         """Return the layer's numbers."""
@@ -87,6 +96,15 @@ class GateSaturation(Diagnostic):
         for block, share in zip(merged.tanh.blocks, merged.tanh.mean.tolist(), strict=True):
             numbers[f"{block}/tanh_saturated"] = share
         return numbers
+
+    def write(self, layer: str, merged: SaturationCounts, writer: Writer, step: int) -> None:
+        """Write what the tab shows."""
+        gates, shares = merged.shut.blocks, (merged.activation, merged.shut, merged.open)
+        if gates:
+            by_step = torch.stack([share.by_step for share in shares], dim=1)
+            by_unit = torch.stack([share.by_unit for share in shares], dim=1)
+            write_gates(writer, layer, step, dict(zip(gates, by_step, strict=True)))
+            write_gate_units(writer, layer, step, dict(zip(gates, by_unit, strict=True)))
 
     def draw(self, layer: str, merged: SaturationCounts) -> Mapping[str, Any]:
         """Return the gate map."""
@@ -106,11 +124,19 @@ class GateSaturation(Diagnostic):
 
 @dataclass(frozen=True)
 class SaturationCounts:
-    """How often the units of one or several calls, on one or several ranks, were saturated."""
+    """How often the units of one or several calls, on one or several ranks, were saturated.
+
+    Attributes:
+        shut: Of the sigmoid gates.
+        open: Of the sigmoid gates.
+        tanh: Of the tanh blocks.
+        activation: The share of the way open that the sigmoid gates were: their mean activation.
+    """
 
     shut: Share
     open: Share
     tanh: Share
+    activation: Share
 
     @property
     def gates(self) -> diagnostics.GateSaturation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,10 +53,30 @@ class Session:
         self._cadence = Cadence(min(limits, default=None))
         self._overhead = Overhead()
         self._window = self._overhead.read()
+        self._uncosted: MeasuredStep | None = None
         self._worker: Worker[Completed] = Worker()
         self._publication = Publication(self._diagnostics)
         for diagnostic in self._diagnostics:
             diagnostic.forget()
+
+    @property
+    def progress(self) -> dict[str, int]:
+        """How far this fit has come, in plain numbers."""
+        return {
+            "stretch": self._cadence.stretch,
+            "drawn": self._publication.measurements,
+        }
+
+    def resume(self, diagnostics: Iterable[Diagnostic], state: Mapping[str, Any]) -> None:
+        """Go on from the state of some of the diagnostics, which another fit left."""
+        try:
+            for diagnostic, history in zip(diagnostics, state.get("histories", ()), strict=False):
+                diagnostic.resume(history)
+            progress = state.get("progress", {})
+            self._cadence.stretch = max(self._cadence.stretch, progress.get("stretch", 1))
+            self._publication.go_on_from(progress.get("drawn", 0))
+        except Exception as error:
+            self._warn(f"what was measured before is left out: {described(error)}")
 
     def announce(self, trainer: Trainer) -> None:
         """Print which layers there are, how they are seen, and under which tags."""
@@ -76,7 +96,7 @@ class Session:
             if not due or step == self._last_step:
                 return
             self._last_step = step
-            self._current = MeasuredStep(step, due)
+            self._current = MeasuredStep(step, due, self._overhead.read().spent)
             try:
                 self._current.recording = self._new_recording(due).start()
             except Exception as error:
@@ -116,12 +136,15 @@ class Session:
                 self._window = now
             self._say_how_often()
             self._publish(trainer, current.step, found, self._of_the_run(ranks))
+            self._publish_cost(trainer, current.spent)
+            self._uncosted = MeasuredStep(current.step, [], current.spent)
 
     def end(self, trainer: Trainer) -> None:
         """Publish what is still being computed, which all ranks wait for, and draw what was measured since."""
         if any(diagnostic.of_weights for diagnostic in self._diagnostics) and self._last_step >= 0:
             ranks = all_ranks(trainer, Report(completed=self._worker.take(in_any_case=True)))
             self._publish_completed(trainer, ranks)
+        self._publish_cost(trainer, self._overhead.read().spent)
         try:
             self._publication.draw_last(trainer, self._warn)
         except Exception as error:
@@ -208,6 +231,15 @@ class Session:
             self._publication.publish(trainer, step, found, of_the_run, self._warn)
         except Exception as error:
             self._warn_of_layer("publishing", described(error))
+
+    def _publish_cost(self, trainer: Trainer, spent: float) -> None:
+        """Write what the step before took, once it is known."""
+        step = self._uncosted
+        if step is not None:
+            try:
+                self._publication.write_cost(trainer, step.step, 1000 * (spent - step.spent), self._overhead.share)
+            except Exception as error:
+                self._warn_of_layer("cost", described(error))
 
     def _of_the_run(self, ranks: list[Report]) -> dict[str, float]:
         enabled = [d for place, d in enumerate(self._diagnostics) if place not in self._disabled]

@@ -13,6 +13,8 @@ from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.callbacks.framework import GradientUnits
 from rnn_diag.diagnostics import recurrent_spectrum
 from rnn_diag.reporting import plane
+from rnn_diag.reporting.tensorboard import Writer
+from rnn_diag.tb.writer import write_eigenvalues, write_singular_values
 from rnn_diag.trace import Trace
 
 
@@ -35,6 +37,8 @@ class RecurrentSpectrum(Diagnostic):
     To TensorBoard:
 
     - `spectrum/<layer>/eigenvalues`: picture of the complex plane with the unit circle, singular values beneath.
+    - `rnn_diag/<layer>/eig/<block>`: for the tab "RNN Diagnostics", the eigenvalues, at most 128.
+    - `rnn_diag/<layer>/sv/<block>`: for the tab, the singular values, at most 64.
 
     Weights with NaN or Inf have NaN for all of them. In a gated layer these numbers say little about stability, which
     is that of the Jacobian of the full state.
@@ -97,6 +101,12 @@ class RecurrentSpectrum(Diagnostic):
                 numbers[f"{block}/numerical_radius"] = spectrum.numerical_radius
                 numbers[f"{block}/log10_transient_growth"] = math.log10(spectrum.transient_growth)
         return numbers
+
+    def write(self, layer: str, merged: Spectra, writer: Writer, step: int) -> None:
+        """Write what the tab shows."""
+        for block, spectrum in merged.by_block.items():
+            write_eigenvalues(writer, layer, step, spectrum.eigenvalues, matrix=block)
+            write_singular_values(writer, layer, step, spectrum.singular_values, matrix=block)
 
     def draw(self, layer: str, merged: Spectra) -> Mapping[str, Any]:
         """Return the picture of the complex plane."""

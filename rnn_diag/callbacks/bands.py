@@ -1,0 +1,64 @@
+"""How a number is spread over sequences, at every step: median, 10th and 90th percentile of its logarithm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import pad
+
+MOST_SEQUENCES = 64
+PERCENTILES = (0.5, 0.1, 0.9)
+
+
+@dataclass(frozen=True)
+class Bands:
+    """The logarithms of what several sequences had at every step, of one or several calls, on one or several ranks.
+
+    Of each call the first 64 sequences are kept, so that what ranks exchange is bounded.
+
+    Attributes:
+        logs: To the base 10, by step and sequence; minus infinity for a zero.
+        lengths: How many steps every sequence has; what is behind them means nothing.
+    """
+
+    logs: Float[Tensor, "step sequence"]
+    lengths: Int[Tensor, " sequence"]
+
+    @classmethod
+    def of(cls, values: Float[Tensor, "step sequence"], valid: Bool[Tensor, "step sequence"]) -> Bands:
+        """Return the bands of values that are valid at the front of every sequence; sequences without any are left out.
+
+        Example:
+            >>> values = torch.tensor([[1.0, 10.0, 100.0], [0.0, 10.0, 7.0]])
+            >>> Bands.of(values, torch.tensor([[True, True, True], [True, True, False]])).percentiles.tolist()
+            [[1.0, -inf], [0.0, -inf], [2.0, 1.0]]
+        """
+        lengths = valid.sum(0)
+        chosen = lengths.nonzero().flatten()[:MOST_SEQUENCES]
+        logs = torch.log10(values[:, chosen]).to(torch.float32)
+        return cls(logs.cpu(), lengths[chosen].cpu())
+
+    def __add__(self, other: Bands) -> Bands:
+        steps = max(len(self.logs), len(other.logs))
+        logs = [pad(one.logs, (0, 0, 0, steps - len(one.logs))) for one in (self, other)]
+        return Bands(torch.cat(logs, dim=1), torch.cat((self.lengths, other.lengths)))
+
+    @property
+    def percentiles(self) -> Float[np.ndarray, "three steps"]:
+        """Median, 10th and 90th percentile at every step that any sequence has: the nearest of the values there are.
+
+        NaN at a step where any sequence has NaN.
+        """
+        longest = int(self.lengths.max()) if len(self.lengths) else 0
+        valid = torch.arange(longest).unsqueeze(1) < self.lengths
+        logs = self.logs[:longest]
+        ordered = logs.masked_fill(~valid, torch.inf).sort(dim=1).values
+        places = torch.stack([(share * (valid.sum(1) - 1)).round().long() for share in PERCENTILES])
+        found = ordered.gather(1, places.T).T.clone()
+        found[:, (logs.isnan() & valid).any(1)] = torch.nan
+        array: Float[np.ndarray, "three steps"] = found.numpy()
+        return array
