@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rnn_diag.callbacks import RNNDiagnostics
     from rnn_diag.capture import record, register
+    from rnn_diag.doctor import compare, examine
     from rnn_diag.trace import Trace
 
     __version__: str
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "RNNDiagnostics": "rnn_diag.callbacks",
     "Trace": "rnn_diag.trace",
+    "compare": "rnn_diag.doctor",
+    "examine": "rnn_diag.doctor",
     "record": "rnn_diag.capture",
     "register": "rnn_diag.capture",
 }
 
-__all__ = ["RNNDiagnostics", "Trace", "__version__", "record", "register"]
+__all__ = ["RNNDiagnostics", "Trace", "__version__", "compare", "examine", "record", "register"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,19 @@
+"""From measured numbers to findings in words: what is wrong with a recurrent layer, and what to try first."""
+
+from rnn_diag.doctor.compare import Comparison, compare
+from rnn_diag.doctor.examine import examine
+from rnn_diag.doctor.finding import Evidence, Finding, Severity
+from rnn_diag.doctor.report import Report
+from rnn_diag.doctor.vitals import Vitals, measure_vitals
+
+__all__ = [
+    "Comparison",
+    "Evidence",
+    "Finding",
+    "Report",
+    "Severity",
+    "Vitals",
+    "compare",
+    "examine",
+    "measure_vitals",
+]

@@ -1,0 +1,131 @@
+"""One batch through a network, forward and backward, and what the doctor says; the network stays as it was."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnn_diag.capture import Coverage, Recording, record
+from rnn_diag.doctor.report import Report
+from rnn_diag.doctor.rules import findings_of
+from rnn_diag.doctor.tally import Tally
+from rnn_diag.doctor.untouched import left_untouched
+from rnn_diag.doctor.vitals import Vitals
+
+Loss = Callable[[Any, Any], Tensor]
+"""From the module and a batch to a scalar."""
+
+
+def examine(
+    module: nn.Module,
+    batch: Any,
+    loss: Loss,
+    sequences: int | None = 8,
+    gradient_clip_val: float | None = None,
+) -> Report:
+    """Run a batch forward and backward in training mode, and say what is found at every recurrent layer.
+
+    Before the first step of training this is a pre-flight check: how far the network reaches against how long its
+    sequences are, and how every layer and direction starts. The module comes out as it went in: weights, `grad`,
+    buffers, modes, attributes and random generators are untouched.
+
+    Args:
+        module: Any module that holds recurrent ones.
+        batch: What the loss is given.
+        loss: Called once, with the module and the batch; returns a scalar on the graph.
+        sequences: How many sequences of the batch are looked at; None for all.
+        gradient_clip_val: To what norm training will clip gradients, if it does.
+
+    Raises:
+        TypeError: If the loss is no tensor.
+        ValueError: If it is no scalar or not on the graph, or the module holds no recurrent layer.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> model = nn.LSTM(3, 16)
+        >>> report = examine(model, torch.randn(100, 4, 3), lambda model, batch: model(batch)[0][-1].sum())
+        >>> [finding.id for finding in report.findings]
+        ['vanishing', 'forget_bias_low']
+    """
+    with left_untouched(module), torch.enable_grad():
+        module.train()
+        start = time.perf_counter()
+        with record(module, sequences) as recording:
+            value = loss(module, batch)
+            norm = _differentiated(module, value)
+        ran = time.perf_counter()
+        vitals = vitals_of(recording, _clipped([norm], gradient_clip_val))
+    seconds = {"step": ran - start, "measuring": time.perf_counter() - ran}
+    return Report(findings_of(vitals), vitals, float(value.detach()), seconds)
+
+
+def vitals_of(recording: Recording, facts: dict[str, Any] | None = None) -> dict[str, Vitals]:
+    """Return the vital signs of every layer that a recording found, seen or not.
+
+    Args:
+        recording: Stopped.
+        facts: What is known of the run besides: fields of `Vitals`, the same for all layers.
+    """
+    tallies = {name: _tally(recording, name) for name in recording.names}
+    return with_coverage(tallies, recording.coverage, facts or {})
+
+
+def with_coverage(
+    tallies: dict[str, Tally | None], coverage: Iterable[Coverage], facts: dict[str, Any]
+) -> dict[str, Vitals]:
+    """Return the vital signs of every layer of a coverage, whether or not there is a tally of it."""
+    vitals: dict[str, Vitals] = {}
+    for row in coverage:
+        tally = tallies.get(row.layer)
+        one = Vitals(row.layer) if tally is None else replace(Vitals.of(tally), **facts)
+        vitals[row.layer] = replace(one, coverage=f"{row.status}: {row.reason}")
+    return vitals
+
+
+def clip_facts(factors: Iterable[float]) -> dict[str, Any]:
+    """Return the fields of `Vitals` that say how often and how strongly gradients were clipped.
+
+    Args:
+        factors: By what the gradient of each optimiser step was multiplied; 1 where it was not.
+    """
+    known = [factor for factor in factors if math.isfinite(factor)]
+    cut = [factor for factor in known if factor < 1]
+    if not known:
+        return {}
+    return {
+        "clip_share": len(cut) / len(known),
+        "clip_factor": statistics.median(cut) if cut else 1.0,
+        "clip_steps": len(known),
+    }
+
+
+def _clipped(norms: Iterable[float], limit: float | None) -> dict[str, Any]:
+    if limit is None:
+        return {}
+    return clip_facts(min(1.0, limit / norm) if norm > 0 else 1.0 for norm in norms)
+
+
+def _tally(recording: Recording, name: str) -> Tally | None:
+    tallies = [Tally.of(trace) for trace in recording.calls(name)]
+    return sum(tallies[1:], start=tallies[0]) if tallies else None
+
+
+def _differentiated(module: nn.Module, value: object) -> float:
+    """Run backward without touching `grad`; return the norm of the whole gradient."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"loss returned {type(value).__name__}; expected a scalar tensor")
+    if value.numel() != 1:
+        raise ValueError(f"loss returned shape {tuple(value.shape)}; expected a scalar")
+    if not value.requires_grad:
+        raise ValueError("the loss is not on the graph; expected one that depends on a parameter that requires grad")
+    parameters = [one for one in module.parameters() if one.requires_grad]
+    grads = torch.autograd.grad(value.sum(), parameters, allow_unused=True)
+    norms = [torch.linalg.vector_norm(grad.detach().float()) for grad in grads if grad is not None]
+    return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0

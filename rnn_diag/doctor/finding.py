@@ -1,0 +1,108 @@
+"""What the doctor found at one layer: how bad, from which numbers, what it means and what to try first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+
+class Severity(IntEnum):
+    """How bad a finding is."""
+
+    INFO = 0
+    """Worth knowing; nothing to do."""
+    ADVICE = 1
+    """Training works; this would probably make it better or cheaper."""
+    WARNING = 2
+    """Something that one relies on does not work."""
+    CRITICAL = 3
+    """Training cannot work like this."""
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+class Evidence(NamedTuple):
+    """One number that a finding rests on.
+
+    Attributes:
+        name: In words.
+        value: The number.
+        tag: Under which callbacks log it, or where else it can be read; empty if nowhere.
+    """
+
+    name: str
+    value: float
+    tag: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} {_short(self.value)}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding.
+
+    Attributes:
+        id: The rule's word, such as `vanishing`; the heading in `docs/doctor.md`.
+        severity: How bad it is.
+        layer: Where.
+        meaning: What it means, in one sentence.
+        remedy: What to try first, in words.
+        call: The call that does it, or empty.
+        option: The words for `rnn-diag-train` that do it, or empty.
+        evidence: The numbers that it rests on.
+        confidence: Between 0 and 1.
+
+    Example:
+        >>> peak = Evidence("largest influence", 200.0)
+        >>> print(Finding("exploding", Severity.WARNING, "l0", "It grows.", "Clip.", evidence=(peak,)))
+        warning: l0: exploding: It grows. (largest influence 200)
+            Try: Clip.
+    """
+
+    id: str
+    severity: Severity
+    layer: str
+    meaning: str
+    remedy: str
+    call: str = ""
+    option: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    confidence: float = 0.9
+
+    @property
+    def summary(self) -> str:
+        """The finding in one line, without what to try."""
+        numbers = "; ".join(map(str, self.evidence))
+        return f"{self.severity}: {self.layer}: {self.id}: {self.meaning}" + (f" ({numbers})" if numbers else "")
+
+    @property
+    def advice(self) -> str:
+        """What to try, with the call or the option that does it."""
+        ways = " or ".join(way for way in (self.call, self.option and f"rnn-diag-train {self.option}") if way)
+        return f"{self.remedy} {ways}".rstrip()
+
+    def __str__(self) -> str:
+        return f"{self.summary}\n    Try: {self.advice}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `json.dump` takes; numbers that are not finite are words there."""
+        evidence = [
+            {"name": one.name, "value": one.value if math.isfinite(one.value) else str(one.value), "tag": one.tag}
+            for one in self.evidence
+        ]
+        return {**vars(self), "severity": str(self.severity), "evidence": evidence}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Finding:
+        """Return what `to_dict` gave."""
+        evidence = tuple(Evidence(one["name"], float(one["value"]), one["tag"]) for one in values["evidence"])
+        return cls(**{**values, "severity": Severity[values["severity"].upper()], "evidence": evidence})
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1e4 or not math.isfinite(value) else f"{value:.1e}"

@@ -1,0 +1,135 @@
+"""A report: the findings at a network's layers, the vital signs that they rest on, and how it was looked at."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rnn_diag.doctor.finding import Finding, Severity
+from rnn_diag.doctor.vitals import Vitals
+
+STYLES = {
+    Severity.INFO: "dim",
+    Severity.ADVICE: "cyan",
+    Severity.WARNING: "yellow",
+    Severity.CRITICAL: "bold red",
+}
+
+WIDTH = 120
+"""Columns of a report that is turned into text."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the doctor says of a network.
+
+    It prints as text, renders in rich, and goes to JSON and back.
+
+    Attributes:
+        findings: The worst first; among equally bad ones, causes before their effects.
+        vitals: Every layer's numbers, by name.
+        loss: The loss of the batch that was looked at; NaN where there is none.
+        seconds: What took how long: `step` (forward and backward), `measuring`.
+    """
+
+    findings: tuple[Finding, ...]
+    vitals: dict[str, Vitals]
+    loss: float = math.nan
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def severity(self) -> Severity:
+        """That of the worst finding; `INFO` where there is none."""
+        return max((finding.severity for finding in self.findings), default=Severity.INFO)
+
+    def of(self, id: str, layer: str | None = None) -> list[Finding]:
+        """Return the findings of one rule, at all layers or at one."""
+        return [one for one in self.findings if one.id == id and layer in (None, one.layer)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `json.dump` takes."""
+        return {
+            "severity": str(self.severity),
+            "findings": [finding.to_dict() for finding in self.findings],
+            "vitals": {layer: vitals.to_dict() for layer, vitals in self.vitals.items()},
+            "loss": self.loss if math.isfinite(self.loss) else str(self.loss),
+            "seconds": self.seconds,
+        }
+
+    def to_json(self) -> str:
+        """Return the report as JSON; numbers that are not finite are the words `nan`, `inf` and `-inf`."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Report:
+        """Return what `to_dict` gave."""
+        return cls(
+            tuple(map(Finding.from_dict, values["findings"])),
+            {layer: Vitals.from_dict(vitals) for layer, vitals in values["vitals"].items()},
+            float(values["loss"]),
+            dict(values["seconds"]),
+        )
+
+    @classmethod
+    def read(cls, file: str | Path) -> Report:
+        """Return the report that a JSON file holds.
+
+        Raises:
+            ValueError: If it holds none.
+        """
+        try:
+            return cls.from_dict(json.loads(Path(file).read_text()))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{str(file)!r} holds no report of the doctor; expected a doctor.json") from error
+
+    def __rich__(self) -> RenderableType:
+        parts: list[RenderableType] = [findings_table(self.findings)] if self.findings else [Text("No findings.")]
+        return Group(*parts, vitals_table(self.vitals))
+
+    def __str__(self) -> str:
+        console = Console(file=io.StringIO(), width=WIDTH, color_system=None)
+        console.print(self)
+        return str(console.file.getvalue()).rstrip()  # type: ignore[attr-defined]
+
+
+def findings_table(findings: tuple[Finding, ...], title: str = "What the doctor found") -> Table:
+    """Return one row for each finding."""
+    table = Table(
+        "severity", "layer", "finding", title=title, title_justify="left", title_style="bold", show_lines=True
+    )
+    for one in findings:
+        text = Text(f"{one.id}: ", style="bold").append(one.meaning, style="not bold")
+        numbers = "; ".join(map(str, one.evidence))
+        text.append(f"\n{numbers}" if numbers else "", style="not bold dim").append(
+            f"\nTry: {one.advice}", style="not bold"
+        )
+        table.add_row(Text(str(one.severity), STYLES[one.severity]), one.layer, text)
+    return table
+
+
+def vitals_table(vitals: Mapping[str, Vitals]) -> Table:
+    """Return one row for each layer: how far it reaches, against how far it would have to, and how it starts."""
+    table = Table("layer", "kind", title="Every layer and direction", title_justify="left", title_style="bold")
+    for name in ("steps", "horizon", "expected", "log10 first/last", "forget bias", "longest memory", "radius"):
+        table.add_column(name, justify="right")
+    for layer, one in vitals.items():
+        numbers = (
+            float(one.steps),
+            one.horizon,
+            one.predicted_horizon,
+            one.log10_first_to_last,
+            one.forget_bias,
+            one.longest_memory,
+            one.spectral_radius,
+        )
+        table.add_row(layer, one.kind, *("" if math.isnan(number) else f"{number:.4g}" for number in numbers))
+    return table

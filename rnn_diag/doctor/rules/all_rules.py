@@ -1,0 +1,60 @@
+"""The rules, and the order in which equally bad findings are told: causes before their effects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from rnn_diag.doctor.finding import Finding
+from rnn_diag.doctor.rules.clipping import clipping_nearly_always
+from rnn_diag.doctor.rules.directions import dead_direction
+from rnn_diag.doctor.rules.exploding import exploding
+from rnn_diag.doctor.rules.forget_bias import forget_bias_low, forget_bias_one_of_two, forget_bias_uneven
+from rnn_diag.doctor.rules.gates import latching, stuck_gate
+from rnn_diag.doctor.rules.padding import padding_dominates, padding_read
+from rnn_diag.doctor.rules.seen import never_ran, non_finite, not_followed, unfaithful
+from rnn_diag.doctor.rules.transient_growth import transient_growth
+from rnn_diag.doctor.rules.truncation import truncation_too_short
+from rnn_diag.doctor.rules.underflow import float16_underflow
+from rnn_diag.doctor.rules.units import dead_relu, saturated_tanh
+from rnn_diag.doctor.rules.vanishing import hidden_vanishing, vanishing
+from rnn_diag.doctor.vitals import Vitals, beside_each_other
+
+Rule = Callable[[Vitals], Finding | None]
+
+FIRST: tuple[Rule, ...] = (non_finite, float16_underflow, unfaithful, never_ran, not_followed)
+"""Where one of them speaks, the layer's other numbers mean nothing and its other rules are not asked."""
+
+RULES: tuple[Rule, ...] = (
+    dead_direction,
+    padding_read,
+    stuck_gate,
+    dead_relu,
+    saturated_tanh,
+    exploding,
+    transient_growth,
+    vanishing,
+    forget_bias_low,
+    forget_bias_uneven,
+    forget_bias_one_of_two,
+    hidden_vanishing,
+    truncation_too_short,
+    clipping_nearly_always,
+    padding_dominates,
+    latching,
+)
+
+
+def findings_of(vitals: Iterable[Vitals] | Mapping[str, Vitals]) -> tuple[Finding, ...]:
+    """Return what all rules find at a network's layers: the worst first, then causes before effects, then by layer."""
+    layers = list(vitals.values() if isinstance(vitals, Mapping) else vitals)
+    together = beside_each_other({one.layer: one for one in layers})
+    found = [(rank, finding) for one in together.values() for rank, finding in _ranked(one)]
+    return tuple(finding for _, finding in sorted(found, key=lambda pair: (-pair[1].severity, pair[0])))
+
+
+def _ranked(vitals: Vitals) -> list[tuple[int, Finding]]:
+    first = [(rank, finding) for rank, rule in enumerate(FIRST) if (finding := rule(vitals)) is not None]
+    if first:
+        return first[:1]
+    later = enumerate(RULES, start=len(FIRST))
+    return [(rank, finding) for rank, rule in later if (finding := rule(vitals)) is not None]

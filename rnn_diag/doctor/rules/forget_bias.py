@@ -1,0 +1,99 @@
+"""The bias of the gate that remembers: too low for the sequences, set at some layers only, or in one of two places."""
+
+from __future__ import annotations
+
+import math
+
+from rnn_diag.doctor.finding import Evidence, Finding, Severity
+from rnn_diag.doctor.rules.remedies import chrono, initialised
+from rnn_diag.doctor.rules.vanishing import FEWEST_STEPS
+from rnn_diag.doctor.vitals import Vitals
+
+LEFT_ALONE = 0.25
+"""A mean bias below this was not set: torch draws it around 0."""
+
+SET = 0.75
+"""A mean bias above this was set: people write 1 or more."""
+
+BY_HAND = 1e-6
+"""A spread below this is that of a constant."""
+
+NOISE = 0.02
+"""A spread above this makes units differ in memory by more than 2 %."""
+
+
+def forget_bias_low(vitals: Vitals) -> Finding | None:
+    """Find that even the unit that forgets most slowly keeps less than 1 % of its memory over a sequence."""
+    if math.isnan(vitals.forget_bias) or vitals.steps <= FEWEST_STEPS:
+        return None
+    if not vitals.predicted_horizon < vitals.steps - 1:
+        return None
+    call, option = chrono(vitals)
+    needed = math.log(vitals.steps - 1)
+    gate = "update" if vitals.kind == "gru" else "forget"
+    return Finding(
+        id="forget_bias_low",
+        severity=Severity.ADVICE if vitals.is_dense else Severity.WARNING,
+        layer=vitals.layer,
+        meaning=f"Of {vitals.steps} steps even the slowest unit keeps 1 % over {vitals.predicted_horizon:.0f}: "
+        f"the {gate} gate's bias is {vitals.forget_bias:.1f} and could be as high as ln(T-1) = {needed:.1f}.",
+        remedy="start with biases that spread memories over the sequences' length.",
+        call=call,
+        option=option,
+        evidence=(
+            Evidence("b_ih + b_hh", vitals.forget_bias, f"b_ih + b_hh of {vitals.layer}, rows of {gate}"),
+            Evidence("longest time constant in steps", vitals.longest_memory),
+            Evidence("chrono bias at most", needed),
+        ),
+        confidence=0.6 if vitals.is_dense else 0.85,
+    )
+
+
+def forget_bias_uneven(vitals: Vitals) -> Finding | None:
+    """Find that this layer's bias was left at 0 although another layer or direction of the module has one."""
+    others = {layer: bias for layer, bias in vitals.forget_bias_elsewhere.items() if bias > SET}
+    if not others or not abs(vitals.forget_bias) < LEFT_ALONE:
+        return None
+    layer, bias = max(others.items(), key=lambda item: item[1])
+    return Finding(
+        id="forget_bias_uneven",
+        severity=Severity.ADVICE,
+        layer=vitals.layer,
+        meaning=f"The forget bias was set at {layer} and left at 0 here: this layer forgets what that one keeps.",
+        remedy="set it at all layers and directions.",
+        call=initialised(vitals, "forget_gate_bias", f"value={bias:.1f}")
+        if vitals.kind != "gru"
+        else chrono(vitals)[0],
+        option=f"initialization=[forget_gate_bias] initialization.forget_gate_bias.value={bias:.1f}"
+        if vitals.kind != "gru"
+        else chrono(vitals)[1],
+        evidence=(Evidence("b_ih + b_hh here", vitals.forget_bias), Evidence(f"at {layer}", bias)),
+        confidence=0.8,
+    )
+
+
+def forget_bias_one_of_two(vitals: Vitals) -> Finding | None:
+    """Find a bias set to a constant in one of torch's two places while the other was left random."""
+    parts = vitals.forget_bias_parts
+    pairs = (("ih", "hh"), ("hh", "ih")) if parts else ()
+    for done, left in pairs:
+        by_hand = parts[f"{done}_spread"] < BY_HAND and abs(parts[done]) > SET
+        if by_hand and parts[f"{left}_spread"] > NOISE and vitals.kind != "gru":
+            value = parts[done]
+            return Finding(
+                id="forget_bias_one_of_two",
+                severity=Severity.ADVICE,
+                layer=vitals.layer,
+                meaning=f"bias_{done} of the forget gate was set to {value:.1f} and bias_{left} left random; "
+                "the gate adds both.",
+                remedy="set one and zero the other.",
+                call=initialised(vitals, "forget_gate_bias", f"value={value:.1f}"),
+                option=f"initialization=[forget_gate_bias] initialization.forget_gate_bias.value={value:.1f}",
+                evidence=(
+                    Evidence(f"bias_{done}", value),
+                    Evidence(f"mean of bias_{left}", parts[left]),
+                    Evidence(f"spread of bias_{left}", parts[f"{left}_spread"]),
+                ),
+                confidence=0.9,
+            )
+    return None
