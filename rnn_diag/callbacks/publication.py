@@ -10,6 +10,7 @@ import torch
 
 from rnn_diag.callbacks.framework import writers_of
 from rnn_diag.reporting.coverage import HEADER, Row
+from rnn_diag.reporting.layout import write_layout
 from rnn_diag.reporting.tensorboard import write_picture, write_table
 from rnn_diag.tb.writer import write_cost
 
@@ -101,6 +102,7 @@ class Publication:
             self._coverage_is_written = True
             for writer in writers:
                 write_table(writer, "rnn_diag/coverage", HEADER, [list(row) for row in self.coverage], step)
+                write_layout(writer, [row.layer for row in self.coverage if row.tags])
         for (place, layer), value in merged.items():
             if place in self._undrawable:
                 continue

@@ -25,6 +25,9 @@ class RNNDiagnostics(DiagnosticCallback):
     - `rnn_diag/cost`: for the tab "RNN Diagnostics", milliseconds for the measured step, and the share of the time.
     - `rnn_diag/coverage/text_summary`: how every recurrent module is seen, or why not; in TensorBoard's
       Text tab.
+    - `custom_scalars__config__`: charts for TensorBoard's Custom Scalars tab, unless the run has a layout of its own by
+      the first measured step; one that is written later wins, and `rnn_diag.reporting.layout.custom_scalars_layout`
+      gives ours to merge.
 
     Args:
         every_n_steps: It measures at training steps that are multiples of this.

@@ -10,10 +10,12 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
+from tensorboard.util import tensor_util
 from torch import nn
 
 import rnn_diag.nn
 from rnn_diag.callbacks import GateSaturation, GradientNorms, MemoryHorizon, RecurrentSpectrum, RNNDiagnostics
+from rnn_diag.reporting.layout import custom_scalars_layout
 
 SIGMOID = {"lstm": ("input", "forget", "output"), "gru": ("reset", "update"), "rnn": ()}
 TANH = {"lstm": ("candidate", "cell"), "gru": ("candidate",), "rnn": ("hidden",)}
@@ -52,14 +54,14 @@ def listed(kind: str, layers: list[str]) -> set[str]:
 def test_tags_in_tensorboard_are_exactly_those_that_the_docstrings_list(
     layer, network, batches, trainer, tensorboard, events
 ):
-    trainer(RNNDiagnostics(2), logger=tensorboard).fit(network(layer, num_layers=2), batches)
+    trainer(RNNDiagnostics(2, max_overhead=None), logger=tensorboard).fit(network(layer, num_layers=2), batches)
     tags = events(tensorboard).Tags()
     written = {tag for kind in ("scalars", "images", "histograms", "tensors") for tag in tags[kind]}
     assert written - {"epoch"} == listed(LAYERS[layer], ["encoder.l0", "encoder.l1"])
 
 
 def test_every_scalar_stands_once_at_every_measured_step(network, batches, trainer, tensorboard, events):
-    trainer(GradientNorms(2), RecurrentSpectrum(3), logger=tensorboard).fit(network(), batches)
+    trainer(GradientNorms(2), RecurrentSpectrum(3, max_overhead=None), logger=tensorboard).fit(network(), batches)
     log = events(tensorboard)
     assert [e.step for e in log.Scalars("gradient_norms/encoder.l0/log10_max")] == [0, 2, 4]
     assert [e.step for e in log.Scalars("spectrum/encoder.l0/forget/sigma_max")] == [0, 3]
@@ -68,7 +70,7 @@ def test_every_scalar_stands_once_at_every_measured_step(network, batches, train
 
 def test_loggers_and_callback_metrics_hold_the_same_numbers(network, batches, trainer, tensorboard, events, tmp_path):
     table = pl.loggers.CSVLogger(tmp_path, name="table")
-    run = trainer(RNNDiagnostics(1), logger=[tensorboard, table])
+    run = trainer(RNNDiagnostics(1, max_overhead=None), logger=[tensorboard, table])
     run.fit(network(), batches)
     log = events(tensorboard)
     rows = list(csv.DictReader(Path(table.log_dir, "metrics.csv").read_text().splitlines()))
@@ -143,3 +145,81 @@ def test_pictures_are_drawn_ever_more_rarely_and_once_more_at_the_end(network, b
     trainer(GradientNorms(1), logger=tensorboard, max_epochs=2).fit(network(), batches)
     drawn = [event.step for event in events(tensorboard).Images("gradient_norms/encoder.l0/over_training")]
     assert drawn == [0, 1, 2, 4, 7, 11]
+
+
+def test_custom_scalars_show_ours_unless_the_run_has_its_own(network, batches, trainer, tensorboard, events):
+    class Own(pl.Callback):
+        def on_train_start(self, trainer, pl_module):
+            trainer.logger.experiment.add_custom_scalars({"mine": {"losses": ["Multiline", ["loss"]]}})
+
+    trainer(Own(), RNNDiagnostics(2), logger=tensorboard).fit(network(), batches)
+    (layout,) = events(tensorboard).Tensors("custom_scalars__config__")
+    assert b"mine" in layout.tensor_proto.string_val[0]
+
+
+def test_charts_of_the_layout_find_the_tags_there_are(network, batches, trainer, tensorboard, events):
+    trainer(RNNDiagnostics(2, max_overhead=None), logger=tensorboard).fit(network(num_layers=2), batches)
+    tags = events(tensorboard).Tags()["scalars"]
+    layout = custom_scalars_layout(["encoder.l0", "encoder.l1"])
+    for category, charts in layout.items():
+        layer = category.removeprefix("rnn_diag: ")
+        for _, (pattern,) in charts.values():
+            found = [tag for tag in tags if re.search(pattern, tag)]
+            assert found
+            assert all(f"/{layer}/" in tag for tag in found)
+
+
+def tensors(log, tag):
+    return [tensor_util.make_ndarray(event.tensor_proto) for event in log.Tensors(tag)]
+
+
+def test_the_tab_gets_the_numbers_at_every_measured_step(network, batches, trainer, tensorboard, events):
+    model = network()
+    with torch.no_grad():
+        model.encoder.bias_ih_l0[:5] = -50
+    suite = RNNDiagnostics(2, max_overhead=None, lyapunov=True)
+    run = trainer(suite, logger=tensorboard)
+    run.fit(model, batches)
+    log = events(tensorboard)
+    expected = {"grad": (4, 6), "influence": (4, 6), "horizon": (3,), "gates": (3, 4, 6), "gate_units": (3, 3, 5)}
+    expected |= {"eig/forget": (5, 2), "sv/forget": (5,)}
+    for kind, shape in expected.items():
+        series = tensors(log, f"rnn_diag/encoder.l0/{kind}")
+        assert [values.shape for values in series] == [shape] * 3, kind
+    assert len(tensors(log, "rnn_diag/encoder.l0/lyapunov")) == 1
+    gates = tensors(log, "rnn_diag/encoder.l0/gates")[-1]
+    assert gates[0, :2].tolist() == [[0] * 6, [254] * 6]  # the input gate: mean 0, all units shut
+    sigma = run.callback_metrics["spectrum/encoder.l0/forget/sigma_max"].item()
+    assert tensors(log, "rnn_diag/encoder.l0/sv/forget")[-1][0] == pytest.approx(sigma)
+    cost = tensors(log, "rnn_diag/cost")
+    assert len(cost) == 3
+    assert all(milliseconds > 0 and 0 < share <= 1 for milliseconds, share in cost)
+
+
+def test_the_tabs_profile_ends_with_the_last_step_read(network, batches, trainer, tensorboard, events):
+    model = network(rnn_diag.nn.RNN, nonlinearity="identity")
+    nn.init.eye_(model.encoder.weight_hh_l0).data.mul_(0.1)
+    trainer(GradientNorms(1), logger=tensorboard, limit_train_batches=1).fit(model, batches)
+    (profile,) = tensors(events(tensorboard), "rnn_diag/encoder.l0/grad")
+    assert profile[0] - profile[0, -1] == pytest.approx([-5, -4, -3, -2, -1, 0], abs=2e-2)
+    assert (profile[1] <= profile[0]).all()
+    assert (profile[0] <= profile[2]).all()
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.1])
+def test_the_gradient_at_the_edge_of_a_window_is_shown_where_a_state_was_carried(weight, network, batches, trainer):
+    model = network(rnn_diag.nn.RNN, nonlinearity="identity")
+    nn.init.eye_(model.encoder.weight_hh_l0).data.mul_(weight)
+    cut = "gradient_norms/encoder.l0/log10_at_cut"
+    run = trainer(GradientNorms(1), limit_train_batches=1)
+    run.fit(model, batches)
+    assert cut not in run.callback_metrics
+
+    def carried(batch, batch_idx):
+        return model.head(model.encoder(batch[0], torch.ones(1, 4, 5))[0][:, -1]).square().mean()
+
+    model.training_step = carried
+    run = trainer(GradientNorms(1), limit_train_batches=1)
+    nn.init.eye_(model.encoder.weight_hh_l0).data.mul_(weight)
+    run.fit(model, batches)
+    assert run.callback_metrics[cut].item() == pytest.approx(5 * math.log10(weight), abs=1e-4)

@@ -1,0 +1,85 @@
+"""What takes long is computed while training goes on, and published under the step it belongs to."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+
+import pytest
+import torch
+
+from rnn_diag.callbacks import GateSaturation, RecurrentSpectrum
+from rnn_diag.callbacks.worker import Worker
+
+SIGMA = "spectrum/encoder.l0/forget/sigma_max"
+
+
+def test_what_is_under_way_is_not_waited_for_unless_asked():
+    worker, may_end = Worker(), threading.Event()
+    worker.start(lambda: may_end.wait(10) and threading.current_thread() is not threading.main_thread())
+    assert worker.take(in_any_case=False) is None
+    assert worker.is_busy
+    with pytest.raises(RuntimeError, match="something else is being computed"):
+        worker.start(lambda: True)
+    may_end.set()
+    assert worker.take(in_any_case=True) is True
+    assert worker.take(in_any_case=True) is None
+    worker.close()
+
+
+def test_nothing_is_put_on_the_graph():
+    worker, weight = Worker(), torch.ones(1, requires_grad=True)
+    worker.start(lambda: (weight * 2).requires_grad)
+    assert worker.take(in_any_case=True) is False
+    worker.close()
+
+
+def slow(monkeypatch, may_end: threading.Event) -> None:
+    complete = RecurrentSpectrum.complete
+    monkeypatch.setattr(RecurrentSpectrum, "complete", lambda self, found: may_end.wait(10) and complete(self, found))
+
+
+def test_training_does_not_wait_and_what_comes_late_is_filed_under_its_step(
+    network, batches, trainer, tensorboard, events, monkeypatch
+):
+    may_end = threading.Event()
+    slow(monkeypatch, may_end)
+    model = network()
+    monkeypatch.setattr(type(model), "on_train_batch_end", lambda *a: a[-1] == 5 and may_end.set(), raising=False)
+    run = trainer(RecurrentSpectrum(1), GateSaturation(1), logger=tensorboard)
+    run.fit(model, batches)
+    log = events(tensorboard)
+    assert log.Scalars(SIGMA)[0].step == 0
+    assert len(log.Scalars(SIGMA)) <= 2  # those that came while the thread was busy are left out
+    assert [e.step for e in log.Scalars("saturation/encoder.l0/forget/left")] == [0, 1, 2, 3, 4, 5]
+    first = torch.linalg.matrix_norm(network().encoder.weight_hh_l0[5:10].double(), 2).item()
+    assert log.Scalars(SIGMA)[0].value == pytest.approx(first, rel=1e-6)  # of the weights as they were
+
+
+def test_without_a_limit_every_step_is_measured(network, batches, trainer, tensorboard, events):
+    trainer(RecurrentSpectrum(1, max_overhead=None), logger=tensorboard).fit(network(), batches)
+    assert [e.step for e in events(tensorboard).Scalars(SIGMA)] == [0, 1, 2, 3, 4, 5]
+
+
+def test_failure_in_the_thread_switches_the_diagnostic_off(network, batches, trainer, monkeypatch):
+    def fail(self, found):
+        raise ArithmeticError("cannot")
+
+    monkeypatch.setattr(RecurrentSpectrum, "complete", fail)
+    run = trainer(RecurrentSpectrum(1), GateSaturation(1))
+    with pytest.warns(UserWarning, match="spectrum is switched off: ArithmeticError: cannot"):
+        run.fit(network(), batches)
+    assert SIGMA not in run.callback_metrics
+    assert "saturation/encoder.l0/forget/left" in run.callback_metrics
+
+
+def test_no_thread_is_left_and_the_callback_can_be_copied(network, batches, trainer):
+    callback = RecurrentSpectrum(1, transient=True)
+    run = trainer(callback)
+    run.fit(network(), batches)
+    pickle.dumps(callback)
+    copy.deepcopy(callback)
+    assert run.callback_metrics["spectrum/encoder.l0/forget/log10_transient_growth"] >= 0
+    assert run.callback_metrics["spectrum/encoder.l0/forget/numerical_radius"] > 0
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("rnn_diag") and thread.is_alive()]
