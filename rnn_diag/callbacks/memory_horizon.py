@@ -41,7 +41,8 @@ class MemoryHorizon(Diagnostic):
     - `rnn_diag/<layer>/horizon`: for the tab, the horizon of single sequences and targets: median, 10th and 90th
       percentile.
 
-    Ranks are merged by sums and counts, exactly. Cost: one sweep per target over the chosen sequences, all at once.
+    Ranks are merged by sums and counts. The steps are spread over the longest sequence on each rank, so where that
+    differs ranks look at other steps than one process would. Cost: one sweep per target over the chosen sequences, all at once.
 
     Args:
         every_n_steps: See `Diagnostic`.
