@@ -42,7 +42,8 @@ class MemoryHorizon(Diagnostic):
       percentile.
 
     Ranks are merged by sums and counts. The steps are spread over the longest sequence on each rank, so where that
-    differs ranks look at other steps than one process would. Cost: one sweep per target over the chosen sequences, all at once.
+    differs ranks look at other steps than one process would. Cost: one sweep per target over the chosen sequences, all
+    at once.
 
     Args:
         every_n_steps: See `Diagnostic`.
