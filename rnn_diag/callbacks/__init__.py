@@ -1,5 +1,6 @@
 """When to measure, on which layers, and under which names: callbacks for a Lightning trainer."""
 
+from rnn_diag.callbacks.doctor import Doctor
 from rnn_diag.callbacks.gradient_norms import GradientNorms
 from rnn_diag.callbacks.lyapunov import LyapunovSpectrum
 from rnn_diag.callbacks.memory_horizon import MemoryHorizon
@@ -10,6 +11,7 @@ from rnn_diag.callbacks.spectrum import RecurrentSpectrum
 
 __all__ = [
     "DiagnosticWarning",
+    "Doctor",
     "GateSaturation",
     "GradientNorms",
     "LyapunovSpectrum",

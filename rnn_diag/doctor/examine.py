@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rnn_diag.capture import Coverage, Recording, record
+from rnn_diag.capture import Recording, record
 from rnn_diag.doctor.report import Report
 from rnn_diag.doctor.rules import findings_of
 from rnn_diag.doctor.tally import Tally
@@ -74,18 +74,25 @@ def vitals_of(recording: Recording, facts: dict[str, Any] | None = None) -> dict
         facts: What is known of the run besides: fields of `Vitals`, the same for all layers.
     """
     tallies = {name: _tally(recording, name) for name in recording.names}
-    return with_coverage(tallies, recording.coverage, facts or {})
+    coverage = {row.layer: f"{row.status}: {row.reason}" for row in recording.coverage}
+    return with_coverage(tallies, coverage, facts or {})
 
 
 def with_coverage(
-    tallies: dict[str, Tally | None], coverage: Iterable[Coverage], facts: dict[str, Any]
+    tallies: Mapping[str, Tally | None], coverage: Mapping[str, str], facts: Mapping[str, Any]
 ) -> dict[str, Vitals]:
-    """Return the vital signs of every layer of a coverage, whether or not there is a tally of it."""
+    """Return the vital signs of every layer of a coverage, whether or not there is a tally of it.
+
+    Args:
+        tallies: By layer.
+        coverage: How each layer was seen: status and reason, by layer.
+        facts: Fields of `Vitals`, the same for all layers that were seen.
+    """
     vitals: dict[str, Vitals] = {}
-    for row in coverage:
-        tally = tallies.get(row.layer)
-        one = Vitals(row.layer) if tally is None else replace(Vitals.of(tally), **facts)
-        vitals[row.layer] = replace(one, coverage=f"{row.status}: {row.reason}")
+    for layer, seen in coverage.items():
+        tally = tallies.get(layer)
+        one = Vitals(layer) if tally is None else replace(Vitals.of(tally), **facts)
+        vitals[layer] = replace(one, coverage=seen)
     return vitals
 
 

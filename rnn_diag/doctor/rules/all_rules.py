@@ -43,6 +43,9 @@ RULES: tuple[Rule, ...] = (
     latching,
 )
 
+WORDS: tuple[str, ...] = tuple(rule.__name__ for rule in (*FIRST, *RULES))
+"""What findings are called: each as its rule."""
+
 
 def findings_of(vitals: Iterable[Vitals] | Mapping[str, Vitals]) -> tuple[Finding, ...]:
     """Return what all rules find at a network's layers: the worst first, then causes before effects, then by layer."""

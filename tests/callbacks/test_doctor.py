@@ -1,0 +1,135 @@
+"""What the doctor says of a fit: warnings, metrics, a file, and whether it stops."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from rnn_diag.callbacks import DiagnosticWarning, Doctor, GradientNorms
+from rnn_diag.callbacks.clipping import clip_factor
+from rnn_diag.doctor import Report
+from rnn_diag.nn.initialization import chrono
+
+
+@pytest.fixture
+def sick(network):
+    """Return a network whose input gates are always shut."""
+    model = network()
+    with torch.no_grad():
+        model.encoder.bias_ih_l0[:5] = -20.0
+    return model
+
+
+def told(run, model, batches):
+    """Return what was warned of in a fit."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DiagnosticWarning)
+        run.fit(model, batches)
+    return [str(one.message) for one in caught if issubclass(one.category, DiagnosticWarning)]
+
+
+def test_a_finding_is_told_once_and_stands_in_the_metrics_and_in_the_file(sick, batches, trainer, tmp_path):
+    run = trainer(Doctor(1))
+    (line,) = told(run, sick, batches)
+    assert line.startswith("rnn_diag: step 0: warning: encoder.l0: stuck_gate: 100% of the input gate's units are shut")
+    assert "Try: " in line
+    assert run.callback_metrics["doctor/severity"] == 2
+    assert run.callback_metrics["doctor/encoder.l0/severity"] == 2
+    content = json.loads((tmp_path / "doctor.json").read_text())
+    assert content["step"] == 5
+    (episode,) = [one for one in content["episodes"] if one["id"] == "stuck_gate"]
+    assert (episode["first_step"], episode["last_step"]) == (0, 5)
+    assert Report.read(tmp_path / "doctor.json").findings[0].id == "stuck_gate"
+
+
+def test_a_healthy_network_has_severity_zero_and_no_warning(network, batches, trainer):
+    model = network()
+    chrono(model.encoder, 6)
+    run = trainer(Doctor(1))
+    assert told(run, model, batches) == []
+    assert run.callback_metrics["doctor/severity"] == 0
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "second"])
+def test_it_judges_whichever_callback_drives_the_measurement(first, sick, batches, trainer):
+    members = (Doctor(2), GradientNorms(1))
+    run = trainer(*(members if first else members[::-1]))
+    run.fit(sick, batches)
+    assert run.callback_metrics["doctor/severity"] == 2
+
+
+def test_a_finding_that_comes_up_later_is_told_at_its_step(network, batches, trainer):
+    class Breaks(type(network())):
+        def on_train_batch_start(self, batch, batch_idx):
+            if batch_idx == 3:
+                with torch.no_grad():
+                    self.encoder.bias_ih_l0[0] = math.inf
+
+    torch.manual_seed(1)
+    lines = told(trainer(Doctor(1)), Breaks(nn.LSTM(3, 5, batch_first=True)), batches)
+    assert any(line.startswith("rnn_diag: step 3: critical: encoder.l0: non_finite") for line in lines)
+
+
+@pytest.mark.parametrize(("stop_on", "steps"), [(["non_finite"], 1), (["exploding"], 6), ([], 6)])
+def test_a_hopeless_run_is_stopped_only_if_asked_for(stop_on, steps, network, batches, trainer):
+    model = network()
+    nn.init.constant_(model.encoder.weight_hh_l0, math.nan)
+    run = trainer(Doctor(1, stop_on=stop_on))
+    told(run, model, batches)
+    assert run.global_step == steps
+
+
+def test_a_finding_to_stop_on_that_does_not_exist_is_refused_with_the_choices():
+    with pytest.raises(ValueError, match=r"stop_on names 'explodes'; choices: non_finite, .*exploding"):
+        Doctor(stop_on=["explodes"])
+
+
+def test_clipping_of_every_step_is_found_with_its_share(network, batches, trainer):
+    doctor = Doctor(1)
+    trainer(doctor, gradient_clip_val=1e-5).fit(network(), batches)
+    (finding,) = doctor.report.of("clipping_nearly_always")
+    assert finding.evidence[0].value == 1
+    assert doctor.report.vitals["encoder.l0"].clip_steps == 6
+
+
+def test_clipping_by_value_is_the_length_that_is_left():
+    weight = nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([3.0, 4.0])
+    assert clip_factor(torch.optim.SGD([weight]), 3.0, "value") == pytest.approx(math.sqrt(18) / 5)
+    assert clip_factor(torch.optim.SGD([weight]), 9.0, "norm") == 1
+
+
+def test_a_layer_that_the_model_does_not_call_is_found(network, batches, trainer):
+    model = network()
+    model.spare = nn.GRU(3, 5)
+    doctor = Doctor(1)
+    trainer(doctor).fit(model, batches)
+    assert [(one.id, one.layer) for one in doctor.report.of("never_ran")] == [("never_ran", "spare.l0")]
+
+
+def test_weights_are_the_same_with_and_without_it(network, batches, trainer):
+    ends = []
+    for callbacks in ([], [Doctor(1)]):
+        torch.manual_seed(0)
+        model = network(dropout=0.5, num_layers=2)
+        trainer(*callbacks, gradient_clip_val=1.0).fit(model, batches)
+        ends.append([*model.state_dict().values(), torch.get_rng_state()])
+    assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
+
+
+def test_findings_stand_in_tensorboards_text_tab(sick, batches, trainer, tensorboard, events):
+    lines = told(trainer(Doctor(1), logger=tensorboard), sick, batches)
+    assert len(lines) == 1, lines
+    assert "doctor/findings/text_summary" in events(tensorboard).Tags()["tensors"]
+
+
+def test_it_can_be_pickled_after_a_fit_and_keeps_its_report(sick, batches, trainer):
+    doctor = Doctor(1)
+    trainer(doctor).fit(sick, batches)
+    assert pickle.loads(pickle.dumps(doctor)).report.severity == 2
