@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,16 @@ from rnn_diag.cli.assembly import Run
 STAGES: Final = ("train", "val", "test", "baseline")
 """First words of the metrics that models log; what else is named `<diagnostic>/<layer>/<statistic>` is a diagnostic."""
 
+HEADLINES: Final = {
+    "gradient_norms": ("log10_first_to_last", "cell_log10_first_to_last", "log10_max", "non_finite", "fidelity"),
+    "memory_horizon": ("steps", "half_life"),
+    "spectrum": ("*/spectral_radius",),
+    "saturation": ("*/left", "*/right"),
+}
+"""The statistics that tell most, by diagnostic, as glob patterns; of other diagnostics the first few are shown."""
+
 STATISTICS_PER_LAYER: Final = 5
+"""How many statistics are shown of a diagnostic without headlines."""
 
 
 def print_summary(run: Run, seconds: float, output_dir: str, console: Console | None = None) -> None:
@@ -83,16 +92,24 @@ def _diagnostics(metrics: Mapping[str, float]) -> Table:
 
 
 def _headlines(metrics: Mapping[str, float]) -> Iterator[tuple[str, str, str, float]]:
-    """Yield diagnostic, layer, statistic and value: the first few statistics of every layer."""
-    seen: Counter[tuple[str, str]] = Counter()
+    """Yield diagnostic, layer, statistic and value."""
+    layers: dict[tuple[str, str], list[str]] = {}
     for name in sorted(metrics):
-        diagnostic, *rest = name.split("/")
-        if diagnostic in STAGES or len(rest) < 2:
-            continue
-        layer = rest[0]
-        seen[diagnostic, layer] += 1
-        if seen[diagnostic, layer] <= STATISTICS_PER_LAYER:
-            yield diagnostic, layer, "/".join(rest[1:]), metrics[name]
+        diagnostic, _, rest = name.partition("/")
+        layer, _, statistic = rest.partition("/")
+        if diagnostic not in STAGES and statistic:
+            layers.setdefault((diagnostic, layer), []).append(statistic)
+    for (diagnostic, layer), statistics in layers.items():
+        for statistic in _telling(diagnostic, statistics):
+            yield diagnostic, layer, statistic, metrics[f"{diagnostic}/{layer}/{statistic}"]
+
+
+def _telling(diagnostic: str, statistics: Sequence[str]) -> Sequence[str]:
+    """Return the statistics that are a diagnostic's headlines, in their order."""
+    patterns = HEADLINES.get(diagnostic)
+    if patterns is None:
+        return statistics[:STATISTICS_PER_LAYER]
+    return [statistic for pattern in patterns for statistic in statistics if fnmatchcase(statistic, pattern)]
 
 
 def _number(value: object) -> str:

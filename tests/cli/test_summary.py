@@ -38,15 +38,18 @@ def test_the_headline_counts_parameters_and_time(finished: Run) -> None:
     assert "Adding · LSTM · 133 parameters · 3 steps · 1 min 1 s" in printed(finished)
 
 
-def test_diagnostics_are_shown_by_layer_and_only_the_first_few(finished: Run) -> None:
-    for number in range(STATISTICS_PER_LAYER + 2):
-        finished.trainer.callback_metrics[f"spectrum/recurrent.l0/s{number}"] = torch.tensor(float(number))
-    finished.trainer.callback_metrics["gradient_norms/recurrent.l0/first_to_last"] = torch.tensor(0.125)
-    text = printed(finished)
-    assert "0.125" in text
-    assert text.index("gradient_norms") < text.index("spectrum")
-    assert f"s{STATISTICS_PER_LAYER - 1}" in text
-    assert f"s{STATISTICS_PER_LAYER}" not in text
+def test_headlines_of_known_diagnostics_and_the_first_few_of_others_are_shown(finished: Run) -> None:
+    values = {f"other/recurrent.l0/s{number}": 0.0 for number in range(STATISTICS_PER_LAYER + 1)}
+    values |= {"gradient_norms/recurrent.l0/log10_max": 0.125, "gradient_norms/recurrent.l0/log10_median": 0.25}
+    values |= {f"saturation/recurrent.l0/{gate}/left": 0.5 for gate in ("input", "forget", "output")}
+    finished.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+    rows = [line.replace("│", " ").split() for line in printed(finished).splitlines()]
+    assert ["gradient_norms", "recurrent.l0", "log10_max", "0.125"] in rows
+    shown = " ".join(" ".join(row) for row in rows)
+    assert "log10_median" not in shown
+    assert all(f"{gate}/left 0.5" in shown for gate in ("input", "forget", "output"))
+    assert f"s{STATISTICS_PER_LAYER - 1} 0" in shown
+    assert f"s{STATISTICS_PER_LAYER} 0" not in shown
 
 
 def test_a_long_sweep_is_shown_by_its_own_folder(finished: Run, tmp_path: Path) -> None:
