@@ -47,7 +47,6 @@ class Call(NotedCall):
         self.dtype = trace_dtype(next(iter(weights.values())).weight_hh.dtype)
         self.weights = weights
         self.masks: dict[int, Tensor] | None = {}
-        self.stack: Any = None
         self._batch_first = module.batch_first
         self._columns = _columns(packing, self.selection)
         self.inputs = self._steps(packing)

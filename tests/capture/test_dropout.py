@@ -6,7 +6,7 @@ from torch import nn
 
 import rnn_diag.nn
 from rnn_diag import record
-from rnn_diag.capture import recording as recording_module
+from rnn_diag.capture import notes
 
 
 def make(name: str) -> nn.RNNBase:
@@ -61,7 +61,7 @@ def test_dropping_nothing_and_dropping_everything_are_exact(probability: float) 
 
 
 def test_a_mask_that_nobody_can_know_is_said_and_no_number_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording_module, "generator_state", lambda module: None)  # as for cuDNN
+    monkeypatch.setattr(notes, "generator_state", lambda module: None)  # as for cuDNN
     module = nn.LSTM(3, 4, 2, dropout=0.5)
     with record(module) as recording:
         module(torch.randn(5, 2, 3))[0].sum().backward()
@@ -75,7 +75,7 @@ def test_a_mask_that_nobody_can_know_is_said_and_no_number_is_shown(monkeypatch:
 
 
 def test_exact_dropout_knows_the_masks_that_a_kernel_would_keep_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording_module, "generator_state", lambda module: None)
+    monkeypatch.setattr(notes, "generator_state", lambda module: None)
     module = make("LSTM")
     with record(module, exact_dropout=True) as recording:
         module(torch.randn(3, 6, 3, dtype=torch.float64))[0].pow(2).sum().backward()

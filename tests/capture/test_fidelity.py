@@ -107,7 +107,7 @@ def test_weights_changed_behind_the_recordings_back_make_the_trace_unfaithful() 
     with record(module) as recording:
         output, _ = module(torch.randn(6, 4, 5))
         output.sum().backward()
-    recording._calls[""][0].weights["l0"].weight_hh.mul_(1.5)
+    recording._notes.calls[""][0].weights["l0"].weight_hh.mul_(1.5)
     trace = recording["l0"]
     assert trace.is_faithful is False
     assert "NOT FAITHFUL: relative error" in repr(trace)

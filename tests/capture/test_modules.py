@@ -153,7 +153,7 @@ def test_a_call_that_cannot_be_followed_is_said_once_and_the_model_goes_on(monke
         raise MemoryError("no room")
 
     with record(module) as recording:
-        monkeypatch.setattr(recording, "_note", fail)
+        monkeypatch.setattr(recording._notes, "_note", fail)
         with pytest.warns(UserWarning, match="a call could not be followed: no room"):
             output, _ = module(torch.randn(3, 2, 2))
         output.sum().backward()
@@ -165,7 +165,7 @@ def test_a_gradient_that_cannot_be_read_ends_no_backward_pass(monkeypatch: pytes
     module = nn.GRU(2, 2)
     with record(module) as recording:
         output, _ = module(torch.randn(3, 2, 2))
-        call = recording._calls[""][0]
+        call = recording._notes.calls[""][0]
         monkeypatch.setattr(call, "_steps", lambda packing: 1 / 0)
         output.sum().backward()
     assert module.weight_hh_l0.grad is not None

@@ -1,0 +1,67 @@
+"""How each recurrent layer of a model was captured, or why not."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rnn_diag.capture.call import Call
+from rnn_diag.capture.modules import RecurrentModule, type_name, why_silent
+from rnn_diag.capture.notes import Notes
+from rnn_diag.capture.replay import engine_sweeper
+from rnn_diag.cells.sweep import sweep
+from rnn_diag.trace import Trace
+
+UNKNOWN_MASK = (
+    "dropout between fused layers draws its mask inside the kernel; record with exact_dropout=True, use rnn_diag.nn "
+    "with backend='explicit', or look at eval mode"
+)
+
+
+class Coverage(NamedTuple):
+    """How one recurrent layer is captured.
+
+    Attributes:
+        layer: Its name; of a module that cannot be followed, the module's path.
+        module_type: Its class.
+        status: `exact`; `not faithful` where the self-check says otherwise; `partial` where a call was lost;
+            `not followed`; `never ran`.
+        reason: What the status means here.
+    """
+
+    layer: str
+    module_type: str
+    status: str
+    reason: str
+
+
+def coverage_of(name: str, found: RecurrentModule, notes: Notes, traces: list[Trace], engine: str) -> Coverage:
+    """Return how one layer was captured."""
+    module_type, calls = type_name(found.module), notes.calls[found.path]
+    if problem := next((call.problem for call in calls if call.problem), ""):
+        return Coverage(name, module_type, "partial", problem)
+    if found.path in notes.problems:
+        return Coverage(name, module_type, "partial", notes.problems[found.path])
+    if any(isinstance(call, Call) and call.masks is None for call in calls):
+        return Coverage(name, module_type, "not followed", UNKNOWN_MASK)
+    if not calls:
+        return Coverage(name, module_type, "never ran", why_silent(found.module))
+    read = f"{_counted(len(calls), 'call')} read as {_counted(len(traces), 'batch', 'batches')} of sequences"
+    if not any(trace.has_gradients for trace in traces):
+        return Coverage(name, module_type, "exact", f"{read}; states and gates: no backward pass reached the layer")
+    doubtful = [trace for trace in traces if trace.is_faithful is False]
+    if doubtful:
+        error = f"relative error {doubtful[0].fidelity:.1e} above {doubtful[0].tolerance:.0e}"
+        return Coverage(name, module_type, "not faithful", f"{read}; {error}, {traces[0].fidelity_reason}")
+    return Coverage(name, module_type, "exact", f"{read}; {_engine(found, notes, engine)}; {traces[0].fidelity_reason}")
+
+
+def _engine(found: RecurrentModule, notes: Notes, engine: str) -> str:
+    if found.is_cell:
+        return "gradients of every step from autograd itself"
+    device = notes.calls[found.path][0].inputs.device
+    replays = found.equations and engine_sweeper(engine, found.equations, device) is not sweep
+    return f"gradients by {'replaying the kernel' if replays else 'an explicit sweep'}"
+
+
+def _counted(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
