@@ -294,7 +294,7 @@ def test_numbers_that_fail_their_check_are_unfaithful_and_nothing_else_is_said(f
     layer = rnn()
     with record(layer) as recording:
         last_step(layer, inputs()).backward()
-    recording._calls[""][0].weights["l0"].weight_hh.mul_(factor)
+    recording._notes.calls[""][0].weights["l0"].weight_hh.mul_(factor)
     words = [finding.id for finding in findings_of(vitals_of(recording))]
     assert (words == ["unfaithful"]) is expected
 

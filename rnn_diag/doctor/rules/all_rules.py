@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
-from rnn_diag.doctor.finding import Finding
+from rnn_diag.doctor.finding import Finding, Severity
 from rnn_diag.doctor.rules.clipping import clipping_nearly_always
 from rnn_diag.doctor.rules.directions import dead_direction
 from rnn_diag.doctor.rules.exploding import exploding
@@ -46,6 +47,10 @@ RULES: tuple[Rule, ...] = (
 WORDS: tuple[str, ...] = tuple(rule.__name__ for rule in (*FIRST, *RULES))
 """What findings are called: each as its rule."""
 
+EFFECTS = ("vanishing",)
+CAUSES = ("dead_direction", "padding_read", "stuck_gate", "dead_relu", "saturated_tanh")
+"""A cause is as bad as the effect that it has at the same layer, so that it is told first."""
+
 
 def findings_of(vitals: Iterable[Vitals] | Mapping[str, Vitals]) -> tuple[Finding, ...]:
     """Return what all rules find at a network's layers: the worst first, then causes before effects, then by layer."""
@@ -60,4 +65,10 @@ def _ranked(vitals: Vitals) -> list[tuple[int, Finding]]:
     if first:
         return first[:1]
     later = enumerate(RULES, start=len(FIRST))
-    return [(rank, finding) for rank, rule in later if (finding := rule(vitals)) is not None]
+    found = [(rank, finding) for rank, rule in later if (finding := rule(vitals)) is not None]
+    effect = max((finding.severity for _, finding in found if finding.id in EFFECTS), default=Severity.INFO)
+    return [(rank, _at_least(effect, finding) if finding.id in CAUSES else finding) for rank, finding in found]
+
+
+def _at_least(severity: Severity, finding: Finding) -> Finding:
+    return replace(finding, severity=max(severity, finding.severity))

@@ -1,0 +1,197 @@
+"""Examining changes nothing, prints, goes to JSON and back, compares; and its advice, followed, helps."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rnn_diag.doctor import Report, Vitals, compare, examine
+from rnn_diag.nn import initialization
+from tests.doctor.wards import FEATURES, inputs, last_step, seen
+
+
+class Stateful(nn.Module):
+    """Has everything that a run could change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(FEATURES)
+        self.drop = nn.Dropout(0.5)
+        self.recurrent = nn.LSTM(FEATURES, 8)
+        self.register_buffer("seen", None)
+        self.carried = None
+        self.log: list[int] = []
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, object]:
+        normed = self.norm(batch.flatten(0, 1)).view_as(batch)
+        output, state = self.recurrent(self.drop(normed), self.carried)
+        self.carried = tuple(part.detach() for part in state)
+        self.seen = output.detach()
+        self.new = 1
+        self.log.append(random.randrange(5) + np.random.randint(5))
+        return output, state
+
+
+def test_the_module_and_all_generators_are_as_they_were() -> None:
+    model = Stateful().eval()
+    model.recurrent.weight_hh_l0.grad = torch.ones_like(model.recurrent.weight_hh_l0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    generators = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    seen(model)
+    assert not any(module.training for module in model.modules())
+    assert model.carried is None and model.seen is None and model.log == [] and not hasattr(model, "new")
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert bool((model.recurrent.weight_hh_l0.grad == 1).all()) and model.recurrent.weight_ih_l0.grad is None
+    assert torch.equal(generators[0], torch.get_rng_state())
+    assert generators[1:] == (random.getstate(), np.random.get_state()[1].tolist())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_it_is_left_untouched_by_a_loss_that_fails() -> None:
+    model = Stateful()
+
+    def fails(model: nn.Module, batch: Tensor) -> Tensor:
+        model(batch)
+        raise KeyError("target")
+
+    with pytest.raises(KeyError):
+        examine(model, inputs(), fails)
+    assert model.carried is None and model.log == []
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "message"),
+    [
+        (lambda model, batch: 3.0, TypeError, "loss returned float; expected a scalar tensor"),
+        (lambda model, batch: model(batch)[0], ValueError, r"loss returned shape \(40, 4, 8\); expected a scalar"),
+        (lambda model, batch: batch.sum(), ValueError, "the loss is not on the graph"),
+    ],
+)
+def test_a_loss_that_is_none_is_refused(loss: object, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        seen(nn.LSTM(FEATURES, 8), loss=loss)  # type: ignore[arg-type]
+
+
+def test_a_report_goes_to_json_and_back(tmp_path: Path) -> None:
+    report = seen(nn.LSTM(FEATURES, 8, num_layers=2), inputs(60))
+    (tmp_path / "doctor.json").write_text(report.to_json())
+    again = Report.read(tmp_path / "doctor.json")
+    assert again.findings == report.findings and len(report.findings) > 1
+    assert json.loads(again.to_json()) == json.loads(report.to_json())
+
+
+def test_a_file_that_is_no_report_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text('{"loss": 1}')
+    with pytest.raises(ValueError, match="holds no report of the doctor"):
+        Report.read(tmp_path / "other.json")
+
+
+def test_what_is_printed_names_the_findings_and_every_layer_and_direction() -> None:
+    text = str(seen(nn.LSTM(FEATURES, 8, num_layers=2, bidirectional=True)))
+    assert "forget_bias_low" in text and "chrono" in text
+    assert all(layer in text for layer in ("l0", "l0_reverse", "l1", "l1_reverse"))
+
+
+def test_all_calls_of_a_layer_count_together() -> None:
+    model = nn.LSTM(FEATURES, 8)
+
+    def twice(model: nn.Module, batch: Tensor) -> Tensor:
+        return model(batch)[0][-1].sum() + model(2 * batch[:20])[0][-1].sum()
+
+    vitals = examine(model, inputs(), twice).vitals["l0"]
+    assert (vitals.sequences, vitals.steps) == (8, 40)
+
+
+def test_a_comparison_says_what_got_better_and_worse() -> None:
+    layer = nn.LSTM(FEATURES, 16)
+    before = seen(layer)
+    initialization.chrono(layer, 40)
+    after = seen(layer)
+    comparison = compare(before, after)
+    assert comparison.verdict == "better" and compare(after, before).verdict == "worse"
+    assert {one.id for one in comparison.gone} == {"vanishing", "forget_bias_low"}
+    assert "horizon in steps" in str(comparison)
+    assert json.loads(json.dumps(comparison.to_dict()))["verdict"] == "better"
+    assert compare(before, before).verdict == "same" and compare(before, before).changes == ()
+
+
+def followed(call: str, model: nn.Module) -> None:
+    """Do what a finding's advice says, word by word."""
+    import rnn_diag.nn.initialization
+
+    exec(call, {"rnn_diag": rnn_diag, "model": model})
+
+
+@pytest.mark.parametrize(
+    ("model", "word", "number", "better"),
+    [
+        (lambda: nn.LSTM(FEATURES, 16), "vanishing", "horizon", 1),
+        (lambda: nn.GRU(FEATURES, 16), "vanishing", "horizon", 1),
+        (lambda: nn.RNN(FEATURES, 16), "vanishing", "horizon", 1),
+        (lambda: nn.LSTM(FEATURES, 16), "forget_bias_low", "longest_memory", 1),
+        (lambda: _scaled(nn.RNN(FEATURES, 16, nonlinearity="relu"), 3.0), "exploding", "influence_peak", -1),
+        (lambda: _shut(nn.LSTM(FEATURES, 16)), "stuck_gate", "log10_first_to_last", 1),
+        (lambda: _dead(nn.RNN(FEATURES, 16, nonlinearity="relu")), "dead_relu", "relu_dead", -1),
+    ],
+    ids=["lstm", "gru", "rnn", "forget_bias", "exploding", "stuck", "dead"],
+)
+def test_advice_that_is_followed_to_the_letter_makes_its_number_better(
+    model: object, word: str, number: str, better: int
+) -> None:
+    sick = model()  # type: ignore[operator]
+    report = seen(sick)
+    (finding,) = report.of(word)
+    followed(finding.call, sick)
+    before, after = (getattr(one.vitals["l0"], number) for one in (report, seen(sick)))
+    assert better * (after - before) > 0
+    if word != "stuck_gate":
+        assert seen(sick).of(word) == []
+
+
+def _scaled(layer: nn.RNN, radius: float) -> nn.RNN:
+    initialization.rescale_spectral_radius(layer, radius)
+    return layer
+
+
+@torch.no_grad()
+def _shut(layer: nn.LSTM) -> nn.LSTM:
+    layer.bias_ih_l0[16:32] = -20.0
+    return layer
+
+
+@torch.no_grad()
+def _dead(layer: nn.RNN) -> nn.RNN:
+    layer.bias_ih_l0[:10] = -50.0
+    return layer
+
+
+def test_vital_signs_that_are_not_finite_survive_json() -> None:
+    vitals = Vitals("l0", slope=-math.inf, clip_share=0.5, forget_bias_parts={"ih": math.inf})
+    again = Vitals.from_dict(json.loads(json.dumps(vitals.to_dict(), allow_nan=False)))
+    assert repr(again) == repr(vitals)
+
+
+def test_the_doctor_does_not_import_lightning() -> None:
+    code = "import sys, rnn_diag.doctor; print('lightning' in sys.modules or 'pytorch_lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_the_loss_is_called_once_and_reported() -> None:
+    calls: list[float] = []
+
+    def counted(model: nn.Module, batch: Tensor) -> Tensor:
+        loss = last_step(model, batch)
+        calls.append(loss.item())
+        return loss
+
+    assert examine(nn.LSTM(FEATURES, 8), inputs(), counted).loss == calls[0]
+    assert len(calls) == 1
