@@ -2,7 +2,7 @@
 
     python benchmarks/recording.py
 
-Two layers, 64 sequences of 100 steps, 128 units, float32, loss at the last step, one thread of a CPU; processor time, so
+Two layers, 64 sequences of 100 steps, 128 units, float32, loss at the last step, one CPU thread; processor time, so
 that other programs count little. On a busy two-core machine (torch 2.13), as multiples of a plain step of 0.25 s:
 
     sequences                            8      all
