@@ -117,10 +117,15 @@ def findings_table(findings: tuple[Finding, ...], title: str = "What the doctor 
 
 
 def vitals_table(vitals: Mapping[str, Vitals]) -> Table:
-    """Return one row for each layer: how far it reaches, against how far it would have to, and how it starts."""
+    """Return one row for each layer: how far it reaches, against how far it would have to, and how it starts.
+
+    Horizons and memories are in steps; `first/last` is the log10 of the ratio of gradients, `bias` that of the gate
+    that remembers, `radius` that of a plain recurrence's matrix.
+    """
     table = Table("layer", "kind", title="Every layer and direction", title_justify="left", title_style="bold")
-    for name in ("steps", "horizon", "expected", "log10 first/last", "forget bias", "longest memory", "radius"):
-        table.add_column(name, justify="right")
+    table.columns[0].overflow = "fold"
+    for name in ("steps", "horizon", "expected", "first/last", "bias", "memory", "radius"):
+        table.add_column(name, justify="right", overflow="fold")
     for layer, one in vitals.items():
         numbers = (
             float(one.steps),
@@ -131,5 +136,5 @@ def vitals_table(vitals: Mapping[str, Vitals]) -> Table:
             one.longest_memory,
             one.spectral_radius,
         )
-        table.add_row(layer, one.kind, *("" if math.isnan(number) else f"{number:.4g}" for number in numbers))
+        table.add_row(layer, one.kind, *("" if math.isnan(number) else f"{number:.3g}" for number in numbers))
     return table

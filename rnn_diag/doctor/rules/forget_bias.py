@@ -36,7 +36,7 @@ def forget_bias_low(vitals: Vitals) -> Finding | None:
         severity=Severity.ADVICE if vitals.is_dense else Severity.WARNING,
         layer=vitals.layer,
         meaning=f"Of {vitals.steps} steps even the slowest unit keeps 1 % over {vitals.predicted_horizon:.0f}: "
-        f"the {gate} gate's bias is {vitals.forget_bias:.1f} and could be as high as ln(T-1) = {needed:.1f}.",
+        f"the {gate} gate's bias is {vitals.forget_bias + 0.0:.2g} and could be as high as ln(T-1) = {needed:.1f}.",
         remedy="start with biases that spread memories over the sequences' length.",
         call=call,
         option=option,
