@@ -79,16 +79,22 @@ def _longer_memory(vitals: Vitals) -> tuple[str, str]:
 
 
 def _reach(vitals: Vitals) -> tuple[Evidence, ...]:
-    tag = f"memory_horizon/{vitals.layer}"
+    tags = [f"memory_horizon/{vitals.layer}/{name}" for name in ("steps", "share")]
+    if _has_cell(vitals):  # the tags are those of h alone
+        tags = ["", ""]
     return (
-        Evidence("horizon in steps", vitals.horizon, f"{tag}/steps"),
-        Evidence("share of what could be seen", vitals.horizon_share, f"{tag}/share"),
+        Evidence("horizon in steps" + (" through h or c" if _has_cell(vitals) else ""), vitals.horizon, tags[0]),
+        Evidence("share of what could be seen", vitals.horizon_share, tags[1]),
     )
 
 
 def _first_to_last(vitals: Vitals) -> Evidence:
-    tag = f"gradient_norms/{vitals.layer}/log10_first_to_last"
+    tag = f"gradient_norms/{vitals.layer}/{'cell_' if _has_cell(vitals) else ''}log10_first_to_last"
     return Evidence("log10 of first over last gradient", vitals.log10_first_to_last, tag)
+
+
+def _has_cell(vitals: Vitals) -> bool:
+    return vitals.kind not in ("rnn", "gru")
 
 
 def _predicted(vitals: Vitals) -> tuple[Evidence, ...]:
