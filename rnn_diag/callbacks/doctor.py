@@ -167,7 +167,7 @@ class Doctor(Diagnostic):
         """Return how every layer was seen, as the session that measured has it."""
         members = [one for one in trainer.callbacks if isinstance(one, DiagnosticCallback)]  # type: ignore[attr-defined]
         session = next((one._session for one in members if one._session is not None), None)
-        rows = [] if session is None else session._publication.coverage
+        rows = [] if session is None else session.coverage
         seen = {row.layer: row.captured for row in rows if row.layer in self._names}
         return {name: seen.get(name, "exact" if name in fresh else "not followed") for name in self._names}
 

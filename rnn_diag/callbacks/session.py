@@ -78,6 +78,11 @@ class Session:
         except Exception as error:
             self._warn(f"what was measured before is left out: {described(error)}")
 
+    @property
+    def coverage(self) -> list[Row]:
+        """The table of layers as they were last seen."""
+        return self._publication.coverage
+
     def announce(self, trainer: Trainer) -> None:
         """Print which layers there are, how they are seen, and under which tags."""
         self._speaks = trainer.is_global_zero
