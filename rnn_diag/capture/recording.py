@@ -54,7 +54,9 @@ class Recording(Mapping[str, Trace]):
             raise ValueError(f"unknown engine {engine!r}; choices: {', '.join(ENGINES)}")
         found, self._unfollowed = find_recurrent(model)
         self._model_type = type_name(model)
-        self._engine = engine
+        self.sequences = sequences
+        self.engine = engine
+        self.exact_dropout = exact_dropout
         self.names = matching([name for recurrent in found for name in recurrent.names], layers)
         self._found = {r.path: r for r in found if any(name in self.names for name in r.names)}
         self._modules = {name: recurrent for recurrent in self._found.values() for name in recurrent.names}
@@ -132,7 +134,7 @@ class Recording(Mapping[str, Trace]):
         return rows + [Coverage(u.path, u.module_type, "not followed", u.reason) for u in self._unfollowed]
 
     def _coverage_of(self, name: str) -> Coverage:
-        return coverage_of(name, self._modules[name], self._notes, self.calls(name), self._engine)
+        return coverage_of(name, self._modules[name], self._notes, self.calls(name), self.engine)
 
     def _nothing_found(self) -> str:
         said = [f"{one.path or 'the model'} ({one.module_type}): {one.reason}" for one in self._unfollowed]
