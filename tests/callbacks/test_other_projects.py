@@ -1,0 +1,54 @@
+"""What other projects do with a trainer and its callbacks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+ONLY_THE_OLDER_PACKAGE = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name == "lightning" or name.startswith("lightning."):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+
+import copy, pickle
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from rnn_diag import RNNDiagnostics, examine, record
+from rnn_diag.callbacks import Doctor
+
+class Network(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.GRU(2, 3, batch_first=True)
+
+    def training_step(self, batch, batch_idx):
+        return self.encoder(batch)[0][:, -1].square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+callbacks = [RNNDiagnostics(1), Doctor(1)]
+silent = dict.fromkeys(
+    ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+)
+trainer = pl.Trainer(max_steps=2, accelerator="cpu", callbacks=callbacks, default_root_dir=sys.argv[1], **silent)
+trainer.fit(Network(), torch.utils.data.DataLoader(torch.randn(8, 4, 2), batch_size=4))
+pickle.dumps(copy.deepcopy(callbacks))
+assert isinstance(callbacks[0], pl.Callback)
+assert not any(name.split(".")[0] == "lightning" for name in sys.modules)
+print(float(trainer.callback_metrics["gradient_norms/encoder.l0/log10_max"]) < 0)
+"""
+
+
+def test_diagnostics_need_no_other_package_than_pytorch_lightning(tmp_path):
+    command = [sys.executable, "-W", "ignore", "-c", ONLY_THE_OLDER_PACKAGE, str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1] == "True"
