@@ -97,8 +97,10 @@ def label_ends(axes: Axes, ends: Sequence[LineEnd]) -> None:
     middle = sum(axes.get_xlim()) / 2
     heights = [min(max(float(to_share.transform((middle, end.height))[1]), 0.0), 1.0) for end in ends]
     for end, height, place in zip(ends, heights, spread(heights, apart), strict=True):
-        line = {"color": end.colour, "linewidth": 0.8, "clip_on": False, "transform": axes.transAxes}
-        axes.plot([1.0, 1.025], [height, place], **line, scalex=False, scaley=False)
+        axes.plot(
+            [1.0, 1.025], [height, place], color=end.colour, linewidth=0.8,
+            transform=axes.transAxes, clip_on=False, scalex=False, scaley=False,
+        )  # fmt: skip
         axes.text(
             1.035, place, end.text, transform=axes.transAxes, color=end.colour, fontsize=_LABEL_POINTS, va="center"
         )
