@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from rnn_diag.cli.configuration import configuration_directory
 
+MEASURING = {"gradient_norms", "memory_horizon", "spectrum", "saturation", "lyapunov", "doctor"}
 EXPERIMENTS = sorted((configuration_directory() / "experiment").glob("*.yaml"))
 
 
@@ -38,6 +39,12 @@ def test_the_demonstration_measures_every_twenty_steps() -> None:
     callbacks = composed("demo").callbacks
     assert {"gradient_norms", "spectrum", "saturation"} <= set(callbacks)
     assert {callback.every_n_steps for callback in callbacks.values()} == {20}
+
+
+def test_one_word_says_what_share_of_the_time_every_callback_may_take() -> None:
+    callbacks = composed("adding_rnn", "max_overhead=0.125").callbacks
+    assert set(callbacks) >= MEASURING
+    assert {callback.max_overhead for name, callback in callbacks.items() if name in MEASURING} == {0.125}
 
 
 def test_the_command_line_overrides_an_experiment() -> None:
