@@ -82,6 +82,7 @@ class Trace:
         fidelity: Callable[[Trace], tuple[float | None, str]] | None = None,
         tolerance: float = 1e-3,
         sweeper: Sweeper = sweep,
+        detached: Bool[Tensor, " time"] | None = None,
     ) -> None:
         """Hold what was seen; compute nothing.
 
@@ -99,6 +100,7 @@ class Trace:
             fidelity: The self-check: a relative error, or None and the reason.
             tolerance: Largest fidelity that rounding explains.
             sweeper: The engine of the backward sweep.
+            detached: Steps, in processing order, whose gradient does not go on to the hidden state before them.
         """
         steps, batch = inputs.shape[:2]
         self.layer = layer
@@ -115,6 +117,7 @@ class Trace:
         self._fidelity: Callable[[Trace], tuple[float | None, str]] | tuple[float | None, str] | None = fidelity
         self.tolerance = tolerance
         self._sweeper = sweeper
+        self._detached = detached
 
     @property
     def lengths(self) -> Int[Tensor, " batch"]:
@@ -237,9 +240,11 @@ class Trace:
         """What the recurrence went through, in processing order."""
         inputs = self._in_order(self.inputs)
         if self._hidden is None:
-            return unroll(self.equations, self.weights, inputs, self._initial, self._padding)
+            return unroll(self.equations, self.weights, inputs, self._initial, self._padding, detached=self._detached)
         hidden = self._in_order(self._hidden)
-        return unroll_from_states(self.equations, self.weights, inputs, self._initial, hidden, self._padding)
+        return unroll_from_states(
+            self.equations, self.weights, inputs, self._initial, hidden, self._padding, self._detached
+        )
 
     @cached_property
     def swept(self) -> Swept:

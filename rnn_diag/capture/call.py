@@ -25,6 +25,7 @@ class Call(NotedCall):
         weights: Detached copies, by layer suffix.
         grads: `output`, `hidden`, `cell` (of the final state) and, for the self-check, `input`.
         masks: Dropout masks between layers, by the layer they feed, or None if a mask is not known.
+        detached: Steps `[T]` that took the hidden state before them as a constant, by layer suffix.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Call(NotedCall):
         self.dtype = trace_dtype(next(iter(weights.values())).weight_hh.dtype)
         self.weights = weights
         self.masks: dict[int, Tensor] | None = {}
+        self.detached: dict[str, Tensor] = {}
         self._batch_first = module.batch_first
         self._columns = _columns(packing, self.selection)
         self.inputs = self._steps(packing)

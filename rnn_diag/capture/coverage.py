@@ -58,8 +58,9 @@ def coverage_of(name: str, found: RecurrentModule, notes: Notes, traces: list[Tr
 def _engine(found: RecurrentModule, notes: Notes, engine: str) -> str:
     if found.is_cell:
         return "gradients of every step from autograd itself"
-    device = notes.calls[found.path][0].inputs.device
-    replays = found.equations and engine_sweeper(engine, found.equations, device) is not sweep
+    call = notes.calls[found.path][0]
+    replays = found.equations and engine_sweeper(engine, found.equations, call.inputs.device) is not sweep
+    replays = replays and not call.detached
     return f"gradients by {'replaying the kernel' if replays else 'an explicit sweep'}"
 
 

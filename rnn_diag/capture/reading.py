@@ -74,7 +74,8 @@ class Reading:
     def _stack(self, found: RecurrentModule, call: Call) -> Stack:
         assert found.equations is not None
         if call.number not in self._stacks:
-            sweeper = engine_sweeper(self._engine, found.equations, call.inputs.device)
+            engine = "explicit" if call.detached else self._engine  # torch's kernel detaches nothing
+            sweeper = engine_sweeper(engine, found.equations, call.inputs.device)
             self._stacks[call.number] = Stack(found, call, self._check, sweeper)
         return self._stacks[call.number]
 

@@ -56,6 +56,7 @@ class Stack:
             fidelity=partial(self._check, self.found.name(suffix)),
             tolerance=TOLERANCES.get(self.call.kernel_dtype, 1e-3),
             sweeper=self._sweeper,
+            detached=self.call.detached.get(suffix),
         )
 
     def _is_last(self, layer: int) -> bool:

@@ -91,11 +91,16 @@ def _step_back(
     entering = total if valid is None else State(*(grad * valid for grad in total if grad is not None))
     emitted_grad = entering.hidden if weights.weight_hr is None else entering.hidden @ weights.weight_hr
     adjoint = equations.adjoint(step, before, emitted_grad, entering.cell, weights)
-    hidden = adjoint.recurrent_grad @ weights.weight_hh
-    if adjoint.previous_hidden_grad is not None:
-        hidden = hidden + adjoint.previous_hidden_grad
-    passed = State(hidden, adjoint.previous_cell_grad)
+    passed = State(_previous_hidden_grad(weights, unrolled, t, adjoint), adjoint.previous_cell_grad)
     return adjoint, passed if valid is None else passed.where(valid, held=total)
+
+
+def _previous_hidden_grad(weights: Weights, unrolled: Unrolled, t: int, adjoint: StepAdjoint) -> Tensor:
+    """Return what one step hands to the hidden state before it: through the product and past it, unless detached."""
+    if unrolled.detached is not None and unrolled.detached[t]:
+        return adjoint.recurrent_grad.new_zeros(*adjoint.recurrent_grad.shape[:-1], weights.weight_hh.shape[1])
+    hidden = adjoint.recurrent_grad @ weights.weight_hh
+    return hidden if adjoint.previous_hidden_grad is None else hidden + adjoint.previous_hidden_grad
 
 
 def weight_grads(

@@ -20,6 +20,7 @@ def run_layer(
     initial: State,
     weights: Weights,
     mask: Bool[Tensor, "time batch"] | None = None,
+    detached: Bool[Tensor, " time"] | None = None,
 ) -> tuple[Float[Tensor, "time batch projected"], State]:
     """Run one layer in one direction, in processing order.
 
@@ -30,7 +31,7 @@ def run_layer(
     present = weights.present()
     dtype = weights.weight_hh.dtype
     states = [state.to(dtype) for state in initial if state is not None]
-    plan = _Plan(equations, tuple(present), mask)
+    plan = _Plan(equations, tuple(present), mask, detached)
     results = _UnrolledLayer.apply(plan, inputs.to(dtype), *states, *present.values())  # type: ignore[no-untyped-call]
     if torch.is_autocast_enabled(inputs.device.type):
         results = [result.to(torch.get_autocast_dtype(inputs.device.type)) for result in results]
@@ -40,11 +41,12 @@ def run_layer(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What the node needs to know besides tensors: which equations, which weights are given, which steps are valid."""
+    """What the node needs besides tensors: equations, which weights are given, which steps are valid or detached."""
 
     equations: Equations
     names: tuple[str, ...]
     mask: Tensor | None
+    detached: Tensor | None
 
     def parse(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, State, Weights]:
         """Return inputs, initial state and weights from the node's arguments."""
@@ -76,7 +78,7 @@ class _UnrolledLayer(torch.autograd.Function):
         if torch.is_grad_enabled():  # somebody will differentiate again
             return None, *_differentiable_backward(ctx.plan, tensors, grads, ctx.needs_input_grad[1:])
         inputs, initial, weights = ctx.plan.parse(tensors)
-        unrolled = _restored(initial, ctx.plan.mask, saved[ctx.arguments :], ctx.gates)
+        unrolled = _restored(initial, ctx.plan, saved[ctx.arguments :], ctx.gates)
         return None, *_explicit_backward(ctx.plan, inputs, weights, unrolled, grads, ctx.needs_input_grad[1])
 
 
@@ -86,10 +88,10 @@ def _outputs(unrolled: Unrolled) -> tuple[Tensor, ...]:
     return hidden, *(state.clone() for state in unrolled.final if state is not None)
 
 
-def _restored(initial: State, mask: Tensor | None, saved: tuple[Tensor, ...], gates: int) -> Unrolled:
+def _restored(initial: State, plan: _Plan, saved: tuple[Tensor, ...], gates: int) -> Unrolled:
     hidden, emitted, cell, *rest = saved
     steps = Step(hidden if emitted is None else emitted, cell, tuple(rest[:gates]), (), tuple(rest[gates:]))
-    return Unrolled(initial, hidden, cell, steps, mask)
+    return Unrolled(initial, hidden, cell, steps, plan.mask, detached=plan.detached)
 
 
 def _explicit_backward(
@@ -115,7 +117,8 @@ def _differentiable_backward(
 ) -> list[Tensor | None]:
     """Return the same gradients through the plain differentiable recurrence, for second derivatives."""
     inputs, initial, weights = plan.parse(tensors)
-    outputs = _outputs(unroll(plan.equations, weights, inputs, initial, plan.mask, keep_preactivations=False))
+    unrolled = unroll(plan.equations, weights, inputs, initial, plan.mask, False, plan.detached)
+    outputs = _outputs(unrolled)
     given = [(output, grad) for output, grad in zip(outputs, grads, strict=True) if grad is not None]
     wanted = [tensor for tensor, need in zip(tensors, needed, strict=True) if need]
     found = torch.autograd.grad(

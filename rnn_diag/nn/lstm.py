@@ -25,6 +25,8 @@ class LSTM(RecurrentLayer, nn.LSTM):
         proj_size: Size of the projected hidden state, or 0 for none.
         backend: `"auto"` and `"fused"` use torch's kernel, `"explicit"` runs this package's equations.
         device, dtype: Of the parameters.
+        h_detach: Probability that a step of training takes the hidden state before it as a constant, so that gradients
+            go back through the memory alone; the equations are then run explicitly. See `docs/interventions.md`.
 
     Shape:
         As `torch.nn.LSTM`: `(input, (h_0, c_0)) -> (output, (h_n, c_n))`; tensors, unbatched tensors or a
@@ -56,9 +58,10 @@ class LSTM(RecurrentLayer, nn.LSTM):
         device: Any = None,
         dtype: torch.dtype | None = None,
         backend: str = "auto",
+        h_detach: float = 0.0,
     ) -> None:
         nn.RNNBase.__init__(
             self, "LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
             device=device, dtype=dtype,
         )  # fmt: skip
-        self._use(LSTMEquations(), backend)
+        self._use(LSTMEquations(), backend, h_detach)

@@ -27,6 +27,8 @@ class PeepholeLSTM(RecurrentLayer, nn.LSTM):
         bidirectional: A second direction reads the sequence from its end.
         backend: `"auto"` and `"explicit"` are the same here; `"fused"` raises.
         device, dtype: Of the parameters.
+        h_detach: Probability that a step of training takes the hidden state before it as a constant, so that gradients
+            go back through the memory alone; the equations are then run explicitly. See `docs/interventions.md`.
 
     Shape:
         As `torch.nn.LSTM`: `(input, (h_0, c_0)) -> (output, (h_n, c_n))`.
@@ -55,9 +57,10 @@ class PeepholeLSTM(RecurrentLayer, nn.LSTM):
         device: Any = None,
         dtype: torch.dtype | None = None,
         backend: str = "auto",
+        h_detach: float = 0.0,
     ) -> None:
         nn.RNNBase.__init__(
             self, "LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
             device=device, dtype=dtype,
         )  # fmt: skip
-        self._use(PeepholeLSTMEquations(), backend)
+        self._use(PeepholeLSTMEquations(), backend, h_detach)
