@@ -53,8 +53,8 @@ class GradientNorms(Diagnostic):
     - `gradient_norms/<layer>/cell_log10_first_to_last`: the same of the memory cell; LSTMs only.
     - `gradient_norms/<layer>/cell_log10_max`: the same of the memory cell; LSTMs only.
     - `gradient_norms/<layer>/log10_at_cut`: norm at the first step read over the largest; near 0: as much again lies
-      before this window, cut off if the state was carried over detached; only in calls with a carried state, that is
-      an initial one that is not zero.
+      before this window, cut off; only in calls with a carried state, that is an initial one that is neither zero
+      nor on the graph.
     - `gradient_norms/<layer>/fidelity`: relative error of the self-check; only where something can be checked.
     - `gradient_norms/<layer>/amp_overflow`: 1 in a step whose gradients overflowed while the loss scale was tried,
       which the optimiser skips: then only this, `exact_zero` and `non_finite` are logged; float16 only.
@@ -109,7 +109,7 @@ class GradientNorms(Diagnostic):
         slopes = log_gradient_slope(trace, norms)
         valid = norms[trace.mask.to(norms.device)]
         by_lag = from_the_end(trace, norms)
-        carried = (trace.initial_hidden != 0).any(-1) & (trace.lengths > 0)
+        carried = (trace.initial_hidden != 0).any(-1) & (trace.lengths > 0) & (not trace.initial_requires_grad)
         return GradientSums(
             carried=int(carried.sum()),
             first_of_carried=in_reading_order(trace, norms)[0][carried].sum().item(),
@@ -213,7 +213,7 @@ class GradientSums:
         sloped: Sequences that have one.
         zeros, non_finite: Steps times sequences with such a norm.
         count: Valid steps times sequences.
-        carried: Sequences that started from a state other than zero.
+        carried: Sequences that started from a state other than zero, through which no gradient goes on.
         first_of_carried: Sum of their norms at their first steps.
         peak_of_carried: Sum of their largest norms.
         scaled: Whether the gradients were scaled by a float16 scaler.

@@ -50,6 +50,7 @@ class NotedCall:
         initial: `[…, B, ·]` copies of each part of the state that it started from.
         grads: The gradients that came back.
         had_grad: Whether a graph was built.
+        initial_requires_grad: Whether the state that it started from was on it.
         is_second_pass: Whether this is what a checkpoint ran again.
         ends: What the state that it returned is recognised by.
         continues_from: What the state that it was given is recognised by, or None if it was given none.
@@ -68,6 +69,7 @@ class NotedCall:
         self.kernel_dtype = _kernel_dtype(after[0])
         self.is_second_pass = False
         given = [state for state in before if state is not None]
+        self.initial_requires_grad = any(state.requires_grad for state in given)
         self.continues_from = identity(given) if len(given) == len(after) else None
         self.ends = [identity(after)]
         self._kept_alive = [state.detach() for state in after]  # so that no other tensor takes their place in memory

@@ -48,6 +48,7 @@ class Reading:
         pairs = list(self._read(found, suffix))
         for first, trace in pairs:
             trace.started = first.number
+            trace.initial_requires_grad = first.initial_requires_grad
         return [trace for _, trace in pairs]
 
     def _read(self, found: RecurrentModule, suffix: str) -> Iterator[tuple[NotedCall, Trace]]:

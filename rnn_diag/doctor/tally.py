@@ -54,7 +54,7 @@ class Tally:
         cells: Steps times sequences of the batch, padding included.
         valid: Those that are no padding.
         tail, tails_differ: Steps that repeat a sequence's last input; whether sequences differ in that.
-        longest, sequences, carried: Steps of the longest sequence; sequences; whether they had states of their own.
+        longest, sequences, carried: Steps of the longest sequence; sequences; whether their states were cut off.
         saturation, stuck: Of the gates, with usual and with strict thresholds.
         tanh, relu: Saturated tanh units, silent ReLU units.
         rate: How fast the gate that remembers forgets; None without one.
@@ -94,7 +94,7 @@ class Tally:
         parts: dict[str, Any] = _forward_parts(trace) if known else {}
         if known and trace.has_gradients and wrong is None:
             parts |= _backward_parts(trace, scale)
-        initial = trace.initial_hidden
+        initial, goes_on = trace.initial_hidden, trace.initial_requires_grad
         return cls(
             layer=trace.layer,
             kind=trace.equations.name if known else "",
@@ -109,7 +109,7 @@ class Tally:
             tails_differ=bool((tail != tail[:1]).any()),
             longest=int(trace.lengths.max()),
             sequences=trace.mask.shape[1],
-            carried=bool(initial.any()) and (len(initial) == 1 or bool((initial != initial[:1]).any())),
+            carried=not goes_on and bool(initial.any() and (len(initial) == 1 or (initial != initial[:1]).any())),
             **parts,
         )
 

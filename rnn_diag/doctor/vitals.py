@@ -26,7 +26,7 @@ class Vitals:
         padding: Share of the batch that is padding and was left out by packing.
         padding_read: Share of the steps that repeat a sequence's last input, where these tails differ in length:
             padding that the recurrence did read.
-        carried_state: Whether the sequences started from states of their own, carried over from an earlier chunk.
+        carried_state: Whether the sequences started from states carried over, detached, from an earlier chunk.
         has_gradients: Whether a backward pass reached the layer.
         non_finite: Where the first number that is not finite came up, or empty.
         fidelity: Relative error of the self-check.

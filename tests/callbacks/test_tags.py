@@ -223,3 +223,18 @@ def test_the_gradient_at_the_edge_of_a_window_is_shown_where_a_state_was_carried
     nn.init.eye_(model.encoder.weight_hh_l0).data.mul_(weight)
     run.fit(model, batches)
     assert run.callback_metrics[cut].item() == pytest.approx(5 * math.log10(weight), abs=1e-4)
+
+
+def test_nothing_is_cut_where_the_gradient_goes_on_into_what_made_the_state(network, batches, trainer):
+    model = network()
+    model.bridge = nn.Linear(3, 5)
+
+    def decoded(batch, batch_idx):
+        state = model.bridge(batch[0][:, 0]).unsqueeze(0)
+        return model.head(model.encoder(batch[0], (state, state))[0][:, -1]).square().mean()
+
+    model.training_step = decoded
+    run = trainer(GradientNorms(1), limit_train_batches=1)
+    run.fit(model, batches)
+    assert "gradient_norms/encoder.l0/log10_max" in run.callback_metrics
+    assert "gradient_norms/encoder.l0/log10_at_cut" not in run.callback_metrics

@@ -68,6 +68,15 @@ def test_a_carried_state_that_is_detached_starts_a_sequence_of_its_own() -> None
     assert bool((first.hidden_grad[-1] == 1).all())
 
 
+@pytest.mark.parametrize(("given", "on_the_graph"), [("none", False), ("carried", False), ("encoded", True)])
+def test_a_trace_knows_whether_the_gradient_goes_on_into_its_initial_state(given: str, on_the_graph: bool) -> None:
+    module, bridge, inputs = nn.GRU(3, 4), nn.Linear(3, 4), torch.randn(5, 2, 3)
+    states = {"none": None, "carried": torch.ones(1, 2, 4), "encoded": bridge(inputs[:1])}
+    with record(module) as recording:
+        module(inputs, states[given])[0].sum().backward()
+    assert recording["l0"].initial_requires_grad is on_the_graph
+
+
 def test_two_continuations_of_one_state_are_told_apart() -> None:
     module = nn.GRU(3, 4).double()
     with record(module) as recording:

@@ -218,6 +218,12 @@ def test_a_carried_state_is_cut_too_short_where_gradients_would_reach_further() 
     assert "truncation_too_short" not in found(Carried(linear(0.5 * torch.eye(4)), 4), loss=every_step)
 
 
+def test_a_decoder_that_starts_from_what_an_encoder_made_is_cut_nowhere() -> None:
+    model = Carried(linear(torch.eye(4)), 4)
+    model.state.requires_grad_()
+    assert "truncation_too_short" not in found(model, loss=every_step)
+
+
 def end_states(model: nn.Module, batch: Tensor) -> Tensor:
     return model(batch)[1][0].square().mean()
 
