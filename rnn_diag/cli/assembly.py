@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
+from rnn_diag.cli.instantiation import instantiated
 from rnn_diag.cli.machine import fitted_to_machine
 from rnn_diag.cli.progress import ProgressBar
 from rnn_diag.models import SequenceModel
@@ -53,7 +52,7 @@ def assembled(configuration: DictConfig) -> Run:
     if trainer_configuration.get("enable_progress_bar", True):
         callbacks.append(ProgressBar())
     loggers = _built_each(configuration, "logger")
-    trainer = _instantiated(trainer_configuration, "trainer")(callbacks=callbacks, logger=loggers or False)
+    trainer = instantiated(trainer_configuration, "trainer")(callbacks=callbacks, logger=loggers or False)
     return Run(task, model, trainer, best, note)
 
 
@@ -91,23 +90,11 @@ def _check_checkpoint(file: str | None) -> None:
 
 
 def _built(configuration: DictConfig, group: str) -> Any:
-    return _instantiated(configuration[group], group)
+    return instantiated(configuration[group], group)
 
 
 def _built_each(configuration: DictConfig, group: str) -> list[Any]:
     for name, node in configuration[group].items():
         if "_target_" not in node:
             raise ValueError(f"{group}.{name} is not part of this run; expected {group}=[{name}] beside its options")
-    return [_instantiated(node, f"{group}.{name}") for name, node in configuration[group].items()]
-
-
-def _instantiated(node: Any, name: str) -> Any:
-    """Return what a node configures; the error of the thing itself comes out, led by the node's name."""
-    try:
-        return instantiate(node, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, (ValueError, TypeError, OSError, ImportError)):
-            kind = TypeError if isinstance(cause, TypeError) else ValueError
-            raise kind(f"{name}: {cause}") from cause
-        raise
+    return [instantiated(node, f"{group}.{name}") for name, node in configuration[group].items()]

@@ -13,7 +13,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from rnn_diag.cli.arguments import argument_names
 
@@ -24,7 +24,7 @@ Groups = Mapping[str, Sequence[str]]
 """Every group with its choices."""
 
 
-def checked_overrides(overrides: Sequence[str], directory: Path, sweeping: bool) -> list[str]:
+def checked_overrides(overrides: Sequence[str], directory: Path, sweeping: bool, name: str = "train") -> list[str]:
     """Return the overrides as Hydra wants them, when each names a choice or an option that there is.
 
     An option that the configuration does not spell out, but that is an argument of the class it configures, is marked
@@ -35,18 +35,19 @@ def checked_overrides(overrides: Sequence[str], directory: Path, sweeping: bool)
         overrides: What the command line says, such as `cell=gru` or `cell.num_layers=2`.
         directory: The configuration folder.
         sweeping: Whether comma-separated values are to be run one by one.
+        name: The configuration that the command composes; the groups of its defaults are those that there are.
 
     Raises:
         ValueError: If one of them cannot be read or names what there is not.
     """
     parsed = [_parsed(override) for override in overrides]
     with initialize_config_dir(str(directory), version_base="1.3"):
-        groups = _groups()
+        groups = _groups(directory / f"{name}.yaml")
         chosen = {override.key_or_group: _choices(override) for override in parsed if override.key_or_group in groups}
         for group, choices in chosen.items():
             _check_choices(group, choices, groups[group], sweeping)
         first = [f"{group}={_spelt(choices[0])}" for group, choices in chosen.items()]
-        configuration = compose("train", overrides=first, return_hydra_config=True)
+        configuration = compose(name, overrides=first, return_hydra_config=True)
     return [_completed(override, configuration, groups) for override in parsed]
 
 
@@ -68,10 +69,13 @@ def _parsed(text: str) -> Override:
         raise ValueError(f"cannot read {text!r}; expected group=choice or option=value") from error
 
 
-def _groups() -> dict[str, list[str]]:
+def _groups(file: Path) -> dict[str, list[str]]:
+    """Return the groups among a configuration's defaults, each with its choices."""
+    defaults: Any = OmegaConf.to_container(OmegaConf.load(file))
+    named = {str(group) for entry in defaults["defaults"] if isinstance(entry, dict) for group in entry}
     loader = GlobalHydra.instance().config_loader()
-    names = [name for name in loader.list_groups("") if name != HYDRA]
-    return {name: loader.get_group_options(name, ObjectType.CONFIG) for name in names}
+    groups = [group for group in loader.list_groups("") if group != HYDRA and group in named]
+    return {group: loader.get_group_options(group, ObjectType.CONFIG) for group in groups}
 
 
 def _choices(override: Override) -> list[Any]:

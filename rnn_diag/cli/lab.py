@@ -1,0 +1,188 @@
+"""The command `rnn-diag-lab`: run experiments, say what each found, and write the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from omegaconf import DictConfig, OmegaConf
+
+from rnn_diag.cli.configuration import configuration_directory
+from rnn_diag.cli.experiments import GROUP, experiment_classes, experiment_names, experiment_node
+from rnn_diag.cli.overrides import checked_overrides, suggestion
+
+if TYPE_CHECKING:
+    from rnn_diag.lab import Experiment
+    from rnn_diag.lab.attempt import Attempt
+
+ALL: Final = "all"
+"""The word for every experiment."""
+
+PROGRAM: Final = "rnn-diag-lab"
+
+
+def main() -> None:
+    """Run the experiments that the command line names; without any, say which there are."""
+    words = sys.argv[1:]
+    if not words or {"-h", "--help"} & set(words):
+        print(overview())
+        return
+    if find_spec("matplotlib") is None:
+        print(f"{PROGRAM}: the figures need matplotlib; install it with: pip install 'rnn_diag[plot]'", file=sys.stderr)
+        sys.exit(2)
+    try:
+        sys.argv[1:] = understood(words)
+    except ValueError as error:
+        sys.exit(f"{PROGRAM}: {error}")
+    hydra.main(config_path=str(configuration_directory()), config_name="lab", version_base="1.3")(_reported)()
+
+
+def overview() -> str:
+    """Return how the command is used and what experiments there are, a line each."""
+    classes = experiment_classes(configuration_directory())
+    width = max(map(len, classes))
+    lines = [f"  {name:{width}}  {experiment.question}" for name, experiment in classes.items()]
+    return "\n".join(
+        [
+            f"{PROGRAM} puts the theory of recurrent networks beside what is measured, with figures and tables.",
+            "",
+            "Usage",
+            f"  {PROGRAM} all",
+            f"  {PROGRAM} <experiment> ... [<experiment>.<setting>=<value> ...] [output_dir=DIR]",
+            "",
+            "Experiments",
+            *lines,
+            "",
+            "Examples",
+            f"  {PROGRAM} scalar_recursion vector_recursion",
+            f"  {PROGRAM} 'scalar_recursion.weights=[0.9,1.0,1.1]' scalar_recursion.steps=200",
+            "",
+            "The report, all numbers and a TensorBoard run go to outputs/lab/<time>. It ends with 1 if an experiment",
+            "fails or a check does not hold.",
+        ]
+    )
+
+
+def understood(words: Sequence[str]) -> list[str]:
+    """Return a command line as Hydra wants it: experiments become a choice of their group, settings are checked.
+
+    A setting of an experiment chooses the experiment too.
+
+    Raises:
+        ValueError: If a word names no experiment and no setting.
+    """
+    directory = configuration_directory()
+    known = experiment_names(directory)
+    arguments = get_args_parser().parse_intermixed_args(list(words))
+    flags = [word for word in words if word not in arguments.overrides]
+    settings = [word for word in arguments.overrides if "=" in word]
+    named = [word for word in arguments.overrides if "=" not in word]
+    named += [owner for owner in (setting.lstrip("+~").split(".")[0] for setting in settings) if owner in known]
+    for name in named:
+        if name not in known and name != ALL:
+            close = suggestion(name, [*known, ALL])
+            raise ValueError(f"unknown experiment {name!r}; {close}choices: {', '.join(known)}, {ALL}")
+    chosen = known if ALL in named else [name for name in known if name in named]
+    choice = f"{GROUP}=[{','.join(chosen)}]"
+    return [*flags, *checked_overrides([choice, *settings], directory, arguments.multirun, "lab")]
+
+
+def conducted(configuration: DictConfig) -> list[Attempt]:
+    """Run the experiments of a configuration in the order of the theory, and write the report as it grows.
+
+    Raises:
+        ValueError: If a setting is out of range; nothing has been run then.
+        TypeError: If a setting has the wrong type.
+    """
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+    from rnn_diag.lab.attempt import attempted
+    from rnn_diag.lab.events import write_events
+    from rnn_diag.lab.files import write_files, write_results
+    from rnn_diag.lab.report import report
+
+    made, folder = datetime.now(), Path(configuration.output_dir)
+    experiments = _experiments(configuration)
+    folder.mkdir(parents=True, exist_ok=True)
+    attempts: list[Attempt] = []
+    with SummaryWriter(str(folder)) as writer:
+        for name, experiment in experiments.items():
+            attempts.append(attempted(name, experiment, _command(name, configuration)))
+            _tell(attempts[-1], len(attempts), len(experiments))
+            write_files(folder, attempts[-1])
+            write_events(writer, attempts[-1])
+            write_results(folder / "results.json", attempts)
+            (folder / "report.html").write_text(report(attempts, made), encoding="utf-8")
+    return attempts
+
+
+def _experiments(configuration: DictConfig) -> dict[str, Experiment]:
+    from rnn_diag.cli.instantiation import instantiated
+
+    names = [name for name in experiment_names(configuration_directory()) if name in configuration]
+    made: dict[str, Experiment] = {name: instantiated(configuration[name], name) for name in names}
+    return dict(sorted(made.items(), key=lambda entry: (entry[1].theory, entry[0])))
+
+
+def _command(name: str, configuration: DictConfig) -> str:
+    """Return what runs an experiment again with the settings that it had."""
+    shipped = experiment_node(configuration_directory(), name)
+    given: Any = OmegaConf.to_container(configuration[name])
+    changed = [
+        f"'{name}.{setting}={_spelt(value)}'"
+        for setting, value in given.items()
+        if setting not in shipped or shipped[setting] != value
+    ]
+    return " ".join([PROGRAM, name, *changed])
+
+
+def _spelt(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":")).replace('"', "")
+
+
+def _tell(attempt: Attempt, number: int, count: int) -> None:
+    """Print how an experiment went."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    colour = "green" if attempt.holds else "red"
+    console.print(
+        f"[bold]{number}/{count} {attempt.name}[/bold]  [{colour}]{attempt.verdict}[/{colour}]  {attempt.seconds:.1f} s"
+    )
+    console.print(attempt.outcome.conclusion if attempt.outcome else attempt.error, markup=False)
+    for check in attempt.disagreements:
+        console.print(
+            f"does not hold: {check.what}: predicted {check.predicted:.6g}, measured {check.measured:.6g}", markup=False
+        )
+    console.print()
+
+
+def _reported(configuration: DictConfig) -> None:
+    """Run, say where the report is, and end with 1 where something failed, disagrees or was asked for wrongly."""
+    start = time.perf_counter()
+    try:
+        attempts = conducted(configuration)
+    except (ValueError, TypeError) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        sys.exit(f"{PROGRAM}: {' '.join(str(error).split())} (HYDRA_FULL_ERROR=1 shows where)")
+    folder = os.path.relpath(configuration.output_dir)
+    print(f"{len(attempts)} experiments in {time.perf_counter() - start:.0f} s")
+    print(f"report: {os.path.join(folder, 'report.html')}")
+    print(f"to see figures and tables in TensorBoard: tensorboard --logdir {folder}")
+    if not all(attempt.holds for attempt in attempts):
+        names = ", ".join(attempt.name for attempt in attempts if not attempt.holds)
+        sys.exit(f"{PROGRAM}: failed or does not hold: {names}")
+
+
+if __name__ == "__main__":
+    main()

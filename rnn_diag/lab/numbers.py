@@ -1,0 +1,46 @@
+"""How a number is written for people and for files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def written(value: Any) -> str:
+    """Return a value of a table as a person reads it.
+
+    Example:
+        >>> [written(value) for value in (12, 0.123456, 1e-30, -2.5, float("inf"), float("nan"), True, None, "tanh")]
+        ['12', '0.1235', '1e-30', '−2.5', '∞', 'NaN', 'yes', '', 'tanh']
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        text = "NaN" if math.isnan(value) else "∞" if math.isinf(value) else f"{abs(value):.4g}"
+        return f"−{text}" if value < 0 else text
+    if isinstance(value, int):
+        return str(value).replace("-", "−")
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(written, value))
+    return str(value)
+
+
+def for_json(value: Any) -> Any:
+    """Return what JSON can hold; numbers that are not finite become the words `nan`, `inf` and `-inf`.
+
+    Example:
+        >>> for_json({"half_life": float("inf"), "weights": (0.5, 1)})
+        {'half_life': 'inf', 'weights': [0.5, 1]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): for_json(entry) for key, entry in value.items()}
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, Sequence):
+        return [for_json(entry) for entry in value]
+    return str(value)
