@@ -43,14 +43,22 @@ class Cadence:
         if self.measured <= 2:  # The first measurement is not like the others.
             return True
         self._cycles += 1
-        warm = self.measured > WARM_UP_MEASUREMENTS or seconds > WARM_UP_SECONDS
-        if self.max_overhead is not None and warm and self._cycles >= FEWEST_CYCLES and share > self.max_overhead:
+        if (
+            self.max_overhead is not None
+            and self.is_warm(seconds)
+            and self._cycles >= FEWEST_CYCLES
+            and share > self.max_overhead
+        ):
             self.says_so = self.stretch == 1
             self.stretch *= needed_stretch(share, self.max_overhead)
             self._cycles = 0
         elif self._cycles >= MOST_CYCLES:
             self._cycles = 0
         return self._cycles == 0
+
+    def is_warm(self, seconds: float) -> bool:
+        """Return whether the share is kept to by now."""
+        return self.measured > WARM_UP_MEASUREMENTS or seconds > WARM_UP_SECONDS
 
 
 def needed_stretch(share: float, wanted: float) -> int:

@@ -14,7 +14,7 @@ from rnn_diag.callbacks.clipping import clip_factor
 from rnn_diag.callbacks.diagnostic import Diagnostic, DiagnosticCallback
 from rnn_diag.callbacks.framework import GradientUnits, logging_step, writers_of
 from rnn_diag.callbacks.measured_step import described
-from rnn_diag.callbacks.session import DiagnosticWarning
+from rnn_diag.callbacks.notices import DiagnosticWarning
 from rnn_diag.capture import Recording
 from rnn_diag.doctor.case import Case
 from rnn_diag.doctor.examine import clip_facts, with_coverage

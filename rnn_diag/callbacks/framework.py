@@ -17,7 +17,17 @@ except ImportError:
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-__all__ = ["Callback", "GradientUnits", "all_ranks", "gradient_units", "logging_step", "say", "settle", "writers_of"]
+__all__ = [
+    "Callback",
+    "GradientUnits",
+    "all_ranks",
+    "gradient_units",
+    "logging_step",
+    "say",
+    "settle",
+    "trains_on_cpu",
+    "writers_of",
+]
 
 
 def logging_step(trainer: Trainer) -> int:
@@ -58,6 +68,11 @@ def settle(trainer: Trainer) -> None:
     device = trainer.strategy.root_device
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def trains_on_cpu(trainer: Trainer) -> bool:
+    """Return whether training takes its time from the processors that run Python."""
+    return trainer.strategy.root_device.type == "cpu"
 
 
 def all_ranks(trainer: Trainer, mine: Any) -> list[Any]:

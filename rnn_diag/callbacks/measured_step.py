@@ -9,7 +9,7 @@ from operator import add
 from typing import Any
 
 from rnn_diag.callbacks.framework import GradientUnits
-from rnn_diag.capture import Recording
+from rnn_diag.capture import Coverage, Recording
 
 Findings = dict[tuple[int, str], Any]
 """What was found, by the place of the diagnostic and the layer."""
@@ -25,6 +25,7 @@ class MeasuredStep:
         spent: Seconds that measuring had taken before.
         recording: What is recorded; None where that failed.
         units: Of the gradients of every backward pass so far.
+        coverage: How the layers were seen.
         problems: What went wrong, by the place of the diagnostic.
     """
 
@@ -33,6 +34,7 @@ class MeasuredStep:
     spent: float
     recording: Recording | None = None
     units: list[GradientUnits] = field(default_factory=list)
+    coverage: list[Coverage] = field(default_factory=list)
     problems: dict[int, str] = field(default_factory=dict)
 
     def fail(self, error: BaseException) -> None:

@@ -13,15 +13,18 @@ class Reading(NamedTuple):
 
     Attributes:
         at: Seconds of the clock.
-        spent: Seconds spent on measuring until then.
+        spent: Seconds that training waited for measuring until then.
+        beside: Seconds that measuring took beside training, from the same processors.
     """
 
     at: float
     spent: float
+    beside: float = 0.0
 
     def share_since(self, earlier: Reading) -> float:
-        """Return the share of the time since an earlier reading that was spent on measuring, 0 to 1."""
-        return (self.spent - earlier.spent) / max(self.at - earlier.at, 1e-9)
+        """Return the share of the time since an earlier reading that measuring took, 0 to 1."""
+        taken = self.spent + self.beside - earlier.spent - earlier.beside
+        return min(taken / max(self.at - earlier.at, 1e-9), 1.0)
 
 
 class Overhead:
@@ -30,6 +33,11 @@ class Overhead:
     def __init__(self) -> None:
         self._began: Reading | None = None
         self._spent = 0.0
+        self._beside = 0.0
+
+    def beside(self, seconds: float) -> None:
+        """Count time that measuring took beside training, from the same processors."""
+        self._beside += seconds
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
@@ -43,7 +51,7 @@ class Overhead:
 
     def read(self) -> Reading:
         """Read both clocks; a block that has not ended does not count."""
-        return Reading(perf_counter(), self._spent)
+        return Reading(perf_counter(), self._spent, self._beside)
 
     @property
     def share(self) -> float:

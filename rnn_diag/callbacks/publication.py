@@ -102,7 +102,7 @@ class Publication:
             self._coverage_is_written = True
             for writer in writers:
                 write_table(writer, "rnn_diag/coverage", HEADER, [list(row) for row in self.coverage], step)
-                write_layout(writer, [row.layer for row in self.coverage if row.tags])
+                write_layout(writer, [row.layer for row in self.coverage if row.diagnostics])
         for (place, layer), value in merged.items():
             if place in self._undrawable:
                 continue

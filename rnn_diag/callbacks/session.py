@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import glob
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from rnn_diag.callbacks.assignment import Assignment
 from rnn_diag.callbacks.cadence import Cadence
-from rnn_diag.callbacks.framework import GradientUnits, all_ranks, gradient_units, logging_step, say, settle
+from rnn_diag.callbacks.framework import all_ranks, gradient_units, logging_step, say, settle, trains_on_cpu
 from rnn_diag.callbacks.measured_step import Completed, Findings, MeasuredStep, Report, described, merged
+from rnn_diag.callbacks.measurer import Measurer
+from rnn_diag.callbacks.notices import Notices
 from rnn_diag.callbacks.overhead import Overhead
 from rnn_diag.callbacks.publication import Publication
 from rnn_diag.callbacks.worker import Worker
-from rnn_diag.capture import Coverage, Recording
-from rnn_diag.reporting.coverage import Row, print_coverage
+from rnn_diag.reporting.coverage import Row
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from rnn_diag.callbacks.diagnostic import Diagnostic
-
-
-class DiagnosticWarning(UserWarning):
-    """Something could not be measured, and training goes on."""
 
 
 class Session:
@@ -41,20 +37,18 @@ class Session:
 
     def __init__(self, diagnostics: Iterable[Diagnostic], model: nn.Module) -> None:
         self._diagnostics = list(diagnostics)
-        self._model = model
-        self._found: list[Coverage] = Recording(model).coverage
-        self._names = [Recording(model, layers=diagnostic.layers).names for diagnostic in self._diagnostics]
-        self._disabled = {place for place, names in enumerate(self._names) if not names}
+        self._assignment = Assignment(self._diagnostics, model)
+        self._disabled = {place for place, names in enumerate(self._assignment.names) if not names}
         self._last_step = -1
         self._current: MeasuredStep | None = None
-        self._doubtful: set[str] = set()
-        self._speaks = True
         limits = [limit for d in self._diagnostics if (limit := d.max_overhead) is not None]
         self._cadence = Cadence(min(limits, default=None))
         self._overhead = Overhead()
         self._window = self._overhead.read()
         self._uncosted: MeasuredStep | None = None
+        self._notices = Notices()
         self._worker: Worker[Completed] = Worker()
+        self._measurer = Measurer(self._diagnostics, self._assignment.names, self._worker, self._notices)
         self._publication = Publication(self._diagnostics)
         for diagnostic in self._diagnostics:
             diagnostic.forget()
@@ -76,7 +70,7 @@ class Session:
             self._cadence.stretch = max(self._cadence.stretch, progress.get("stretch", 1))
             self._publication.go_on_from(progress.get("drawn", 0))
         except Exception as error:
-            self._warn(f"what was measured before is left out: {described(error)}")
+            self._notices.warn(f"what was measured before is left out: {described(error)}")
 
     @property
     def coverage(self) -> list[Row]:
@@ -85,11 +79,11 @@ class Session:
 
     def announce(self, trainer: Trainer) -> None:
         """Print which layers there are, how they are seen, and under which tags."""
-        self._speaks = trainer.is_global_zero
-        if self._found and self._speaks:
-            print_coverage([self._row(coverage, "at its every call") for coverage in self._found])
-        if not any(self._names):
-            self._warn("no recurrent layer was found, so nothing is measured")
+        self._notices.speaks = trainer.is_global_zero
+        if trainer.is_global_zero:
+            self._assignment.announce()
+        if not any(self._assignment.names):
+            self._notices.warn("no recurrent layer was found, so nothing is measured")
 
     def batch_starts(self, trainer: Trainer) -> None:
         """Begin to record, if anything is due; of accumulated batches only the first is measured."""
@@ -103,7 +97,7 @@ class Session:
             self._last_step = step
             self._current = MeasuredStep(step, due, self._overhead.read().spent)
             try:
-                self._current.recording = self._new_recording(due).start()
+                self._current.recording = self._assignment.recording(due).start()
             except Exception as error:
                 self._current.fail(error)
 
@@ -131,7 +125,7 @@ class Session:
             overhead=self._overhead.share, recent=now.share_since(self._window), seconds=self._overhead.seconds
         )
         with self._overhead.measuring(), torch.no_grad():
-            report.completed = self._worker.take(in_any_case=self._cadence.max_overhead is None)
+            report.completed = self._completed(trainer, in_any_case=self._cadence.max_overhead is None)
             report.found = self._measured(current, trainer)
             report.problems = current.problems
             ranks = all_ranks(trainer, report)
@@ -147,13 +141,13 @@ class Session:
     def end(self, trainer: Trainer) -> None:
         """Publish what is still being computed, which all ranks wait for, and draw what was measured since."""
         if any(diagnostic.of_weights for diagnostic in self._diagnostics) and self._last_step >= 0:
-            ranks = all_ranks(trainer, Report(completed=self._worker.take(in_any_case=True)))
+            ranks = all_ranks(trainer, Report(completed=self._completed(trainer, in_any_case=True)))
             self._publish_completed(trainer, ranks)
         self._publish_cost(trainer, self._overhead.read().spent)
         try:
-            self._publication.draw_last(trainer, self._warn)
+            self._publication.draw_last(trainer, self._notices.warn)
         except Exception as error:
-            self._warn(f"the last pictures are left out: {described(error)}")
+            self._notices.warn(f"the last pictures are left out: {described(error)}")
 
     def abandon(self) -> None:
         """Let go of a step that will not end."""
@@ -169,52 +163,25 @@ class Session:
     def _interval(self, diagnostic: Diagnostic) -> int:
         return diagnostic.every_n_steps * (1 if diagnostic.max_overhead is None else self._cadence.stretch)
 
-    def _new_recording(self, due: list[int]) -> Recording:
-        wanted = [self._diagnostics[place].sequences for place in due]
-        sequences = None if None in wanted else max(number for number in wanted if number is not None)
-        names = {name for place in due for name in self._names[place]}
-        return Recording(self._model, sequences, sorted(map(glob.escape, names)))
-
     def _measured(self, current: MeasuredStep, trainer: Trainer) -> Findings:
-        """Return what the diagnostics found on this rank; what takes long is begun."""
-        found: Findings = {}
-        if current.recording is None:
-            return found
-        try:
-            current.recording.stop()
-            self._say_what_is_not_followed(current.recording)
-        except Exception as error:
-            current.fail(error)
-            return found
-        for place in current.due:
-            diagnostic = self._diagnostics[place]
-            if diagnostic.of_weights and (self._worker.is_busy or not trainer.is_global_zero):
-                continue
-            try:
-                for layer in self._names[place]:
-                    for part in self._parts(diagnostic, layer, current):
-                        found[place, layer] = found[place, layer] + part if (place, layer) in found else part
-            except Exception as error:
-                current.problems[place] = described(error)
-        begun = {key: found.pop(key) for key in list(found) if self._diagnostics[key[0]].of_weights}
-        if begun:
-            complete = {place: self._diagnostics[place].complete for place, _ in begun}
-            self._worker.start(lambda: Completed.of(current.step, begun, complete))
+        """Return what this rank finds."""
+        found = self._measurer.findings(current, weights_too=trainer.is_global_zero and self._may_compute(trainer))
+        self._publication.coverage = self._assignment.rows(current.coverage)
         return found
 
-    def _parts(self, diagnostic: Diagnostic, layer: str, current: MeasuredStep) -> Iterable[Any]:
-        """Yield what a diagnostic finds in each call of a layer."""
-        assert current.recording is not None
-        units = current.units[0] if current.units else GradientUnits(float("nan"), False)
-        traces = current.recording.calls(layer)
-        for trace in traces[:1] if diagnostic.of_weights else traces:
-            if diagnostic.needs_gradients:
-                if not trace.has_gradients or len(set(current.units)) > 1:  # the scale changed between backward passes
-                    continue
-                if trace.fidelity is not None and trace.fidelity > trace.tolerance:
-                    self._warn_of_layer(layer, f"its gradients are not shown: {trace!r}")
-                    continue
-            yield diagnostic.measure(trace, units)
+    def _may_compute(self, trainer: Trainer) -> bool:
+        """Return whether the thread may begin: on a CPU it may take half of the share that measuring may take."""
+        limit = self._cadence.max_overhead
+        if limit is None or not trains_on_cpu(trainer) or not self._cadence.is_warm(self._overhead.seconds):
+            return True
+        return self._worker.has_rested(limit / 2)
+
+    def _completed(self, trainer: Trainer, in_any_case: bool) -> Completed | None:
+        """Return what the thread has completed; on a CPU the time that it took was taken from training."""
+        completed = self._worker.take(in_any_case)
+        if completed is not None and trains_on_cpu(trainer):
+            self._overhead.beside(self._worker.seconds)
+        return completed
 
     def _agreed(self, problems: Iterable[dict[int, str]], found: list[Findings]) -> Findings:
         """Return the ranks' findings together; switch off, on all of them, what failed on any."""
@@ -223,7 +190,7 @@ class Session:
         for place, reason in together.items():
             if place not in self._disabled:
                 self._disabled.add(place)
-                self._warn(f"{self._diagnostics[place].name} is switched off: {reason}")
+                self._notices.warn(f"{self._diagnostics[place].name} is switched off: {reason}")
         return agreed
 
     def _publish_completed(self, trainer: Trainer, ranks: list[Report]) -> None:
@@ -233,9 +200,9 @@ class Session:
 
     def _publish(self, trainer: Trainer, step: int, found: Findings, of_the_run: dict[str, float]) -> None:
         try:
-            self._publication.publish(trainer, step, found, of_the_run, self._warn)
+            self._publication.publish(trainer, step, found, of_the_run, self._notices.warn)
         except Exception as error:
-            self._warn_of_layer("publishing", described(error))
+            self._notices.warn_once("publishing", described(error))
 
     def _publish_cost(self, trainer: Trainer, spent: float) -> None:
         """Write what the step before took, once it is known."""
@@ -244,7 +211,7 @@ class Session:
             try:
                 self._publication.write_cost(trainer, step.step, 1000 * (spent - step.spent), self._overhead.share)
             except Exception as error:
-                self._warn_of_layer("cost", described(error))
+                self._notices.warn_once("cost", described(error))
 
     def _of_the_run(self, ranks: list[Report]) -> dict[str, float]:
         enabled = [d for place, d in enumerate(self._diagnostics) if place not in self._disabled]
@@ -254,36 +221,8 @@ class Session:
         }
 
     def _say_how_often(self) -> None:
-        if self._cadence.says_so and self._speaks:
+        if self._cadence.says_so and self._notices.speaks:
             say(
                 f"rnn_diag: measuring took more than {self._cadence.max_overhead:.0%} of the training time; intervals "
                 f"are {self._cadence.stretch} times as long from now on, or longer (rnn_diag/every_n_steps)"
             )
-
-    def _say_what_is_not_followed(self, recording: Recording) -> None:
-        for coverage in recording.coverage:
-            if coverage.status in ("partial", "not followed") and coverage.layer in recording.names:
-                self._warn_of_layer(coverage.layer, f"{coverage.status}: {coverage.reason}")
-        self._publication.coverage = [self._row(coverage, coverage.status) for coverage in self._seen(recording)]
-
-    def _seen(self, recording: Recording) -> list[Coverage]:
-        now = {coverage.layer: coverage for coverage in recording.coverage}
-        return [now.get(coverage.layer, coverage) for coverage in self._found]
-
-    def _row(self, coverage: Coverage, captured: str) -> Row:
-        diagnostics = [
-            d.name for d, names in zip(self._diagnostics, self._names, strict=True) if coverage.layer in names
-        ]
-        if coverage.status != "never ran":
-            captured = f"{coverage.status}: {coverage.reason}"
-        tags = f"{{{','.join(dict.fromkeys(diagnostics))}}}/{coverage.layer}/*" if diagnostics else ""
-        return Row(coverage.layer, coverage.module_type, captured, tags)
-
-    def _warn_of_layer(self, layer: str, reason: str) -> None:
-        if layer not in self._doubtful:
-            self._doubtful.add(layer)
-            self._warn(f"{layer}: {reason}")
-
-    def _warn(self, message: str) -> None:
-        if self._speaks:
-            warnings.warn(f"rnn_diag: {message}", DiagnosticWarning, stacklevel=3)

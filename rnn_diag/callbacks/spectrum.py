@@ -45,9 +45,10 @@ class RecurrentSpectrum(Diagnostic):
 
     Rank zero measures for all, in a thread of its own and from copies, so that training does not wait: a step's numbers
     are published at the next measured step at which they are ready, or at the end of the fit, under the step that they
-    belong to. A step that comes while the thread is still busy is left out; with `max_overhead=None` it waits instead.
-    Cost: a copy of the weights; in the thread 15 ms per gate of 128 units and 0.4 s per gate of 512, on one core, and
-    four times that with `transient=True`.
+    belong to. A step that comes while the thread is still busy is left out, and so is one at which, on a CPU, the
+    thread would take more than half of `max_overhead`; with `max_overhead=None` training waits instead. Cost: a copy
+    of the weights; in the thread 15 ms per gate of 128 units and 0.4 s per gate of 512, on one core, and four times
+    that with `transient=True`.
 
     Args:
         every_n_steps: See `Diagnostic`.

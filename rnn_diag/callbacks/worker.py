@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from time import perf_counter, thread_time
 from typing import Generic, TypeVar
 
 import torch
@@ -17,11 +19,16 @@ class Worker(Generic[Result]):
     What is computed must be given all it needs: weights change meanwhile. It must draw no random number of the
     process's. The thread keeps torch's number of threads as it is: changing it there would change it for all threads
     that start later.
+
+    Attributes:
+        seconds: Of processor time that the last result took.
     """
 
     def __init__(self) -> None:
+        self.seconds = 0.0
+        self._started = -math.inf
         self._pool: ThreadPoolExecutor | None = None
-        self._under_way: Future[Result] | None = None
+        self._under_way: Future[tuple[Result, float]] | None = None
 
     def start(self, compute: Callable[[], Result]) -> None:
         """Begin to compute; what was computed before must have been taken.
@@ -31,14 +38,19 @@ class Worker(Generic[Result]):
         """
         if self._under_way is not None:
             raise RuntimeError("something else is being computed; expected that its result was taken")
+        self._started = perf_counter()
         if self._pool is None:
             self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rnn_diag")
-        self._under_way = self._pool.submit(_off_the_graph, compute)
+        self._under_way = self._pool.submit(_timed_off_the_graph, compute)
 
     @property
     def is_busy(self) -> bool:
         """Whether there is something whose result was not taken."""
         return self._under_way is not None
+
+    def has_rested(self, share: float) -> bool:
+        """Return whether the last computation took at most this share of the time since it was started."""
+        return self.seconds <= share * (perf_counter() - self._started)
 
     def take(self, in_any_case: bool) -> Result | None:
         """Return the result, or None where there is none; wait for one that is under way only if `in_any_case`."""
@@ -46,7 +58,8 @@ class Worker(Generic[Result]):
             return None
         wait([self._under_way])
         under_way, self._under_way = self._under_way, None
-        return under_way.result()
+        result, self.seconds = under_way.result()
+        return result
 
     def close(self) -> None:
         """Let go of the thread, without waiting for what it computes."""
@@ -55,6 +68,7 @@ class Worker(Generic[Result]):
         self._pool = self._under_way = None
 
 
-def _off_the_graph(compute: Callable[[], Result]) -> Result:
+def _timed_off_the_graph(compute: Callable[[], Result]) -> tuple[Result, float]:
+    began = thread_time()
     with torch.no_grad():  # Whether gradients are recorded is each thread's own matter.
-        return compute()
+        return compute(), thread_time() - began

@@ -1,4 +1,4 @@
-"""The table that says of every recurrent module how it is seen, and under which tags its numbers stand."""
+"""The table that says of every recurrent module how it is seen, and which diagnostics look at it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-HEADER = ["layer", "module", "captured", "tags"]
+HEADER = ["layer", "module", "captured", "diagnostics"]
 
 
 class Row(NamedTuple):
@@ -16,12 +16,19 @@ class Row(NamedTuple):
     layer: str
     module: str
     captured: str
-    tags: str
+    diagnostics: str
 
 
-def print_coverage(rows: list[Row], console: Console | None = None) -> None:
-    """Print the table."""
-    table = Table(title="rnn_diag: recurrent layers", title_justify="left", title_style="bold")
+def print_coverage(rows: list[Row], caption: str = "", console: Console | None = None) -> None:
+    """Print the table, and below it a caption."""
+    table = Table(
+        title="rnn_diag: recurrent layers",
+        title_justify="left",
+        title_style="bold",
+        caption=caption or None,
+        caption_justify="left",
+        caption_style="dim",
+    )
     for name in HEADER:
         table.add_column(name, overflow="fold")
     for row in rows:

@@ -19,8 +19,7 @@ from rnn_diag.callbacks import (
     RecurrentSpectrum,
     RNNDiagnostics,
 )
-from rnn_diag.callbacks import session as session_module
-from rnn_diag.capture import observe
+from rnn_diag.capture import Recording, observe
 
 MAX = "gradient_norms/encoder.l0/log10_max"
 
@@ -59,7 +58,7 @@ def test_recording_that_cannot_start_switches_all_off_and_training_goes_on(netwo
     def fail(self):
         raise OSError("no")
 
-    monkeypatch.setattr(session_module.Recording, "start", fail)
+    monkeypatch.setattr(Recording, "start", fail)
     run = trainer(RNNDiagnostics(1))
     with pytest.warns(DiagnosticWarning) as caught:
         run.fit(network(), batches)
@@ -208,10 +207,8 @@ def test_sanity_check_and_validation_measure_nothing(network, batches, trainer, 
 
 def test_callbacks_of_one_trainer_share_one_recording_a_step(network, batches, trainer, monkeypatch):
     started = []
-    start = session_module.Recording.start
-    monkeypatch.setattr(
-        session_module.Recording, "start", lambda self: (started.append(self.sequences), start(self))[1]
-    )
+    start = Recording.start
+    monkeypatch.setattr(Recording, "start", lambda self: (started.append(self.sequences), start(self))[1])
     trainer(GradientNorms(2, 3), RNNDiagnostics(2, 2), GateSaturation(3, 1)).fit(network(), batches)
     assert started == [3, 3, 1, 3]  # steps 0, 2, 3, 4
 

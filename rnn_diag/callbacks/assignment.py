@@ -1,0 +1,66 @@
+"""Which diagnostics look at which of a model's recurrent layers, and the table that says so."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from rnn_diag.capture import Coverage, Recording
+from rnn_diag.reporting.coverage import Row, print_coverage
+
+if TYPE_CHECKING:
+    from rnn_diag.callbacks.diagnostic import Diagnostic
+
+
+class Assignment:
+    """The layers that every diagnostic looks at.
+
+    Attributes:
+        names: Of the layers, for each diagnostic.
+
+    Raises:
+        ValueError: If a diagnostic's pattern matches no layer.
+    """
+
+    def __init__(self, diagnostics: Sequence[Diagnostic], model: nn.Module) -> None:
+        self._diagnostics = diagnostics
+        self._model = model
+        self._found: list[Coverage] = Recording(model).coverage
+        self.names = [Recording(model, layers=diagnostic.layers).names for diagnostic in diagnostics]
+
+    def recording(self, due: Iterable[int]) -> Recording:
+        """Return a recording of all that the diagnostics at these places look at."""
+        due = list(due)
+        wanted = [self._diagnostics[place].sequences for place in due]
+        sequences = None if None in wanted else max(number for number in wanted if number is not None)
+        names = {name for place in due for name in self.names[place]}
+        return Recording(self._model, sequences, sorted(map(glob.escape, names)))
+
+    def announce(self) -> None:
+        """Print which layers there are, which diagnostics look at them, how often, and for what share of the time."""
+        if self._found:
+            print_coverage(self.rows(), " ".join(self._terms()))
+
+    def rows(self, seen: Iterable[Coverage] = ()) -> list[Row]:
+        """Return the table of layers: as they were seen, or what will be seen of them."""
+        now = {coverage.layer: coverage for coverage in seen}
+        return [self._row(now.get(coverage.layer, coverage), coverage.layer in now) for coverage in self._found]
+
+    def _row(self, coverage: Coverage, was_due: bool) -> Row:
+        at_work = [
+            diagnostic.name
+            for diagnostic, names in zip(self._diagnostics, self.names, strict=True)
+            if coverage.layer in names
+        ]
+        to_come = coverage.status == "never ran" and not was_due
+        captured = "every call" if to_come else f"{coverage.status}: {coverage.reason}"
+        return Row(coverage.layer, coverage.module_type, captured, ", ".join(dict.fromkeys(at_work)))
+
+    def _terms(self) -> Iterable[str]:
+        intervals = sorted({diagnostic.every_n_steps for diagnostic in self._diagnostics})
+        yield f"Measured every {' and '.join(map(str, intervals))} steps, logged as <diagnostic>/<layer>/<statistic>;"
+        limits = [d.max_overhead for d in self._diagnostics if d.max_overhead is not None]
+        yield "at all costs." if not limits else f"at most {min(limits):.0%} of the training time (rnn_diag/overhead)."
