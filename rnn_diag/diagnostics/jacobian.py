@@ -95,7 +95,7 @@ def jacobian_product_singular_values(
         Saxe, McClelland, Ganguli 2014, https://arxiv.org/abs/1312.6120; Golub, Kahan 1965,
         https://doi.org/10.1137/0702016
     """
-    tangent = Tangent(trace)
+    tangent = Tangent.of(trace)
     stop = tangent.steps if stop is None else stop
     if not 0 <= start < stop <= tangent.steps:
         raise ValueError(f"steps {start} to {stop}; expected a part of a trace of {tangent.steps} steps")

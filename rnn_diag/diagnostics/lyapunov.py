@@ -44,13 +44,23 @@ def lyapunov_exponents(trace: Trace, k: int = 1, warmup: int = 0) -> Float[Tenso
         Benettin et al. 1980, https://doi.org/10.1007/BF02128236; Engelken, Wolf, Abbott 2023,
         https://doi.org/10.1103/PhysRevResearch.5.043044; Vogt et al. 2022, https://arxiv.org/abs/2006.14123
     """
-    tangent = Tangent(trace)
+    return exponents_along(Tangent.of(trace), k, warmup)
+
+
+def exponents_along(
+    tangent: Tangent, k: int = 1, warmup: int = 0, dtype: torch.dtype = torch.float64
+) -> Float[Tensor, "batch exponent"]:
+    """Return what `lyapunov_exponents` does, along any tangent, in its `dtype`; differentiable where the tangent is.
+
+    Raises:
+        ValueError: If `k` is not between 1 and the length of the full state, or `warmup` is negative.
+    """
     if not 1 <= k <= tangent.state_size:
         raise ValueError(f"k={k}; expected 1 to {tangent.state_size}, the length of the full state")
     if warmup < 0:
         raise ValueError(f"warmup={warmup}; expected a number of steps, 0 or more")
-    batch = trace.mask.shape[1]
-    frame = _random_frame(batch, tangent.state_size, k).to(tangent.mask.device)
+    batch = tangent.mask.shape[1]
+    frame = _random_frame(batch, tangent.state_size, k).to(tangent.mask.device, dtype)
     total = frame.new_zeros(batch, k)
     for t in range(tangent.steps):
         moved = tangent.forward(t, frame.permute(2, 0, 1)).permute(1, 2, 0)
@@ -58,7 +68,7 @@ def lyapunov_exponents(trace: Trace, k: int = 1, warmup: int = 0) -> Float[Tenso
         if t >= warmup:
             logs = growth.diagonal(dim1=-2, dim2=-1).abs().log()
             total = total + torch.where(tangent.mask[t].unsqueeze(-1), logs, 0.0)
-    counted = (trace.lengths - warmup).clamp(min=0).to(total)
+    counted = (tangent.mask.sum(0) - warmup).clamp(min=0).to(total)
     return total / counted.unsqueeze(-1)
 
 

@@ -6,17 +6,23 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rnn_diag.cells.equations import State
-from rnn_diag.cells.unroll import unroll_from_states
+from rnn_diag.cells.equations import Equations, State, Weights
+from rnn_diag.cells.unroll import Unrolled, unroll_from_states
 from rnn_diag.diagnostics.precision import in_double, weights_in_double
 from rnn_diag.diagnostics.reading_order import in_reading_order
 from rnn_diag.trace import Trace
 
 
 class Tangent:
-    """The state Jacobians of a trace, applied without forming them, in double precision and in the order of reading.
+    """The state Jacobians of what a recurrence went through, applied without forming them, in the order of reading.
 
     A full state is `h`, or `(h, c)` joined, hidden first. Directions carry an axis before the batch.
+
+    Args:
+        equations: The recurrence.
+        weights: Its parameters.
+        unrolled: What it went through.
+        differentiable: Whether what is carried forward is to be differentiated in turn, by weights and states.
 
     Attributes:
         steps: How many there are.
@@ -24,20 +30,31 @@ class Tangent:
         mask: Valid steps, in reading order; the state is held elsewhere.
     """
 
-    @torch.inference_mode(False)
-    def __init__(self, trace: Trace) -> None:
-        unrolled = trace.unrolled
-        self._equations, self._weights = trace.equations, weights_in_double(trace.weights).copy()
-        inputs = _own(in_reading_order(trace, trace.inputs))
-        hidden, cell = unrolled.initial
-        initial = State(_own(hidden), None if cell is None else _own(cell))
-        self.mask: Bool[Tensor, "time batch"] = trace.mask.to(inputs.device).clone()
-        self._unrolled = unroll_from_states(
-            self._equations, self._weights, inputs, initial, _own(unrolled.hidden), self.mask
-        )
-        self.steps = len(inputs)
+    def __init__(
+        self, equations: Equations, weights: Weights, unrolled: Unrolled, differentiable: bool = False
+    ) -> None:
+        self._equations, self._weights, self._unrolled = equations, weights, unrolled
+        self._differentiable = differentiable
+        hidden, initial = unrolled.hidden, unrolled.initial
+        valid = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+        self.mask: Bool[Tensor, "time batch"] = valid if unrolled.mask is None else unrolled.mask
+        self.steps = len(hidden)
         self._units = initial.hidden.shape[-1]
         self.state_size = self._units + (0 if initial.cell is None else initial.cell.shape[-1])
+
+    @classmethod
+    @torch.inference_mode(False)
+    def of(cls, trace: Trace) -> Tangent:
+        """Return the tangent of a trace, in double precision."""
+        weights = weights_in_double(trace.weights).copy()
+        inputs = _own(in_reading_order(trace, trace.inputs))
+        hidden, cell = trace.unrolled.initial
+        initial = State(_own(hidden), None if cell is None else _own(cell))
+        mask = trace.mask.to(inputs.device).clone()
+        states = _own(trace.unrolled.hidden)
+        return cls(
+            trace.equations, weights, unroll_from_states(trace.equations, weights, inputs, initial, states, mask)
+        )
 
     @torch.inference_mode(False)
     def forward(self, t: int, directions: Float[Tensor, "direction batch state"]) -> Tensor:
@@ -47,7 +64,9 @@ class Tangent:
         """
         with torch.enable_grad():
             grads = torch.zeros_like(directions, requires_grad=True)
-            (moved,) = torch.autograd.grad(self.backward(t, grads), grads, directions)
+            (moved,) = torch.autograd.grad(
+                self.backward(t, grads), grads, directions, create_graph=self._differentiable
+            )
         return moved
 
     def backward(self, t: int, grads: Float[Tensor, "direction batch state"]) -> Tensor:

@@ -88,7 +88,7 @@ def test_state_jacobian_equals_autograd(cell: str, reverse: bool) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_applying_a_jacobian_either_way_equals_the_matrix(cell: str) -> None:
     trace = random_trace(cell, [3, 3], grads=None)
-    tangent, jacobian = Tangent(trace), state_jacobian(trace, 1)
+    tangent, jacobian = Tangent.of(trace), state_jacobian(trace, 1)
     directions = torch.randn(5, 2, tangent.state_size, dtype=torch.float64)
     forward, backward = tangent.forward(1, directions), tangent.backward(1, directions)
     torch.testing.assert_close(forward, torch.einsum("brs,kbs->kbr", jacobian, directions), rtol=1e-12, atol=1e-14)
