@@ -1,7 +1,12 @@
 #!/usr/bin/env python
-"""Pictures of the tab "RNN Diagnostics" on the runs of a folder, light and dark, for the README.
+"""Pictures of the tab "RNN Diagnostics" and of the standard dashboards on the runs of a folder, for the README.
 
     python scripts/screenshots.py <logdir> <folder for the pictures> [--link "run=tanh,lstm&layer=rnn.l0&step=400"]
+
+What docs/images holds of the tab is made from the pair of docs/experiments.md:
+
+    rnn-diag-train -m experiment=adding_rnn,adding_lstm hydra.sweep.dir=outputs/pair
+    python scripts/screenshots.py outputs/pair outputs/pictures
 
 Needs Chromium and `pip install playwright`.
 """
@@ -19,7 +24,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PANELS = ("gradients", "profile", "influence", "spectrum", "gates", "units", "lyapunov", "horizon", "cost")
+PANELS = (
+    *("gradients", "profile", "influence", "spectrum", "gates", "gates-over-training", "units"),
+    *("lyapunov", "horizon", "cost"),
+)
+STANDARD = ("images", "custom_scalars", "histograms", "text")
 SIZE = {"width": 1500, "height": 1000}
 QUIET = (
     "--no-sandbox",
@@ -78,6 +87,12 @@ def photograph(address: str, folder: Path, link: str) -> None:
                 section = frame.locator(f"#{panel}")
                 if section.is_visible():
                     section.screenshot(path=folder / f"{panel}_{theme}.png")
+            page.close()
+        for dashboard in STANDARD:
+            page = browser.new_page(viewport=SIZE, device_scale_factor=1.5)
+            page.goto(f"{address}?darkMode=false#{dashboard}")
+            time.sleep(6.0)  # These pages do not say when they are drawn.
+            page.screenshot(path=folder / f"standard_{dashboard}.png")
             page.close()
         browser.close()
 

@@ -1,4 +1,4 @@
-"""The tab's server side: static files, an index of runs and series, and series as binary rows."""
+"""The tab's server side: static files, an index of runs and series, and series as binary rows or as files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tensorboard.data import provider
 from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
-from rnn_diag.tb import schema
+from rnn_diag.tb import export, schema
 from rnn_diag.tb.rows import Event, one_per_step, pack
 
 # Windows may take .js for text/plain, and a browser then runs none of it.
@@ -58,6 +58,7 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]
             "/static/*": wrappers.Request.application(self._serve_static),
             "/index": wrappers.Request.application(self._serve_index),
             "/series": wrappers.Request.application(self._serve_series),
+            "/export": wrappers.Request.application(self._serve_export),
             "/verdict": wrappers.Request.application(self._serve_verdict),
         }
 
@@ -69,11 +70,7 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]
         return _respond(request, content, content_type)
 
     def _serve_index(self, request: wrappers.Request) -> wrappers.Response:
-        listing = self._data.list_tensors(
-            plugin_util.context(request.environ),
-            experiment_id=plugin_util.experiment_id(request.environ),
-            plugin_name=schema.PLUGIN_NAME,
-        )
+        listing = self._listing(request)
         runs = {
             run: {
                 tag: {"last_step": series.max_step, "content": _content(series.plugin_content)}
@@ -87,10 +84,43 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]
         events = self._events(request, _argument(request, "run"), _argument(request, "tag"))
         return _respond(request, pack(events), "application/octet-stream")
 
+    def _serve_export(self, request: wrappers.Request) -> wrappers.Response:
+        runs, tags = request.args.getlist("run"), request.args.getlist("tag")
+        format_ = request.args.get("format", "csv")
+        if not runs or len(runs) != len(tags) or format_ not in export.FORMATS:
+            asked = f"{len(runs)} runs, {len(tags)} tags, format {format_!r}"
+            raise errors.InvalidArgumentError(
+                f"{asked}; expected one run for each tag and {' or '.join(export.FORMATS)}"
+            )
+        contents = self._contents(request)
+        series = [
+            export.Series(run, tag, _content(contents.get(run, {}).get(tag, b"")), self._events(request, run, tag))
+            for run, tag in zip(runs, tags, strict=True)
+        ]
+        try:
+            content = export.as_file(series, format_)
+        except (KeyError, IndexError, ValueError) as error:
+            raise errors.InvalidArgumentError(f"cannot be exported: {error}") from error
+        response = _respond(request, content, export.FORMATS[format_])
+        name = "_".join(dict.fromkeys(word for tag in tags for word in tag.split("/")))
+        response.headers["Content-Disposition"] = f'attachment; filename="{_plain(name)}.{format_}"'
+        return response
+
     def _serve_verdict(self, request: wrappers.Request) -> wrappers.Response:
         events = self._events(request, _argument(request, "run"), schema.tag_of("verdict"))
         verdicts = [{"step": event.step, "findings": _findings(event.values.item())} for event in events]
         return _respond_json(request, verdicts)
+
+    def _listing(self, request: wrappers.Request) -> Any:
+        return self._data.list_tensors(
+            plugin_util.context(request.environ),
+            experiment_id=plugin_util.experiment_id(request.environ),
+            plugin_name=schema.PLUGIN_NAME,
+        )
+
+    def _contents(self, request: wrappers.Request) -> dict[str, dict[str, bytes]]:
+        listing = self._listing(request).items()
+        return {run: {tag: series.plugin_content for tag, series in tags.items()} for run, tags in listing}
 
     def _events(self, request: wrappers.Request, run: str, tag: str) -> list[Event]:
         found = self._data.read_tensors(
@@ -120,6 +150,13 @@ def _content(content: bytes) -> dict[str, Any]:
     except ValueError:
         decoded = None
     return decoded if isinstance(decoded, dict) else {"v": None}
+
+
+def _plain(name: str) -> str:
+    """Return a name that every file system takes, and that cannot end a header."""
+    return "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "_" for letter in name)[
+        :100
+    ]
 
 
 def _findings(text: Any) -> list[Any]:

@@ -12,6 +12,12 @@ export async function fetchIndex() {
   return (await request('./index')).json();
 }
 
+/** Where everything that is logged of some series, `{run, tag}` each, is to be had as a file. */
+export function exportLink(series, format) {
+  const words = series.map(({ run, tag }) => `run=${encodeURIComponent(run)}&tag=${encodeURIComponent(tag)}`);
+  return `./export?${words.join('&')}&format=${format}`;
+}
+
 /** The findings of a run, oldest first. */
 export function fetchVerdicts(run, lastStep) {
   return remembered(`verdict\n${run}`, lastStep, async () =>

@@ -46,7 +46,7 @@ export async function loadLayer(run, layer) {
     contents[kind] = entry.content;
     return [load(series, kind, entry)];
   }));
-  return { name: run.name, layer, series, contents };
+  return { name: run.name, layer, series, contents, entries };
 }
 
 /** The layer to show of a run: the one asked for, or the one at its place in a run whose layers have other names. */

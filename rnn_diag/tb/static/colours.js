@@ -11,6 +11,11 @@ export const ZERO = '#000000';
 export const SHUT = '#d55e00';
 export const OPEN = '#0072b2';
 
+/**
+ * 256 colours from navy (10⁻⁸) over cream (1, at two thirds) to dark red (10⁴), as pixels: where a gradient has become
+ * smaller or larger. The anchors are those of the picture that every TensorBoard shows.
+ */
+export const FALLEN_TO_GROWN = pixels(['0a1030', '1e4e9e', '7ab2de', 'faf6e2', 'f7b05c', 'd03e28', '680418'], [0, 4, 6.5, 8, 9, 10.5, 12]);
 /** 256 colours from dark violet over green to yellow, as pixels. */
 export const VIRIDIS = pixels(ANCHORS);
 /** 256 colours from shut over grey to open, as pixels. */
@@ -30,13 +35,15 @@ export function onScale(scale, share) {
 /** A pixel as CSS colour. */
 export const cssOf = (value) => `rgb(${value & 255} ${(value >> 8) & 255} ${(value >> 16) & 255})`;
 
-function pixels(anchors) {
+/** Colours between anchors that lie at even distances, or at `places`. */
+function pixels(anchors, places = anchors.map((_, index) => index)) {
   return Uint32Array.from({ length: 256 }, (_, place) => {
-    const position = (place / 255) * (anchors.length - 1);
-    const left = Math.min(Math.floor(position), anchors.length - 2);
+    const position = (place / 255) * places.at(-1);
+    const left = Math.min(places.findLastIndex((at) => at <= position), anchors.length - 2);
+    const share = (position - places[left]) / (places[left + 1] - places[left]);
     const channels = [0, 2, 4].map((at) => {
       const [from, to] = [left, left + 1].map((index) => parseInt(anchors[index].slice(at, at + 2), 16));
-      return Math.round(from + (to - from) * (position - left));
+      return Math.round(from + (to - from) * share);
     });
     return packed(channels);
   });

@@ -43,7 +43,7 @@ class CoursePanel {
 export class LyapunovPanel extends CoursePanel {
   constructor() {
     super({
-      kind: 'lyapunov', id: 'lyapunov', columns: ['largest exponent', 'second', 'third'],
+      kind: 'lyapunov', kinds: ['lyapunov'], id: 'lyapunov', columns: ['largest exponent', 'second', 'third'],
       title: 'Does a small difference grow?',
       subtitle: 'Lyapunov exponents over the training, the largest in bold. Above 0 small differences grow (chaos); far below 0 the past is forgotten.',
       yLabel: 'exponent per timestep', level: 0,
@@ -63,7 +63,7 @@ export class LyapunovPanel extends CoursePanel {
 export class HorizonPanel extends CoursePanel {
   constructor() {
     super({
-      kind: 'horizon', id: 'horizon', columns: ['median', 'p10', 'p90'],
+      kind: 'horizon', kinds: ['horizon'], id: 'horizon', columns: ['median', 'p10', 'p90'],
       title: 'How long is the memory?',
       subtitle: 'Memory horizon over the training: timesteps back over which the loss still depends on the state; median and band from p10 to p90.',
       yLabel: 'timesteps', yText: whole, fromZero: true,
@@ -80,7 +80,7 @@ export class HorizonPanel extends CoursePanel {
 export class CostPanel extends CoursePanel {
   constructor() {
     super({
-      kind: 'cost', id: 'cost', columns: ['share of training time', 'milliseconds for a measurement'],
+      kind: 'cost', kinds: ['cost'], id: 'cost', columns: ['share of training time', 'milliseconds for a measurement'],
       title: 'What does measuring cost?',
       subtitle: 'Share of the training time spent in diagnostics so far.',
       yLabel: 'share of training time', yText: percent, reading: percent, fromZero: true,

@@ -15,6 +15,7 @@ export class GatesPanel {
     this.panel = new Panel({
       id: 'gates',
       wide: true,
+      kinds: ['gates'],
       title: 'What do the gates do over time?',
       subtitle: 'Each gate at this training step, over the timesteps: share of units shut (from below), share open (from above), mean activation as a line.',
       legend: legend(),
@@ -49,7 +50,8 @@ export function gateOf({ values, shape }, gate) {
   return { mean: part(0), shut: part(1), open: part(2) };
 }
 
-function edgesOf({ values, shape }) {
+/** Where the bins of a row start and end, in timesteps. */
+export function edgesOf({ values, shape }) {
   const bins = shape[2];
   const edges = [0];
   for (let bin = 0; bin < bins; bin++) edges.push(edges[bin] + values[3 * bins + bin]);

@@ -1,6 +1,6 @@
 // Panel: how large the gradient is at every timestep, over the whole training.
 
-import { VIRIDIS, NOT_FINITE, ZERO, cssOf } from './colours.js';
+import { FALLEN_TO_GROWN, NOT_FINITE, NOT_FINITE_PIXEL, VIRIDIS, ZERO, ZERO_PIXEL, cssOf, onScale } from './colours.js';
 import { element, table } from './dom.js';
 import { HeatMap } from './heatmap.js';
 import { Panel, fillFigures, sideBySide } from './panel.js';
@@ -16,9 +16,10 @@ export class GradientsPanel {
     this.legend = element('div', { class: 'legend' });
     this.panel = new Panel({
       id: 'gradients',
+      kinds: ['grad'],
       wide: true,
       title: 'Does the gradient reach the beginning?',
-      subtitle: 'Norm of the loss gradient at every hidden state, ‖∂L/∂hₜ‖, median over sequences. Dark: it has vanished. Click to choose a training step.',
+      subtitle: 'Norm of the loss gradient at every hidden state, ‖∂L/∂hₜ‖, median over sequences. Blue: it vanishes on its way back. Click to choose a training step.',
       legend: this.legend,
       tables,
     });
@@ -35,7 +36,7 @@ export class GradientsPanel {
       return this.maps.get(run.name).element;
     });
     for (const run of sideBySide(view)) {
-      if (this.has(run)) this.maps.get(run.name).draw(run.series.grad, { ...view, range, name: run.name });
+      if (this.has(run)) this.maps.get(run.name).draw(run.series.grad, { ...pictureOf(run, view.relative, range), step: view.step });
     }
     this.panel.show(view);
   }
@@ -44,6 +45,33 @@ export class GradientsPanel {
     for (const run of sideBySide(view)) if (this.has(run)) this.maps.get(run.name).moveTo(view.step);
     this.panel.show(view);
   }
+}
+
+/** What the heat map of a run shows. */
+function pictureOf(run, relative, range) {
+  const { rows, shapes } = run.series.grad;
+  const profileAt = (place) => profileOf({ values: rows[place], shape: shapes[place] });
+  return {
+    what: `the gradient norm of ${run.name}`,
+    columnAt(place) {
+      const { median, edges, timesteps } = profileAt(place);
+      const reference = relative ? referenceOf(median) : 0;
+      return { values: reference ? median.map((value) => value - reference) : median, edges, timesteps };
+    },
+    pixelOf: (value) => pixelOf(value, relative ? FALLEN_TO_GROWN : VIRIDIS, range),
+    words(value, place) {
+      const reference = referenceOf(profileAt(place).median);
+      const ratio = relative ? value : value - reference;
+      return `‖∂L/∂hₜ‖ = ${fromLog10(relative ? value + reference : value)}${Number.isFinite(ratio) ? ` · ${fromLog10(ratio)} of the end` : ''}`;
+    },
+  };
+}
+
+/** The colour of a log10 value: of its share of the range, or of what it is instead of a number. */
+function pixelOf(value, scale, [lowest, highest]) {
+  if (value === -Infinity) return ZERO_PIXEL;
+  if (!Number.isFinite(value)) return NOT_FINITE_PIXEL;
+  return onScale(scale, (value - lowest) / (highest - lowest));
 }
 
 /** The decades from the smallest to the largest norm of the runs shown, one scale for both. */
@@ -64,7 +92,7 @@ function absoluteRange(runs) {
 }
 
 function legend(relative, [lowest, highest]) {
-  const stops = [0, 0.25, 0.5, 0.75, 1].map((share) => cssOf(VIRIDIS[Math.round(share * 255)]));
+  const stops = Array.from({ length: 13 }, (_, place) => cssOf(onScale(relative ? FALLEN_TO_GROWN : VIRIDIS, place / 12)));
   const bar = element('span', { class: 'bar' });
   bar.style.background = `linear-gradient(to right, ${stops.join(', ')})`;
   const key = (colour, text) => {
@@ -74,7 +102,7 @@ function legend(relative, [lowest, highest]) {
   };
   return [
     element('span', {}, relative ? 'relative to the last timestep with a gradient' : 'absolute, in loss per unit of hidden state'),
-    element('span', { class: 'scale' }, `≤ ${power(lowest)}`, bar, `≥ ${power(highest)}`),
+    element('span', { class: 'scale' }, `≤ ${power(lowest)}${relative ? ' vanished' : ''}`, bar, `≥ ${power(highest)}${relative ? ' exploded' : ''}`),
     key(ZERO, 'exactly 0'),
     key(NOT_FINITE, 'Inf or not a number'),
   ];

@@ -3,16 +3,16 @@
 import { axisBelow, axisLeft, line, prepare, ticks } from './canvas.js';
 import { css } from './colours.js';
 import { element } from './dom.js';
-import { binOf, lengthsOf, profileOf, referenceOf } from './profile.js';
+import { binOf } from './profile.js';
 import { columnEdges, rasterise } from './raster.js';
-import { fromLog10, whole } from './words.js';
+import { whole } from './words.js';
 
-const HEIGHT = 300;
 const MARGINS = [8, 14, 42, 66];
 
 export class HeatMap {
   /** `chooseStep(step)` is called when a step is clicked. */
-  constructor(chooseStep) {
+  constructor(chooseStep, height = 300) {
+    this.height = height;
     this.canvas = element('canvas', { role: 'img' });
     this.tip = element('output', { class: 'tip', hidden: true });
     this.element = element('div', { class: 'drawing' }, this.canvas, this.tip);
@@ -22,20 +22,21 @@ export class HeatMap {
     this.canvas.addEventListener('pointerleave', () => this.point(null));
   }
 
-  draw(series, { relative, range, step, name }) {
-    Object.assign(this, { series, relative, step });
-    this.frame = prepare(this.canvas, HEIGHT, MARGINS);
+  /** `columnAt`, `pixelOf` and `weight` as in `rasterise`; `words(value, place)` says what a value is; `what` is plotted. */
+  draw(series, { columnAt, pixelOf, weight, words, what, step }) {
+    Object.assign(this, { series, columnAt, words, step });
+    this.frame = prepare(this.canvas, this.height, MARGINS);
     if (!this.frame) return;
-    const { longest, same } = lengthsOf(series);
-    this.longest = longest;
-    this.same = same;
+    const lengths = series.steps.map((_, place) => columnAt(place).timesteps);
+    const longest = (this.longest = lengths.reduce((one, other) => Math.max(one, other), 1));
+    this.same = lengths.every((length) => length === longest);
     this.edges = columnEdges(series.steps);
     const { area, ratio } = this.frame;
     const size = { width: Math.round(area.width * ratio), height: Math.round(area.height * ratio) };
     this.picture = document.createElement('canvas');
     Object.assign(this.picture, size);
-    this.picture.getContext('2d').putImageData(rasterise(series, { ...size, longest, relative, range }), 0, 0);
-    this.canvas.setAttribute('aria-label', `Heat map of the gradient norm of ${name}: ${series.steps.length} training steps by ${longest} timesteps. The numbers are in the table below.`);
+    this.picture.getContext('2d').putImageData(rasterise(series.steps, { ...size, longest, columnAt, pixelOf, weight }), 0, 0);
+    this.canvas.setAttribute('aria-label', `Heat map of ${what}: ${series.steps.length} training steps by ${longest} timesteps. The numbers are in the table below.`);
     this.paint();
   }
 
@@ -51,9 +52,10 @@ export class HeatMap {
     context.drawImage(this.picture, area.x, area.y, area.width, area.height);
     const x = (step) => area.x + ((step - this.edges[0]) / (this.edges.at(-1) - this.edges[0])) * area.width;
     const y = (timestep) => area.y + area.height * (1 - timestep / this.longest);
+    const most = Math.max(2, Math.round(area.height / 42));
     axisBelow(this.frame, ticks(this.series.steps[0], this.series.steps.at(-1), area.width / 90, 1), x, whole, 'training step');
-    if (this.same) axisLeft(this.frame, ticks(0, this.longest, 6, 1), y, whole, 'timestep in the sequence, t');
-    else axisLeft(this.frame, ticks(0, this.longest, 6, 1), (lag) => y(this.longest - lag), whole, 'timesteps before the end');
+    if (this.same) axisLeft(this.frame, ticks(0, this.longest, most, 1), y, whole, area.height > 150 ? 'timestep in the sequence, t' : 'timestep t');
+    else axisLeft(this.frame, ticks(0, this.longest, most, 1), (lag) => y(this.longest - lag), whole, area.height > 150 ? 'timesteps before the end' : 'before the end');
     this.paintCrosshair(x);
   }
 
@@ -66,7 +68,7 @@ export class HeatMap {
       line(context, at, area.y, at, area.y + area.height);
     }
     if (!this.pointer) return;
-    context.strokeStyle = css('surface');
+    context.strokeStyle = css('text');
     context.setLineDash([4, 4]);
     context.lineWidth = 1;
     line(context, area.x, this.pointer.y, area.x + area.width, this.pointer.y);
@@ -96,16 +98,10 @@ export class HeatMap {
   }
 
   describe(place, share) {
-    const { steps, rows, shapes } = this.series;
-    const profile = profileOf({ values: rows[place], shape: shapes[place] });
-    const timestep = Math.floor(profile.timesteps - this.longest * (1 - share));
-    const where = `step ${whole(steps[place])} · t = ${whole(timestep)} of ${whole(profile.timesteps)}`;
-    if (timestep < 0) this.tip.textContent = `${where} · before the sequence`;
-    else {
-      const value = profile.median[binOf(profile.edges, timestep)];
-      const relative = value - referenceOf(profile.median);
-      this.tip.textContent = `${where} · ‖∂L/∂hₜ‖ = ${fromLog10(value)}${Number.isFinite(relative) ? ` · ${fromLog10(relative)} of the end` : ''}`;
-    }
+    const { values, edges, timesteps } = this.columnAt(place);
+    const timestep = Math.floor(timesteps - this.longest * (1 - share));
+    const where = `step ${whole(this.series.steps[place])} · t = ${whole(timestep)} of ${whole(timesteps)}`;
+    this.tip.textContent = timestep < 0 ? `${where} · before the sequence` : `${where} · ${this.words(values[binOf(edges, timestep)], place)}`;
     const { x, y } = this.pointer;
     this.tip.style.left = `${Math.min(x + 14, Math.max(0, this.frame.width - this.tip.offsetWidth - 4))}px`;
     this.tip.style.top = `${Math.max(0, y - 36)}px`;

@@ -7,6 +7,7 @@ import { RunList, Toolbar } from './controls.js';
 import { CostPanel, HorizonPanel, LyapunovPanel } from './courses.js';
 import { element } from './dom.js';
 import { GatesPanel } from './gates.js';
+import { GatesOverTrainingPanel } from './gates_over_training.js';
 import { GradientsPanel } from './gradients.js';
 import { followTheme, onReload, readLink, writeLink } from './host.js';
 import { emptyState, notices } from './messages.js';
@@ -42,7 +43,7 @@ class Page {
     this.cards = new Cards({ chooseLayer: (layer) => this.choose({ layer }) });
     this.panels = [
       new GradientsPanel({ chooseStep: (step) => this.moveTo(step) }), new GradientProfilePanel(), new InfluencePanel(),
-      new SpectrumPanel(), new GatesPanel(), new UnitsPanel(), new LyapunovPanel(), new HorizonPanel(), new CostPanel(),
+      new SpectrumPanel(), new GatesPanel(), new GatesOverTrainingPanel({ chooseStep: (step) => this.moveTo(step) }), new UnitsPanel(), new LyapunovPanel(), new HorizonPanel(), new CostPanel(),
     ];
     this.notices = element('div', {});
     this.unmeasured = element('p', { class: 'unmeasured' });

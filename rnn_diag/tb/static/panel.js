@@ -1,34 +1,57 @@
 // The frame of every panel: a title that says what is plotted, one figure per run, and the same numbers as a table.
 
+import { exportLink } from './api.js';
 import { runColour } from './colours.js';
 import { element } from './dom.js';
 
 const SIDE_BY_SIDE = 2;
 
-/** A panel with `id`, `title`, `subtitle` (text or elements) and, given `tables(view)`, a table of what it shows. */
+/** A panel with `id`, `title`, `subtitle` (text or elements), `tables(view)` of what it shows, and links to download series of `kinds`. */
 export class Panel {
-  constructor({ id, title, subtitle, legend = null, wide = false, tables }) {
+  constructor({ id, title, subtitle, legend = null, wide = false, kinds, tables }) {
     this.tables = tables;
+    this.kinds = kinds;
     this.body = element('div', { class: 'figures' });
     this.numbers = element('div', { class: 'numbers' });
     this.details = element('details', { ontoggle: () => this.fillTable() },
       element('summary', {}, 'Numbers as a table'), this.numbers);
+    this.links = element('p', { class: 'links' });
     this.tools = element('div', { class: 'tools' });
     this.element = element('section', { class: wide ? 'panel wide' : 'panel', id, 'aria-labelledby': `${id}-title` },
       element('header', {},
         element('div', {}, element('h2', { id: `${id}-title` }, title), element('p', {}, subtitle)), this.tools),
-      legend, this.body, this.details);
+      legend, this.body, element('footer', {}, this.details, this.links));
   }
 
   /** Remembers what is shown; the table is written only while it is open. */
   show(view) {
     this.view = view;
     this.fillTable();
+    this.fillLinks();
+  }
+
+  /** Links to everything that the runs shown hold of the panel's series, over the whole training. */
+  fillLinks() {
+    const links = this.kinds.flatMap((kind) => {
+      const found = addresses(this.view, kind);
+      const named = this.kinds.length > 1 ? ` of ${KINDS[kind]}` : '';
+      return found.length ? ['csv', 'json'].map((format) =>
+        element('a', { href: exportLink(found, format), download: '' }, `${format.toUpperCase()}${named}`)) : [];
+    });
+    this.links.replaceChildren(...(links.length ? ['Download: ', ...links] : []));
   }
 
   fillTable() {
     if (this.details.open && this.view) this.numbers.replaceChildren(...this.tables(this.view));
   }
+}
+
+/** What a kind of series is called in a link, where a panel has more than one. */
+const KINDS = { eig: 'eigenvalues', sv: 'singular values', influence: 'influence', horizon: 'horizon' };
+
+function addresses(view, kind) {
+  return view.runs.flatMap(({ name, entries }) => [entries[kind] ?? []].flatMap((entry) => ('tag' in entry ? [entry] : Object.values(entry)))
+    .map(({ tag }) => ({ run: name, tag })));
 }
 
 /** The first two runs, which maps are shown of; lines are shown of all. */

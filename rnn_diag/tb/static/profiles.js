@@ -66,6 +66,7 @@ export class GradientProfilePanel extends ProfilePanel {
   constructor() {
     super('grad', {
       id: 'profile',
+      kinds: ['grad'],
       title: 'Gradient at this training step',
       subtitle: '‖∂L/∂hₜ‖ over the timesteps: median over sequences, band from p10 to p90. Flat is healthy; a slope to the left vanishes.',
     });
@@ -96,6 +97,7 @@ export class InfluencePanel extends ProfilePanel {
   constructor() {
     super('influence', {
       id: 'influence',
+      kinds: ['influence', 'horizon'],
       title: 'How far back does the loss depend on the state?',
       subtitle: 'Influence of the hidden state some timesteps before a loss, relative to lag 0. Dashed: the memory horizon.',
     });

@@ -1,7 +1,4 @@
-// Training steps × timesteps as pixels: where many cells share a pixel, the largest is seen, and what is not finite first.
-
-import { NOT_FINITE_PIXEL, VIRIDIS, ZERO_PIXEL, onScale } from './colours.js';
-import { profileOf, referenceOf } from './profile.js';
+// Training steps × timesteps as pixels: of the cells that share a pixel one is seen, and what is not finite first.
 
 /** Where the column of every training step ends, in steps: halfway to the next one. */
 export function columnEdges(steps) {
@@ -13,43 +10,38 @@ export function columnEdges(steps) {
   return edges;
 }
 
-/** The heat map of a series as image data: the last timestep in the first row of pixels, sequences aligned at their end. */
-export function rasterise(series, { width, height, longest, relative, range }) {
+/**
+ * A heat map as image data: the last timestep in the first row of pixels, sequences aligned at their end.
+ *
+ * `columnAt(place)` gives `{values, edges, timesteps}` of a training step, `pixelOf(value)` a colour; of two values in
+ * one pixel the one of the greater `weight` is seen, the larger value if nothing is said.
+ */
+export function rasterise(steps, { width, height, longest, columnAt, pixelOf, weight = (value) => value }) {
   const image = new ImageData(width, height);
   const pixels = new Uint32Array(image.data.buffer);
-  const edges = columnEdges(series.steps);
+  const edges = columnEdges(steps);
   const scale = width / (edges.at(-1) - edges[0]);
   const column = new Float64Array(height);
   for (let x = 0, place = 0; x < width; x++) {
     const from = edges[0] + x / scale;
     const to = edges[0] + (x + 1) / scale;
     while (edges[place + 1] <= from) place++;
-    column.fill(-Infinity);
     const seen = new Uint8Array(height);
-    for (let index = place; index < series.steps.length && edges[index] < to; index++) {
-      addColumn(column, seen, series, index, height / longest, relative);
+    for (let index = place; index < steps.length && edges[index] < to; index++) {
+      addColumn(column, seen, columnAt(index), height / longest, weight);
     }
-    for (let y = 0; y < height; y++) if (seen[y]) pixels[y * width + x] = pixelOf(column[y], range);
+    for (let y = 0; y < height; y++) if (seen[y]) pixels[y * width + x] = pixelOf(column[y]);
   }
   return image;
 }
 
-/** The colour of a log10 value: of its share of the range, or of what it is instead of a number. */
-export function pixelOf(value, [lowest, highest]) {
-  if (value === -Infinity) return ZERO_PIXEL;
-  if (!Number.isFinite(value)) return NOT_FINITE_PIXEL;
-  return onScale(VIRIDIS, (value - lowest) / (highest - lowest));
-}
-
-function addColumn(column, seen, series, index, pixelsPerStep, relative) {
-  const { bins, median, edges, timesteps } = profileOf({ values: series.rows[index], shape: series.shapes[index] });
-  const reference = relative ? referenceOf(median) : 0;
-  for (let bin = 0; bin < bins; bin++) {
+function addColumn(column, seen, { values, edges, timesteps }, pixelsPerStep, weight) {
+  for (let bin = 0; bin < values.length; bin++) {
     const top = Math.floor((timesteps - edges[bin + 1]) * pixelsPerStep);
     const bottom = Math.max(top + 1, Math.floor((timesteps - edges[bin]) * pixelsPerStep));
-    const value = median[bin] - reference;
+    const value = values[bin];
     for (let y = top; y < bottom && y < column.length; y++) {
-      if (!seen[y] || Number.isNaN(value) || value > column[y]) column[y] = Number.isNaN(column[y]) ? NaN : value;
+      if (!seen[y] || Number.isNaN(value) || weight(value) > weight(column[y])) column[y] = value;
       seen[y] = 1;
     }
   }

@@ -7,6 +7,7 @@ import { Panel, fillFigures, sideBySide } from './panel.js';
 import { atTick, naturally, significant, whole } from './words.js';
 
 const HEIGHT = 320;
+const WHOLE_RECURRENCE = ['hidden', 'W_hh', 'jacobian'];
 const TRAIL = 8;
 const SHOWN_IN_TABLE = 12;
 
@@ -16,8 +17,9 @@ export class SpectrumPanel {
     this.choice = element('select', { 'aria-label': 'Recurrent matrix', onchange: () => this.choose(this.choice.value) });
     this.panel = new Panel({
       id: 'spectrum',
+      kinds: ['eig', 'sv'],
       title: 'Is the recurrence stable?',
-      subtitle: 'Eigenvalues of the recurrent matrix and the unit circle. Triangles lie outside; grey is the way they came. Beside: singular values.',
+      subtitle: 'Eigenvalues of the recurrent matrix and the unit circle. Triangles lie outside, red ones where that means growth; grey is the way they came. Beside: singular values.',
       tables: (view) => sideBySide(view).filter(this.has).map((run) => this.table(run, view.step)),
     });
     this.panel.tools.append(this.choice);
@@ -69,11 +71,15 @@ export class SpectrumPanel {
   }
 }
 
+/** Whether a matrix is all there is to the recurrence: what the block of a single gate means depends on the other gates. */
+export const isWholeRecurrence = (matrix) => WHOLE_RECURRENCE.includes(matrix);
+
 /** The complex plane of one run. */
 class Plane {
   constructor(run, matrix) {
     Object.assign(this, { run, matrix, eigenvalues: run.series.eig[matrix], singular: run.series.sv[matrix] });
     this.extent = extentOf(this.eigenvalues);
+    this.judged = isWholeRecurrence(matrix);
     this.canvas = element('canvas', { role: 'img' });
     this.plane = element('div', { class: 'plane' }, this.canvas);
     this.bars = element('canvas', { role: 'img' });
@@ -92,6 +98,7 @@ class Plane {
       element('b', {}, `spectral radius ${significant(radius)}`),
       ` · ${outside ? `${outside} outside the unit circle` : 'all inside the unit circle'}`,
       largest === undefined ? '' : ` · largest singular value ${significant(largest)}`,
+      this.judged ? '' : ' · a gate’s block, which alone decides nothing',
       ` · ${this.matrix}, step ${whole(this.eigenvalues.steps[place])}`);
     this.canvas.setAttribute('aria-label', `Eigenvalues of ${this.matrix} in ${this.run.name}: ${this.words.textContent}`);
     this.paint(place, pairs);
@@ -117,7 +124,7 @@ class Plane {
     context.globalAlpha = 1;
     for (const [real, imaginary] of pairs) {
       const stable = Math.hypot(real, imaginary) <= 1;
-      context.fillStyle = stable ? runColour(this.run.place) : css('alarm');
+      context.fillStyle = stable || !this.judged ? runColour(this.run.place) : css('alarm');
       if (stable) dot(context, x(real), y(imaginary), 3.5);
       else triangle(context, x(real), y(imaginary), 6);
     }
@@ -137,7 +144,7 @@ class Plane {
     axisLeft(frame, ticks(0, highest, 5), y, atTick, 'singular value');
     axisBelow(frame, [], null, null, 'largest first');
     values.forEach((value, place) => {
-      context.fillStyle = value > 1 ? css('alarm') : runColour(this.run.place);
+      context.fillStyle = value > 1 && this.judged ? css('alarm') : runColour(this.run.place);
       context.fillRect(area.x + place * width, y(value), Math.max(1, width - 1), area.y + area.height - y(value));
     });
     context.strokeStyle = css('text');

@@ -9,7 +9,8 @@ import { percent, whole } from './words.js';
 
 const ROW = 30;
 const GAP = 8;
-const STUCK = 0.99;
+/** A unit is stuck if it is shut, or open, for this share of the time. */
+export const STUCK = 0.99;
 const SHOWN_IN_TABLE = 20;
 
 export class UnitsPanel {
@@ -17,6 +18,7 @@ export class UnitsPanel {
     this.legend = element('div', { class: 'legend' });
     this.panel = new Panel({
       id: 'units',
+      kinds: ['gate_units'],
       wide: true,
       title: 'Which units are stuck?',
       subtitle: `Each gate, one cell per unit: the share of time it is open minus the share it is shut. Stuck units (at least ${percent(STUCK)} of the time) come first.`,
@@ -109,7 +111,7 @@ class UnitMap {
 
 function stuckInWords(shut, open) {
   if (!shut && !open) return 'none stuck';
-  return [shut ? `${shut} stuck shut` : '', open ? `${open} stuck open` : ''].filter(Boolean).join(', ');
+  return [shut ? `${shut} always shut` : '', open ? `${open} always open` : ''].filter(Boolean).join(', ');
 }
 
 function tableOf(run, step) {
