@@ -98,12 +98,13 @@ def gradient_flossing(
 ) -> list[float]:
     """Bring the `k` largest Lyapunov exponents of every recurrent module close to zero, before training.
 
-    An initialisation: parameters are changed in place, by Adam on `lyapunov_penalty` along fresh standard normal
-    inputs. On inputs of another kind, minimise the penalty on these instead.
+    An initialisation: recurrent weights and biases are changed in place, by Adam on `lyapunov_penalty` along fresh
+    standard normal inputs; input weights stay, since shutting the inputs out would be the easy way. On inputs of
+    another kind, minimise the penalty on these instead.
 
     Args:
         module: A recurrent module of torch's or this package's, or a model that holds some.
-        k: Exponents of each layer; at most as many as its state is long.
+        k: Exponents of each layer, or one for each unit where these are fewer.
         steps: Of the optimiser.
         sequence_length: Steps of time: about the length of the sequences to train on.
         sequences: Per optimiser step.
@@ -122,16 +123,17 @@ def gradient_flossing(
         >>> penalties[-1] < penalties[0] / 2
         True
     """
-    found = [one for one, _ in recurrent_modules(module)]
-    parameters = [value for one in found for value in one.parameters() if value.requires_grad]
+    found: list[Any] = [one for one, _ in recurrent_modules(module)]
+    parameters = [value for one in found for value in _of_the_recurrence(one) if value.requires_grad]
     if not parameters:
         raise ValueError(f"no recurrent module to train in {type(module).__name__}; expected an RNN, LSTM or GRU")
+    counts = [min(k, one.hidden_size) for one in found]
     optimizer = torch.optim.Adam(parameters, learning_rate)
     penalties = []
     for _ in range(steps):
         with torch.enable_grad():
-            each = [lyapunov_penalty(one, _noise(one, sequence_length, sequences, generator), k) for one in found]
-            penalty = torch.stack(each).mean()
+            drawn = [_noise(one, sequence_length, sequences, generator) for one in found]
+            penalty = torch.stack(list(map(lyapunov_penalty, found, drawn, counts))).mean()
         grads = torch.autograd.grad(penalty, parameters, allow_unused=True)
         for parameter, grad in zip(parameters, grads, strict=True):
             parameter.grad = grad
@@ -170,6 +172,10 @@ def _zeros(equations: Equations, weights: Weights, inputs: Tensor) -> State:
     hidden = inputs.new_zeros(inputs.shape[1], weights.weight_hh.shape[1])
     units = len(weights.weight_hh) // len(equations.blocks)
     return State(hidden, hidden.new_zeros(len(hidden), units) if equations.has_cell else None)
+
+
+def _of_the_recurrence(module: nn.Module) -> list[nn.Parameter]:
+    return [value for name, value in module.named_parameters() if not name.startswith("weight_ih")]
 
 
 def _noise(module: nn.Module, steps: int, sequences: int, generator: torch.Generator | None) -> Any:
