@@ -135,6 +135,9 @@ class Diagnostic(DiagnosticCallback):
     needs_gradients: ClassVar[bool] = False
     """Whether there is nothing to measure at a layer that no backward pass reached."""
 
+    needs_equations: ClassVar[bool] = True
+    """Whether there is nothing to measure at a registered cell whose equations are not known."""
+
     of_weights: ClassVar[bool] = False
     """Whether it looks at weights alone, the same at every call and on every rank: rank zero measures once, and
     completes the measurement in a thread of its own."""

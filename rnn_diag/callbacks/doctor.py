@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -23,7 +23,8 @@ from rnn_diag.doctor.report import Report, findings_table
 from rnn_diag.doctor.rules import WORDS, findings_of
 from rnn_diag.doctor.tally import Tally
 from rnn_diag.doctor.vitals import Vitals
-from rnn_diag.reporting.tensorboard import write_table
+from rnn_diag.reporting.verdict import Statement, as_markdown
+from rnn_diag.tb.writer import write_verdict
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -48,9 +49,10 @@ class Doctor(Diagnostic):
 
     - `doctor/severity`: of the worst finding of all.
 
-    To TensorBoard, whenever a finding comes up or gets worse:
+    To TensorBoard, whenever a finding comes up, changes its severity or is over:
 
     - `doctor/findings/text_summary`: the findings, in the Text tab.
+    - `rnn_diag/verdict`: the findings, for the tab "RNN Diagnostics".
 
     Ranks are merged by sums and counts. Cost: three times that of `GradientNorms`; a plain recurrence's matrix is
     decomposed at every measured step.
@@ -67,6 +69,7 @@ class Doctor(Diagnostic):
     """
 
     name: ClassVar[str] = "doctor"
+    needs_equations: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -96,6 +99,7 @@ class Doctor(Diagnostic):
         self._fresh: dict[str, Tally] = {}
         self._amp_scaled = False
         self._factors: list[float] = []
+        self._told: set[tuple[str, str, Severity]] | None = None
         self._failed = False
 
     def measure(self, trace: Trace, units: GradientUnits) -> Tally:
@@ -155,13 +159,21 @@ class Doctor(Diagnostic):
         for finding in changed:
             if finding.severity >= Severity.WARNING:
                 self._warn(trainer, f"step {step}: {finding.summary} Try: {finding.advice}")
-        if changed:
-            for writer in writers_of(trainer):
-                write_table(writer, "doctor/findings", HEADER, [_row(one) for one in report.findings], step)
+        self._tell_tensorboard(trainer, report.findings, step)
         hopeless = [one for one in report.findings if one.id in self.stop_on and one.severity is Severity.CRITICAL]
         if hopeless:
             trainer.should_stop = True
             self._warn(trainer, f"training stops at step {step}: {hopeless[0].summary}")
+
+    def _tell_tensorboard(self, trainer: Trainer, findings: Sequence[Finding], step: int) -> None:
+        standing = {(one.layer, one.id, one.severity) for one in findings}
+        if standing == self._told:
+            return
+        self._told = standing
+        statements = [_statement(one) for one in findings]
+        for writer in writers_of(trainer):
+            writer.add_text("doctor/findings", as_markdown(statements, "The doctor finds nothing wrong."), step)
+            write_verdict(writer, step, [_for_the_tab(one) for one in statements])
 
     def _coverage(self, trainer: Trainer, fresh: Mapping[str, Tally]) -> dict[str, str]:
         """Return how every layer was seen, as the session that measured has it."""
@@ -193,9 +205,12 @@ class Doctor(Diagnostic):
             warnings.warn(f"rnn_diag: {message}", DiagnosticWarning, stacklevel=3)
 
 
-HEADER = ["severity", "layer", "finding", "meaning", "numbers", "try first"]
-
-
-def _row(finding: Finding) -> list[str]:
+def _statement(finding: Finding) -> Statement:
     numbers = "; ".join(map(str, finding.evidence))
-    return [str(finding.severity), finding.layer, finding.id, finding.meaning, numbers, finding.advice]
+    return Statement(str(finding.severity), finding.layer, f"{finding.id}: {finding.meaning}", numbers, finding.advice)
+
+
+def _for_the_tab(statement: Statement) -> dict[str, str]:
+    severity, layer, title, evidence, advice = statement
+    severity = "info" if severity == "advice" else severity
+    return {"severity": severity, "layer": layer, "title": title, "evidence": evidence, "advice": advice}

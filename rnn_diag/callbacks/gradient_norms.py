@@ -79,6 +79,7 @@ class GradientNorms(Diagnostic):
 
     name: ClassVar[str] = "gradient_norms"
     needs_gradients: ClassVar[bool] = True
+    needs_equations: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -114,7 +115,7 @@ class GradientNorms(Diagnostic):
             carried=int(carried.sum()),
             first_of_carried=in_reading_order(trace, norms)[0][carried].sum().item(),
             peak_of_carried=norms.nan_to_num(nan=0.0)[:, carried].amax(0).sum().item(),
-            recurrence=trace.equations.name,
+            recurrence="" if trace.equations is None else trace.equations.name,
             bands=Bands.of(by_lag, torch.arange(len(by_lag), device=by_lag.device).unsqueeze(1) < trace.lengths),
             hidden=NormSums.of(trace, norms),
             cell=None if trace.cell_grad is None else NormSums.of(trace, cell_grad_norms(trace) * units.factor),

@@ -70,6 +70,8 @@ class Measurer:
         """Give what a diagnostic finds in each call of a layer."""
         assert current.recording is not None
         traces = current.recording.calls(layer)
+        if diagnostic.needs_equations:
+            traces = [trace for trace in traces if trace.equations is not None]
         if diagnostic.of_weights:
             traces = traces[:1]
         elif diagnostic.needs_gradients:

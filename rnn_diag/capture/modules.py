@@ -150,7 +150,10 @@ def _why_unfollowed(module: nn.Module) -> str | None:
         return (
             f"{type(module).__module__}.{name} runs a kernel that keeps its weights to itself; use the torch.nn module"
         )
-    return f"found, not understood: {name} is none of torch's or rnn_diag's recurrent modules; see rnn_diag.register"
+    return (
+        f"found, not understood: {name} is none of torch's or rnn_diag's recurrent modules; if the model calls it, or "
+        "a cell inside, once for every step, see rnn_diag.register"
+    )
 
 
 def why_silent(module: nn.Module) -> str:

@@ -94,7 +94,7 @@ class Notes:
         if found.registration is None:
             arguments = stock_arguments(*args, **kwargs)
         else:
-            seen = found.registration.read(module, args, kwargs, result)
+            seen = found.registration.seen(module, args, kwargs, result)
             arguments, result = (seen.input, seen.before), seen.after
         weights = self._weights(found, arguments)
         if found.equations is None:

@@ -28,6 +28,22 @@ class Registration:
     equations: Callable[[nn.Module], Equations] | None
     weights: Callable[[nn.Module], Weights] | None
 
+    def seen(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Seen:
+        """Return what a call was given and gave.
+
+        Raises:
+            ValueError: If it is no single step of a recurrence.
+        """
+        seen = self.read(module, args, kwargs, result)
+        shapes = [tuple(value.shape) for value in (seen.input, *(seen.before or ()), *seen.after)]
+        if not seen.after or len(seen.input.shape) > 2 or any(len(shape) != len(shapes[0]) for shape in shapes):
+            raise ValueError(
+                f"{type(module).__name__} was read as a cell that is given and gives {', '.join(map(str, shapes))}; "
+                "expected one step, [batch, features] of input and of every state: register the cell that is called "
+                "for every step, or give rnn_diag.register(..., read=...)"
+            )
+        return seen
+
 
 _registrations: dict[type[nn.Module], Registration] = {}
 

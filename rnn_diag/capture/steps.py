@@ -138,6 +138,8 @@ class HiddenOnlyTrace(Trace):
         """None: what else the state holds is not known."""
         return None
 
+    cell_grad = cell
+
     @property
     def unrolled(self) -> Unrolled:
         """Nothing: the equations are not known."""

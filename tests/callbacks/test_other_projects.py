@@ -4,6 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rnn_diag import RNNDiagnostics, register
+from rnn_diag.callbacks import DiagnosticWarning, Doctor
+from rnn_diag.capture import registry
 
 ONLY_THE_OLDER_PACKAGE = """
 import sys
@@ -52,3 +61,45 @@ def test_diagnostics_need_no_other_package_than_pytorch_lightning(tmp_path):
     ran = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[-1] == "True"
+
+
+class OwnCell(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent = nn.Linear(5, 5)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> Tensor:
+        return torch.tanh(inputs + self.recurrent(state))
+
+
+@pytest.fixture
+def own_cell_is_registered() -> Iterator[None]:
+    before = dict(registry._registrations)
+    register(OwnCell)
+    yield
+    registry._registrations.clear()
+    registry._registrations.update(before)
+
+
+def test_registered_cell_without_equations_has_gradient_norms_and_switches_nothing_off(
+    own_cell_is_registered, network, batches, trainer, recwarn
+):
+    model = network()
+    model.cell = OwnCell()
+
+    def training_step(batch, batch_idx):
+        state = torch.zeros(len(batch[0]), 5)
+        for step in model.encoder(batch[0])[0].unbind(1):
+            state = model.cell(step, state)
+        return model.head(state).square().mean()
+
+    model.training_step = training_step
+    run = trainer(RNNDiagnostics(1), Doctor(1))
+    run.fit(model, batches)
+    assert [str(one.message) for one in recwarn if one.category is DiagnosticWarning] == []
+    measured = {tuple(name.split("/")[:2]) for name in run.callback_metrics if name.count("/") > 1}
+    everything = {"gradient_norms", "memory_horizon", "saturation", "spectrum", "doctor"}
+    assert measured == {(name, "encoder.l0") for name in everything} | {
+        ("gradient_norms", "cell.l0"),
+        ("doctor", "cell.l0"),
+    }

@@ -121,3 +121,28 @@ def test_what_is_no_module_class_is_refused() -> None:
 def test_weights_without_equations_are_refused() -> None:
     with pytest.raises(ValueError, match="weights without equations say nothing"):
         register(NormedLSTMCell, weights=lambda module: Weights(module.weight_ih, module.weight_hh))
+
+
+class WholeLayer(nn.Module):
+    """It reads a sequence at once; nothing inside is called for every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(4))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        states = [torch.zeros(len(inputs), 4)]
+        for x in inputs.unbind(1):
+            states.append((states[-1] @ self.weight + x).tanh())
+        return torch.stack(states[1:], 1)
+
+
+def test_a_registered_layer_that_reads_a_whole_sequence_is_not_taken_for_a_step() -> None:
+    register(WholeLayer)
+    layer = WholeLayer()
+    with record(layer) as recording, pytest.warns(UserWarning, match="expected one step"):
+        layer(torch.ones(2, 5, 4)).sum().backward()
+    (row,) = recording.coverage
+    assert row.status == "partial"
+    assert "is given and gives (2, 5, 4), (2, 5, 4); expected one step, [batch, features]" in row.reason
+    assert list(recording) == []
