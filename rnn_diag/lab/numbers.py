@@ -28,6 +28,16 @@ def written(value: Any) -> str:
     return str(value)
 
 
+def named(name: str, *values: float) -> str:
+    """Return `name = value, value` for a sentence or a label, which no line break divides.
+
+    Example:
+        >>> named("w", -0.9, 1.0).replace("\N{NO-BREAK SPACE}", " ")
+        'w = −0.9, 1'
+    """
+    return f"{name} = {', '.join(map(written, map(float, values)))}".replace(" ", "\N{NO-BREAK SPACE}")
+
+
 def for_json(value: Any) -> Any:
     """Return what JSON can hold; numbers that are not finite become the words `nan`, `inf` and `-inf`.
 

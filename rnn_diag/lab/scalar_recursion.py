@@ -13,8 +13,9 @@ from torch import Tensor
 from rnn_diag.diagnostics import ImpulseResponse, impulse_response, module_trace
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
 from rnn_diag.lab.figure_style import GUIDE, THEORY, LineEnd, figure, label_ends, name_axes, ordered_colours
+from rnn_diag.lab.networks import network, one_input
+from rnn_diag.lab.numbers import named
 from rnn_diag.lab.settings import expect_at_least, expect_numbers
-from rnn_diag.nn import RNN
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 ROUNDING = 1e-9
 """Largest error that the arithmetic of doubles explains here."""
+
+FAINTEST = 1e-6
+"""Smallest share of the input that the figure shows."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,7 @@ class ScalarRecursion(Experiment):
 
 def _trace(w: float, c: float, steps: int, kick: float = 1.0) -> Trace:
     """Return what the unit goes through after one input, from rest."""
-    unit = RNN(1, 1, nonlinearity="identity", bias=False, dtype=torch.float64).requires_grad_(False)
-    torch.nn.init.constant_(unit.get_parameter("weight_hh_l0"), w)
-    torch.nn.init.constant_(unit.get_parameter("weight_ih_l0"), c)
-    inputs = torch.zeros(steps, 1, 1, dtype=torch.float64)
-    inputs[0] = kick
-    return module_trace(unit, inputs)
+    return module_trace(network("identity", w, incoming=c), one_input(steps, kick))
 
 
 def _power(w: float, c: float, steps: int) -> Tensor:
@@ -83,10 +82,10 @@ def _checks(signed: dict[float, Tensor], answers: dict[float, ImpulseResponse], 
     for w, hidden in signed.items():
         expected = _power(w, c, len(hidden))
         error = float(((hidden - expected) / expected).abs().max())
-        checks.append(Check(f"w = {w:g}: largest relative distance from wᵗ", 0.0, error, ROUNDING))
+        checks.append(Check(f"{named('w', w)}: largest relative distance from wᵗ", 0.0, error, ROUNDING))
         if abs(w) <= 0.5 ** (2 / len(hidden)):  # Half of the peak is well within what is seen.
             measured = float(answers[w].half_life)
-            checks.append(Check(f"w = {w:g}: half-life in steps", _half_life(w), measured, 1e-6))
+            checks.append(Check(f"{named('w', w)}: half-life in steps", _half_life(w), measured, 1e-6))
     return checks
 
 
@@ -103,41 +102,36 @@ def _conclusion(answers: dict[float, ImpulseResponse], steps: int) -> str:
     by_verdict: dict[str, list[float]] = {}
     for w, answer in answers.items():
         by_verdict.setdefault(answer.verdicts[0], []).append(w)
-    forgetful = by_verdict.get("forgets", [])
     sentences = []
+    forgetful = by_verdict.get("forgets", [])
     if forgetful:
         longest = max(forgetful, key=lambda w: float(answers[w].half_life))
         sentences.append(
-            f"Of the weights tried, {_listed(forgetful)} forget; the one that remembers longest, w = {longest:g}, "
-            f"has lost half of the input after {float(answers[longest].half_life):.1f} steps."
+            f"The input is forgotten with {named('w', *forgetful)}; {named('w', longest)} remembers longest and has "
+            f"lost half of it after {float(answers[longest].half_life):.1f} steps."
         )
     for w in by_verdict.get("unstable", []):
         response = answers[w].response[:, 0]
-        sentences.append(
-            f"w = {w:g} has multiplied it by {float(response[-1] / response[0]):.3g} after {steps - 1} steps."
-        )
+        growth = float(response[-1] / response[0])
+        sentences.append(f"With {named('w', w)} it has grown {growth:.3g} times after {steps - 1} steps.")
     kept = by_verdict.get("integrator", []) + by_verdict.get("holds", [])
     if kept:
-        sentences.append(f"Only {_listed(kept)} keeps it as it is.")
+        sentences.append(f"It stays as it is with {named('w', *kept)} alone.")
     return " ".join(sentences)
-
-
-def _listed(weights: Sequence[float]) -> str:
-    return "w = " + ", ".join(f"{w:g}" for w in weights)
 
 
 def _figure(signed: dict[float, Tensor], c: float) -> Figure:
     made, (plain, logarithmic) = figure(columns=2, height=3.4)
     ends = []
     for (w, hidden), colour in zip(signed.items(), ordered_colours(len(signed)), strict=True):
-        expected = _power(w, c, len(hidden))
         plain.plot(hidden, color=colour)
-        logarithmic.plot(hidden.abs(), color=colour)
-        logarithmic.plot(expected.abs(), **THEORY)
-        ends.append(LineEnd(float(hidden[-1].abs()), f"w = {w:g}", colour))
+        logarithmic.plot(hidden.abs(), color=colour, linewidth=2.2)
+        logarithmic.plot(_power(w, c, len(hidden)).abs(), **THEORY)
+        ends.append(LineEnd(float(hidden[-1].abs()), named("w", w), colour))
     plain.axhline(0.0, **GUIDE)
     logarithmic.set_yscale("log")
+    logarithmic.set_ylim(bottom=FAINTEST * abs(c))
     name_axes(plain, "Response to one input", "step t", "h at step t")
-    name_axes(logarithmic, "The same, logarithmic; dashed: |w|ᵗ", "step t", "|h| at step t")
+    name_axes(logarithmic, "The same, logarithmic; dashed |w|ᵗ", "step t", "|h| at step t")
     label_ends(logarithmic, ends)
     return made
