@@ -12,6 +12,7 @@ from rnn_diag.callbacks.framework import writers_of
 from rnn_diag.reporting.coverage import HEADER, Row
 from rnn_diag.reporting.layout import write_layout
 from rnn_diag.reporting.tensorboard import write_picture, write_table
+from rnn_diag.reporting.verdict import as_markdown, headlines
 from rnn_diag.tb.writer import write_cost
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Publication:
         self.measurements = 0
         self._next_pictures = 1
         self._undrawn: dict[tuple[int, str], tuple[int, Any]] = {}
+        self._latest: dict[str, float] = {}
         self._coverage_is_written = False
 
     def go_on_from(self, measurements: int) -> None:
@@ -73,6 +75,7 @@ class Publication:
         # The property gives out the mapping itself, which stopping, checkpoints and sweeps read.
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
         self._log(trainer, metrics, step, warn)
+        self._latest |= metrics
         writers = writers_of(trainer)
         if writers:
             self._write(writers, step, merged, warn)
@@ -122,6 +125,7 @@ class Publication:
 
     def _draw(self, writers: list[Any], warn: Warn) -> None:
         undrawn, self._undrawn = self._undrawn, {}
+        self._say(writers, max((step for step, _ in undrawn.values()), default=None))
         for (place, layer), (step, value) in undrawn.items():
             diagnostic = self._diagnostics[place]
             if not writers or place in self._undrawable:
@@ -132,6 +136,13 @@ class Publication:
                         write_picture(writer, f"{diagnostic.name}/{layer}/{name}", pixels, step)
             except Exception as error:
                 self._leave_out(place, "pictures of", error, warn)
+
+    def _say(self, writers: list[Any], step: int | None) -> None:
+        """Write the headlines in words, unless the doctor does it better."""
+        statements = headlines(self._latest)
+        if step is not None and statements and all(one.name != "doctor" for one in self._diagnostics):
+            for writer in writers:
+                writer.add_text("rnn_diag/verdict", as_markdown(statements), step)
 
     def _leave_out(self, place: int, what: str, error: Exception, warn: Warn) -> None:
         if place not in self._undrawable:

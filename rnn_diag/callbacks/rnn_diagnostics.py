@@ -26,6 +26,8 @@ class RNNDiagnostics(DiagnosticCallback):
     - `rnn_diag/cost`: for the tab "RNN Diagnostics", milliseconds for the measured step, and the share of the time.
     - `rnn_diag/coverage/text_summary`: how every recurrent module is seen, or why not; in TensorBoard's
       Text tab.
+    - `rnn_diag/verdict/text_summary`: what the latest numbers say of every layer, in the Text tab; with the pictures.
+      With `Doctor` there is `doctor/findings/text_summary` instead.
     - `custom_scalars__config__`: charts for TensorBoard's Custom Scalars tab, unless the run has a layout of its own by
       the first measured step; one that is written later wins, and `rnn_diag.reporting.layout.custom_scalars_layout`
       gives ours to merge.

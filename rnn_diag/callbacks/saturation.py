@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,8 +15,11 @@ from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.callbacks.framework import GradientUnits
 from rnn_diag.diagnostics import Share, UnitState, gate_saturation, tanh_saturation, unit_states
 from rnn_diag.diagnostics.precision import in_double
+from rnn_diag.reporting.gate_history import gates_over_training
 from rnn_diag.reporting.gates import GateShares, gate_map
+from rnn_diag.reporting.history import History
 from rnn_diag.reporting.tensorboard import Writer
+from rnn_diag.tb.schema import bin_starts, bin_widths, mean_in_bins
 from rnn_diag.tb.writer import write_gate_units, write_gates
 from rnn_diag.trace import Trace
 
@@ -39,6 +43,8 @@ class GateSaturation(Diagnostic):
     To TensorBoard:
 
     - `saturation/<layer>/gates`: picture of the shares over time and over units; layers with gates only.
+    - `saturation/<layer>/gates_over_training`: picture of training step by timestep, mean of every gate; layers with gates
+      only.
     - `rnn_diag/<layer>/gates`: for the tab "RNN Diagnostics", the mean of every gate and the shares of units that are
       shut and open, by step; layers with gates only.
     - `rnn_diag/<layer>/gate_units`: for the tab, the same of every unit over steps; layers with gates only.
@@ -74,6 +80,20 @@ class GateSaturation(Diagnostic):
             raise ValueError(f"thresholds low={low}, high={high}; expected 0 <= low < high <= 1")
         self.low = low
         self.high = high
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the columns of earlier fits."""
+        self._histories: dict[str, History] = {}
+
+    @property
+    def history(self) -> dict[str, Any]:
+        """The columns of the heat maps."""
+        return {layer: history.state for layer, history in self._histories.items()}
+
+    def resume(self, history: dict[str, Any]) -> None:
+        """Add columns to those of another run."""
+        self._histories = {layer: History.of(state) for layer, state in history.items()}
 
     def measure(self, trace: Trace, units: GradientUnits) -> SaturationCounts:
         """Return the counts of one call."""
@@ -97,6 +117,16 @@ class GateSaturation(Diagnostic):
             numbers[f"{block}/tanh_saturated"] = share
         return numbers
 
+    def keep(self, layer: str, merged: SaturationCounts, step: int) -> None:
+        """Add a column to the heat maps."""
+        if merged.shut.blocks:
+            means = merged.activation.by_step.numpy()
+            starts = bin_starts(means.shape[-1])
+            widths = bin_widths(means.shape[-1], starts)[None]
+            self._histories.setdefault(layer, History()).add(
+                step, np.concatenate([mean_in_bins(means, starts), widths])
+            )
+
     def write(self, layer: str, merged: SaturationCounts, writer: Writer, step: int) -> None:
         """Write what the tab shows."""
         gates, shares = merged.shut.blocks, (merged.activation, merged.shut, merged.open)
@@ -107,7 +137,7 @@ class GateSaturation(Diagnostic):
             write_gate_units(writer, layer, step, dict(zip(gates, by_unit, strict=True)))
 
     def draw(self, layer: str, merged: SaturationCounts) -> Mapping[str, Any]:
-        """Return the gate map."""
+        """Return the gate map, and the heat maps."""
         if not merged.shut.blocks:
             return {}
         by_gate = zip(
@@ -119,7 +149,9 @@ class GateSaturation(Diagnostic):
         )
         shares = {gate: GateShares(*one) for gate, one in zip(merged.shut.blocks, by_gate, strict=True)}
         note = f"share of activations below {self.low:g} (left-saturated) and above {self.high:g} (right-saturated)"
-        return {"gates": gate_map(layer, shares, note)}
+        history = self._histories[layer]
+        over_training = gates_over_training(layer, merged.shut.blocks, history.steps, history.columns)
+        return {"gates": gate_map(layer, shares, note), "gates_over_training": over_training}
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ ABSENT: Final[Colour] = (225, 225, 225)
 INK: Final[Colour] = (38, 42, 51)
 FAINT: Final[Colour] = (150, 156, 168)
 GRID: Final[Colour] = (222, 226, 232)
-SHUT: Final[Colour] = (44, 108, 184)
-OPEN: Final[Colour] = (214, 96, 44)
+SHUT: Final[Colour] = (213, 94, 0)
+OPEN: Final[Colour] = (0, 114, 178)
+STABLE: Final[Colour] = (0, 114, 178)
 BETWEEN: Final[Colour] = (240, 240, 236)
 ALARM: Final[Colour] = (200, 30, 40)
 
@@ -79,3 +80,6 @@ GRADIENT_RATIO: Final = ColourScale(
     "log10 of the ratio to the last step",
 )
 """Blue where a gradient has become smaller than at the last step, red where larger; twelve decades."""
+
+GATE_MEAN: Final = ColourScale(((0.0, SHUT), (0.5, BETWEEN), (1.0, OPEN)), "mean activation")
+"""From shut to open, in the colours of the tab."""

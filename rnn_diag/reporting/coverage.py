@@ -21,16 +21,12 @@ class Row(NamedTuple):
 
 def print_coverage(rows: list[Row], caption: str = "", console: Console | None = None) -> None:
     """Print the table, and below it a caption."""
-    table = Table(
-        title="rnn_diag: recurrent layers",
-        title_justify="left",
-        title_style="bold",
-        caption=caption or None,
-        caption_justify="left",
-        caption_style="dim",
-    )
+    table = Table(title="rnn_diag: recurrent layers", title_justify="left", title_style="bold")
     for name in HEADER:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*row, style="yellow" if row.captured.startswith("not followed") else None)
-    (console or Console()).print(table)
+    console = console or Console()
+    console.print(table)
+    if caption:
+        console.print(caption, style="dim", highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Complex, Float, UInt8
 
 from rnn_diag.reporting.canvas import Box, Canvas, round_numbers, short
-from rnn_diag.reporting.colours import ALARM, FAINT, GRID, INK, NON_FINITE, SHUT, Colour
+from rnn_diag.reporting.colours import ALARM, FAINT, GRID, INK, NON_FINITE, STABLE, Colour
 
 SIDE = 220
 CELL = (300, 346)
@@ -79,7 +79,7 @@ def _draw_plane(canvas: Canvas, box: Box, name: str, eigenvalues: Complex[np.nda
         size = scale * (3.0 if len(finite) <= 64 else 2.2)
         for value in sorted(finite, key=abs):
             x, y = at(value)
-            colour = ALARM if abs(value) > 1 else SHUT
+            colour = ALARM if abs(value) > 1 else STABLE
             draw.ellipse((x - size, y - size, x + size, y + size), fill=colour)
 
     canvas.smooth(box, paint)
@@ -102,7 +102,7 @@ def _draw_singular_values(canvas: Canvas, box: Box, values: Float[np.ndarray, " 
     logs = np.log10(np.maximum(finite, 10.0**low))
     for value, log in zip(finite, logs, strict=True):
         x = box.left + min((log - low) / (high - low), 1.0) * (box.width - 1)
-        canvas.line((x, box.top + 3), (x, box.bottom - 4), colour=ALARM if value > 1 else SHUT)
+        canvas.line((x, box.top + 3), (x, box.bottom - 4), colour=ALARM if value > 1 else STABLE)
     largest = f"largest {finite.max():.3f}" if len(finite) == len(values) and len(finite) else "NaN or Inf"
     canvas.text(
         box.left + box.width / 2,

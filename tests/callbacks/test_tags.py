@@ -43,7 +43,7 @@ def listed(kind: str, layers: list[str]) -> set[str]:
     if kind != "lstm":
         tags -= {tag for tag in tags if "/cell_" in tag}
     if kind == "rnn":
-        tags -= {tag for tag in tags if tag.endswith(("/gates", "/gate_units"))}
+        tags -= {tag for tag in tags if tag.endswith(("/gates", "/gate_units", "/gates_over_training"))}
     choices = {"<layer>": layers, "<gate>": SIGMOID[kind], "<tanh>": TANH[kind], "<block>": BLOCKS[kind]}
     for placeholder, names in choices.items():
         tags = {tag.replace(placeholder, name) for tag in tags for name in (names if placeholder in tag else [""])}

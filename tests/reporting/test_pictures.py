@@ -7,8 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from rnn_diag.reporting import gate_history
 from rnn_diag.reporting.canvas import round_numbers, short
-from rnn_diag.reporting.colours import ABSENT, ALARM, BETWEEN, GRADIENT_RATIO, NON_FINITE, OPEN, SHUT, ZERO
+from rnn_diag.reporting.colours import ABSENT, ALARM, BETWEEN, GRADIENT_RATIO, NON_FINITE, OPEN, SHUT, STABLE, ZERO
+from rnn_diag.reporting.gate_history import gates_over_training
 from rnn_diag.reporting.gates import COLUMNS, PANEL_HEIGHT, TOP, GateShares, gate_map
 from rnn_diag.reporting.heatmap import PLOT, gradient_heat_map
 from rnn_diag.reporting.plane import Spectrum, eigenvalue_plane
@@ -62,7 +64,7 @@ def test_eigenvalues_outside_the_unit_circle_alone_are_red():
     inside = eigenvalue_plane("l0", {"hidden": Spectrum(np.array([0.5 + 0.2j, 0.5 - 0.2j]), small)})
     outside = eigenvalue_plane("l0", {"hidden": Spectrum(np.array([1.2 + 0j]), small)})
     assert painted(inside, ALARM) == 0
-    assert painted(inside, SHUT) > 20
+    assert painted(inside, STABLE) > 20
     assert painted(outside, ALARM) > 10
 
 
@@ -109,6 +111,33 @@ def test_gate_map_shows_nan_as_such():
     assert (column_of(picture, 0, 0, 2) == NON_FINITE).all()
     with pytest.raises(ValueError, match="no gate to draw"):
         gate_map("l0", {}, "note")
+
+
+def test_gates_over_training_stand_at_their_step_and_timestep_with_shorter_sequences_at_the_top():
+    short = np.array([[0.0, 1.0], [1, 1]])
+    binned = np.array([[0.0, 0.5], [3, 1]])
+    nan = np.array([[math.nan] * 4, [1] * 4])
+    picture = gates_over_training("l0", ["forget"], [0, 5, 10], [short, binned, nan])
+
+    def colour(column, timestep):
+        x = gate_history.LEFT + int((column + 0.5) / 3 * (gate_history.RIGHT - gate_history.LEFT))
+        y = gate_history.TOP + int((1 - (timestep + 0.5) / 4) * gate_history.HEIGHT)
+        return tuple(picture[y, x].tolist())
+
+    assert [colour(0, timestep) for timestep in range(4)] == [ABSENT, ABSENT, SHUT, OPEN]
+    assert [colour(1, timestep) for timestep in range(4)] == [SHUT, SHUT, SHUT, BETWEEN]
+    assert colour(2, 1) == NON_FINITE
+
+
+def test_gates_over_training_of_ten_thousand_steps_fit_their_picture():
+    column = np.concatenate([np.full((1, 64), 0.5), np.full((1, 64), 10_000 / 64)])
+    picture = gates_over_training("l0", ["forget"], list(range(240)), [column] * 240)
+    assert painted(picture, BETWEEN) > 0.9 * gate_history.HEIGHT * (gate_history.RIGHT - gate_history.LEFT)
+
+
+def test_gates_over_training_of_unequal_parts_are_refused():
+    with pytest.raises(ValueError, match=r"1 columns of \[2\] rows for 2 training steps and 1 gates"):
+        gates_over_training("l0", ["forget"], [0, 1], [np.zeros((2, 3))])
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 0), (0, 1), (0, 9999), (-8, 4), (-0.003, 0.001), (0, 1e9)])

@@ -143,7 +143,7 @@ def _relative(column: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _drawable(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return values within the scale; what matplotlib would hide, zeros one below it, and what is no number one above."""
+    """Return values within the scale, zeros one below it, what is no number one above: matplotlib hides infinities."""
     low, high = GRADIENT_RATIO.low, GRADIENT_RATIO.high
     return np.where(np.isneginf(values), low - 1, np.where(np.isfinite(values), np.clip(values, low, high), high + 1))
 
