@@ -60,7 +60,15 @@ class Assignment:
         return Row(coverage.layer, coverage.module_type, captured, ", ".join(dict.fromkeys(at_work)))
 
     def _terms(self) -> Iterable[str]:
-        intervals = sorted({diagnostic.every_n_steps for diagnostic in self._diagnostics})
-        yield f"Measured every {' and '.join(map(str, intervals))} steps, logged as <diagnostic>/<layer>/<statistic>;"
+        by_interval: dict[int, list[str]] = {}
+        for diagnostic in self._diagnostics:
+            by_interval.setdefault(diagnostic.every_n_steps, []).append(diagnostic.name)
+        often, *rarely = sorted(by_interval)
+        rarer = "".join(f", {' and '.join(by_interval[steps])} every {_counted(steps)}" for steps in rarely)
+        yield f"Measured every {_counted(often)}{rarer}; logged as <diagnostic>/<layer>/<statistic>;"
         limits = [d.max_overhead for d in self._diagnostics if d.max_overhead is not None]
         yield "at all costs." if not limits else f"at most {min(limits):.0%} of the training time (rnn_diag/overhead)."
+
+
+def _counted(steps: int) -> str:
+    return "step" if steps == 1 else f"{steps} steps"

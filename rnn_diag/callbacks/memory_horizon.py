@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from rnn_diag.callbacks.bands import PERCENTILES, Bands
 from rnn_diag.callbacks.diagnostic import Diagnostic
@@ -41,16 +43,14 @@ class MemoryHorizon(Diagnostic):
     - `rnn_diag/<layer>/horizon`: for the tab, the horizon of single sequences and targets: median, 10th and 90th
       percentile.
 
-    Ranks are merged by sums and counts. The steps are spread over the longest sequence on each rank, so where that
-    differs ranks look at other steps than one process would. Cost: one sweep per target over the chosen sequences, all
-    at once.
+    Ranks are merged by sums and counts, exactly. Cost: one sweep per target over the chosen sequences, all at once.
 
     Args:
         every_n_steps: See `Diagnostic`.
         sequences: See `Diagnostic`.
         layers: See `Diagnostic`.
         max_overhead: See `Diagnostic`.
-        targets: From how many steps it is followed back: the last of each sequence, and others spread over it.
+        targets: From how many steps of each sequence it is followed back: the last one read, and others spread over it.
         threshold: Share of the influence that counts as reaching.
 
     Raises:
@@ -79,13 +79,20 @@ class MemoryHorizon(Diagnostic):
 
     def measure(self, trace: Trace, units: GradientUnits) -> Influence:
         """Return the relative influence by lag: its sums, and its spread."""
-        steps = len(trace.mask)
-        targets = sorted({-1 - place * steps // self.targets for place in range(self.targets)})
-        norms = lagged_grad_norms(trace, targets)
+        norms = lagged_grad_norms(trace, self._spread(trace))
         known = ~norms.isnan().flatten(1) & (norms[:1] > 0).flatten(1)
         influence = (norms / norms[:1]).flatten(1)
         profile = Profile.of(influence, known)
         return Influence(Profile(profile.total.cpu(), profile.count.cpu()), Bands.of(influence, known))
+
+    def _spread(self, trace: Trace) -> Int[Tensor, "target batch"]:
+        """Return steps spread evenly over each sequence; all of them where it has no more than are asked for."""
+        steps, lengths = len(trace.mask), trace.lengths
+        count = min(self.targets, steps)
+        place = torch.arange(count, device=lengths.device).unsqueeze(1)
+        before_last = torch.where(lengths < count, place, place * lengths // count)
+        chosen = before_last if trace.reverse else lengths - 1 - before_last
+        return torch.where(before_last < lengths, chosen, steps - 1)  # padding, in a sequence that has no more steps
 
     def scalars(self, layer: str, merged: Influence) -> Mapping[str, float]:
         """Return the layer's numbers."""

@@ -15,7 +15,7 @@ from rnn_diag.diagnostics.precision import in_double
 from rnn_diag.diagnostics.reading_order import at_positions, in_reading_order, last_read, step_at
 from rnn_diag.trace import Trace
 
-Targets = Sequence[int] | Int[Tensor, " target"]
+Targets = Sequence[int] | Int[Tensor, " target"] | Int[Tensor, "target batch"]
 
 _VALUES_AT_ONCE = 2**23  # of one tensor of a sweep that carries many targets; bounds the memory
 
@@ -32,7 +32,8 @@ def lagged_grad_norms(trace: Trace, targets: Targets) -> Float[Tensor, "lag targ
 
     Args:
         trace: What was recorded.
-        targets: Steps of the input, `t'`; negative ones count from the end of each sequence.
+        targets: Steps of the input, `t'`, of all sequences alike or of each; negative ones count from the end of each
+            sequence.
 
     Returns:
         In units of loss per unit of hidden state; NaN before the first step read and for targets in the padding.
@@ -118,8 +119,11 @@ def _cell_grad(swept: Swept) -> Tensor:
 
 def _positions(trace: Trace, targets: Targets) -> Int[Tensor, "target batch"]:
     """Return every target's position in reading order, for each sequence; -1 where it is padding."""
-    chosen = torch.as_tensor(targets, dtype=torch.long, device=trace.mask.device).view(-1, 1)
-    steps = len(trace.mask)
+    chosen = torch.as_tensor(targets, dtype=torch.long, device=trace.mask.device)
+    chosen = chosen.view(-1, 1) if chosen.dim() == 1 else chosen
+    steps, batch = trace.mask.shape
+    if chosen.shape[1] not in (1, batch):
+        raise ValueError(f"targets of {chosen.shape[1]} sequences; expected the same for all, or of each of {batch}")
     if ((chosen >= steps) | (chosen < -steps)).any():
         raise ValueError(f"targets {chosen.flatten().tolist()}; expected steps of a trace of {steps}, from {-steps}")
     step = torch.where(chosen < 0, chosen + trace.lengths, chosen)

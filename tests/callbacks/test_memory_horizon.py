@@ -6,10 +6,13 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_sequence
 
 import rnn_diag.nn
+from rnn_diag import record
 from rnn_diag.callbacks import MemoryHorizon
+from rnn_diag.callbacks.measurer import NO_UNITS
 
 
 def leaking(network, weight: float):
@@ -54,6 +57,28 @@ def test_tags_in_tensorboard_are_those_listed(network, batches, trainer, tensorb
     assert written == {
         f"memory_horizon/encoder.l0/{name}" for name in ("steps", "share", "half_life", "log10_influence_plus_8_by_lag")
     }
+
+
+def test_what_sequences_of_several_lengths_show_does_not_depend_on_who_else_is_in_the_batch():
+    """So ranks whose longest sequences differ show what one process would."""
+    torch.manual_seed(0)
+    layer, lengths = nn.GRU(3, 5, bidirectional=True).double(), [9, 2, 5, 1]
+    sequences = [torch.randn(length, 3, dtype=torch.float64) for length in lengths]
+
+    def influence(chosen: list[int]) -> dict[str, Tensor]:
+        with record(layer) as recording:
+            output = layer(pack_sequence([sequences[place] for place in chosen], enforce_sorted=False))[0]
+            output.data.square().sum().backward()
+        measured = {name: MemoryHorizon(targets=3).measure(trace, NO_UNITS) for name, trace in recording.items()}
+        return {name: one.profile for name, one in measured.items()}
+
+    together, apart = influence([0, 1, 2, 3]), (influence([0, 3]), influence([1, 2]))
+    for name in ("l0", "l0_reverse"):
+        parts = apart[0][name] + apart[1][name]
+        assert together[name].count.tolist() == parts.count.tolist()
+        torch.testing.assert_close(together[name].total, parts.total, rtol=1e-12, atol=0)
+        assert together[name].count[0] == 3 + 2 + 3 + 1
+        assert together[name].count[8] == 1  # the last step that the longest one read is among them
 
 
 @pytest.mark.parametrize(

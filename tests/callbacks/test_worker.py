@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from rnn_diag.callbacks import GateSaturation, RecurrentSpectrum
+from rnn_diag.callbacks.overhead import Overhead
 from rnn_diag.callbacks.worker import Worker
 
 SIGMA = "spectrum/encoder.l0/forget/sigma_max"
@@ -26,6 +27,38 @@ def test_what_is_under_way_is_not_waited_for_unless_asked():
     assert worker.take(in_any_case=True) is True
     assert worker.take(in_any_case=True) is None
     worker.close()
+
+
+def test_it_has_rested_once_it_took_no_more_than_its_share():
+    worker = Worker()
+    assert worker.has_rested(0.01)
+    worker.start(lambda: sum(range(10**6)))
+    worker.take(in_any_case=True)
+    assert worker.seconds > 0
+    assert not worker.has_rested(1e-9)
+    assert worker.has_rested(1e9)
+    worker.close()
+
+
+def test_time_that_the_thread_takes_from_training_counts():
+    overhead = Overhead()
+    with overhead.measuring():
+        pass
+    before = overhead.read()
+    overhead.beside(3600.0)
+    assert overhead.share == 1.0
+    assert overhead.read().share_since(before) == 1.0
+    assert overhead.read().spent == before.spent  # training did not wait for it
+
+
+def test_on_a_cpu_the_thread_rests_after_the_warm_up(network, batches, trainer, tensorboard, events, monkeypatch):
+    monkeypatch.setattr("rnn_diag.callbacks.cadence.WARM_UP_MEASUREMENTS", 1)
+    monkeypatch.setattr(Worker, "has_rested", lambda self, share: False)
+    run = trainer(RecurrentSpectrum(1, max_overhead=0.99), logger=tensorboard)
+    run.fit(network(), batches)
+    steps = [e.step for e in events(tensorboard).Scalars(SIGMA)]
+    assert steps[0] == 0
+    assert steps[-1] <= 1
 
 
 def test_nothing_is_put_on_the_graph():

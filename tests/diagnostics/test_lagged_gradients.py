@@ -123,3 +123,15 @@ def test_a_nan_at_one_target_leaves_the_others_alone() -> None:
 def test_targets_outside_the_trace_are_refused() -> None:
     with pytest.raises(ValueError, match=r"targets \[5\]; expected steps of a trace of 3"):
         lagged_grad_norms(linear_trace(0.5, steps=3), [5])
+
+
+def test_targets_of_each_sequence_are_those_of_the_sequences_alone() -> None:
+    trace = random_trace("lstm", [7, 4], grads=torch.ones_like)
+    both = lagged_grad_norms(trace, torch.tensor([[5, 3]]))
+    torch.testing.assert_close(both[:, 0, 0], lagged_grad_norms(trace, [5])[:, 0, 0], equal_nan=True)
+    torch.testing.assert_close(both[:, 0, 1], lagged_grad_norms(trace, [3])[:, 0, 1], equal_nan=True)
+
+
+def test_targets_of_another_number_of_sequences_are_refused() -> None:
+    with pytest.raises(ValueError, match="targets of 3 sequences; expected the same for all, or of each of 2"):
+        lagged_grad_norms(linear_trace(0.8, steps=4, batch=2), torch.zeros(1, 3))
