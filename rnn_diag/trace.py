@@ -67,6 +67,9 @@ class Trace:
     started = 0
     """Place of its first call among all calls of the recording."""
 
+    had_grad = False
+    """Whether a graph was built when it was recorded."""
+
     initial_requires_grad = False
     """Whether the state that it started from was on the graph: the gradient goes on into what made it, uncut."""
 

@@ -49,6 +49,7 @@ class Reading:
         for first, trace in pairs:
             trace.started = first.number
             trace.initial_requires_grad = first.initial_requires_grad
+            trace.had_grad = first.had_grad
         return [trace for _, trace in pairs]
 
     def _read(self, found: RecurrentModule, suffix: str) -> Iterator[tuple[NotedCall, Trace]]:

@@ -61,7 +61,7 @@ def examine(
             value = loss(module, batch)
             norm = _differentiated(module, value)
         ran = time.perf_counter()
-        vitals = vitals_of(recording, _clipped([norm], gradient_clip_val))
+        vitals = vitals_of(recording, {"differentiated": True, **_clipped([norm], gradient_clip_val)})
     seconds = {"step": ran - start, "measuring": time.perf_counter() - ran}
     return Report(findings_of(vitals), vitals, float(value.detach()), seconds)
 

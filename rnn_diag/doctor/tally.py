@@ -55,6 +55,7 @@ class Tally:
         valid: Those that are no padding.
         tail, tails_differ: Steps that repeat a sequence's last input; whether sequences differ in that.
         longest, sequences, carried: Steps of the longest sequence; sequences; whether their states were cut off.
+        on_graph: Whether something could have been learned through the layer: a graph was built.
         saturation, stuck: Of the gates, with usual and with strict thresholds.
         tanh, relu: Saturated tanh units, silent ReLU units.
         rate: How fast the gate that remembers forgets; None without one.
@@ -76,6 +77,7 @@ class Tally:
     longest: int
     sequences: int
     carried: bool
+    on_graph: bool = False
     saturation: GateSaturation | None = None
     stuck: GateSaturation | None = None
     tanh: Share | None = None
@@ -109,6 +111,7 @@ class Tally:
             tails_differ=bool((tail != tail[:1]).any()),
             longest=int(trace.lengths.max()),
             sequences=trace.mask.shape[1],
+            on_graph=trace.had_grad,
             carried=not goes_on and bool(initial.any() and (len(initial) == 1 or (initial != initial[:1]).any())),
             **parts,
         )
@@ -119,7 +122,7 @@ class Tally:
             merged[name] += getattr(other, name)
         for name in ("saturation", "stuck", "tanh", "relu", "rate", "influence", "cell_influence", "backward"):
             merged[name] = _together(merged[name], getattr(other, name))
-        for name in ("tails_differ", "carried", "is_unfaithful", "non_finite"):
+        for name in ("tails_differ", "carried", "on_graph", "is_unfaithful", "non_finite"):
             merged[name] = merged[name] or getattr(other, name)
         errors = [tally.fidelity for tally in (self, other) if not math.isnan(tally.fidelity)]
         return Tally(
@@ -133,6 +136,7 @@ class Tally:
         numbers["padding"] = 1 - self.valid / max(self.cells, 1)
         numbers["padding_read"] = self.tail / max(self.valid, 1) if self.tails_differ else 0.0
         numbers |= {"carried_state": self.carried, "reduced_precision": self.reduced_precision}
+        numbers["on_graph"] = self.on_graph
         if self.saturation is not None and self.stuck is not None:
             numbers |= _gate_numbers(self.saturation, self.stuck)
         if self.tanh is not None:
@@ -216,6 +220,7 @@ def _gate_numbers(saturation: GateSaturation, stuck: GateSaturation) -> dict[str
         "stuck_shut": share(strict, UnitState.STUCK_SHUT),
         "stuck_open": share(strict, UnitState.STUCK_OPEN),
         "switching": share(usual, UnitState.SWITCHING),
+        "flat": dict(zip(stuck.gates, (stuck.shut.mean + stuck.open.mean).tolist(), strict=True)),
     }
 
 

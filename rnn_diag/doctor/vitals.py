@@ -28,6 +28,8 @@ class Vitals:
             padding that the recurrence did read.
         carried_state: Whether the sequences started from states carried over, detached, from an earlier chunk.
         has_gradients: Whether a backward pass reached the layer.
+        on_graph: Whether a graph was built, so that something could have been learned through the layer.
+        differentiated: Whether a backward pass ran at all.
         non_finite: Where the first number that is not finite came up, or empty.
         fidelity: Relative error of the self-check.
         is_unfaithful: Whether that is more than rounding.
@@ -52,6 +54,7 @@ class Vitals:
         shut, open: Share of steps at which each gate is below 0.1, above 0.9.
         stuck_shut, stuck_open: Share of each gate's units that are below 0.001, above 0.999, at 99 % of all steps.
         switching: Share of each gate's units that are shut at some steps and open at others.
+        flat: Share of steps at which each gate is below 0.001 or above 0.999.
         tanh_saturated: Share of steps at which `|tanh|` is above 0.9, by block.
         relu_dead: Share of ReLU units that are silent at every step; NaN without any.
         longest_memory: Largest time constant among the units of the gate that remembers, in steps.
@@ -71,6 +74,8 @@ class Vitals:
     padding_read: float = 0.0
     carried_state: bool = False
     has_gradients: bool = False
+    on_graph: bool = False
+    differentiated: bool = False
     non_finite: str = ""
     fidelity: float = NAN
     is_unfaithful: bool = False
@@ -96,6 +101,7 @@ class Vitals:
     stuck_shut: dict[str, float] = field(default_factory=dict)
     stuck_open: dict[str, float] = field(default_factory=dict)
     switching: dict[str, float] = field(default_factory=dict)
+    flat: dict[str, float] = field(default_factory=dict)
     tanh_saturated: dict[str, float] = field(default_factory=dict)
     relu_dead: float = NAN
     longest_memory: float = NAN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -337,3 +338,53 @@ def test_a_layer_without_gradients_is_judged_by_its_states_and_weights_alone(los
     with record(layer) as recording, torch.no_grad():
         loss(layer, inputs())
     assert {finding.id for finding in findings_of(vitals_of(recording))} == {"stuck_gate", "forget_bias_low"}
+
+
+def test_a_layer_whose_result_is_detached_gets_no_gradient_and_a_frozen_one_is_left_alone() -> None:
+    class Two(nn.Module):
+        def __init__(self, cut: bool) -> None:
+            super().__init__()
+            self.lower, self.upper, self.cut = keeping(lstm()), keeping(nn.LSTM(UNITS, UNITS)), cut
+
+        def forward(self, steps: Tensor) -> Any:
+            below, _ = self.lower(steps)
+            return self.upper(below.detach() if self.cut else below)
+
+    (finding,) = seen(Two(cut=True)).findings
+    assert (finding.id, finding.layer, finding.severity) == ("no_gradient", "lower.l0", Severity.WARNING)
+    assert found(Two(cut=False)) == []
+    frozen = Two(cut=True)
+    frozen.lower.requires_grad_(False)
+    assert found(frozen) == []
+
+
+@pytest.mark.parametrize(("gates", "expected"), [((0, 1, 3), ["saturated_gates"]), ((0, 1), ["latching"])])
+def test_gates_that_all_sit_at_their_ends_have_no_slope_and_some_of_them_are_latches(
+    gates: tuple[int, ...], expected: list[str]
+) -> None:
+    layer = keeping(lstm())
+    with torch.no_grad():
+        for gate in gates:
+            layer.weight_ih_l0[gate * UNITS : (gate + 1) * UNITS] = 0.0
+            layer.weight_ih_l0[gate * UNITS : (gate + 1) * UNITS, 0] = 1000.0
+            layer.bias_ih_l0[gate * UNITS : (gate + 1) * UNITS] = 0.0
+    words = found(layer, loss=every_step)
+    assert [word for word in words if word in ("saturated_gates", "latching", "stuck_gate")] == expected
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(8.0, True), (1.0, False)])
+def test_a_gru_whose_gradients_grow_and_decay_has_transient_growth(scale: float, expected: bool) -> None:
+    """A chain of units, each fed by the one before: what enters the last has grown on its way from the first."""
+    layer = nn.GRU(FEATURES, UNITS)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_()
+        layer.weight_hh_l0[2 * UNITS :] = scale * torch.eye(UNITS).roll(1, 0).tril()
+        layer.bias_ih_l0[:UNITS] = 10.0
+        layer.bias_ih_l0[UNITS : 2 * UNITS] = -10.0
+
+    def chain_end(model: nn.Module, batch: Tensor) -> Tensor:
+        return model(batch)[0][-1, :, 3].sum()
+
+    report = seen(layer, inputs(30), chain_end)
+    assert bool(report.of("transient_growth")) == expected

@@ -10,9 +10,9 @@ from rnn_diag.doctor.rules.clipping import clipping_nearly_always
 from rnn_diag.doctor.rules.directions import dead_direction
 from rnn_diag.doctor.rules.exploding import exploding
 from rnn_diag.doctor.rules.forget_bias import forget_bias_low, forget_bias_one_of_two, forget_bias_uneven
-from rnn_diag.doctor.rules.gates import latching, stuck_gate
+from rnn_diag.doctor.rules.gates import latching, saturated_gates, stuck_gate
 from rnn_diag.doctor.rules.padding import padding_dominates, padding_read
-from rnn_diag.doctor.rules.seen import never_ran, non_finite, not_followed, unfaithful
+from rnn_diag.doctor.rules.seen import never_ran, no_gradient, non_finite, not_followed, unfaithful
 from rnn_diag.doctor.rules.transient_growth import transient_growth
 from rnn_diag.doctor.rules.truncation import truncation_too_short
 from rnn_diag.doctor.rules.underflow import float16_underflow
@@ -26,9 +26,11 @@ FIRST: tuple[Rule, ...] = (non_finite, float16_underflow, unfaithful, never_ran,
 """Where one of them speaks, the layer's other numbers mean nothing and its other rules are not asked."""
 
 RULES: tuple[Rule, ...] = (
+    no_gradient,
     dead_direction,
     padding_read,
     stuck_gate,
+    saturated_gates,
     dead_relu,
     saturated_tanh,
     exploding,
@@ -48,7 +50,7 @@ WORDS: tuple[str, ...] = tuple(rule.__name__ for rule in (*FIRST, *RULES))
 """What findings are called: each as its rule."""
 
 EFFECTS = ("vanishing",)
-CAUSES = ("dead_direction", "padding_read", "stuck_gate", "dead_relu", "saturated_tanh")
+CAUSES = ("dead_direction", "padding_read", "stuck_gate", "saturated_gates", "dead_relu", "saturated_tanh")
 """A cause is as bad as the effect that it has at the same layer, so that it is told first."""
 
 

@@ -33,11 +33,12 @@ def forget_bias_low(vitals: Vitals) -> Finding | None:
     gate = "update" if vitals.kind == "gru" else "forget"
     return Finding(
         id="forget_bias_low",
-        severity=Severity.ADVICE if vitals.is_dense else Severity.WARNING,
+        severity=Severity.INFO if vitals.is_dense else Severity.WARNING,  # near losses may be all that is needed
         layer=vitals.layer,
         meaning=f"Of {vitals.steps} steps even the slowest unit keeps 1 % over {vitals.predicted_horizon:.0f}: "
         f"the {gate} gate's bias is {vitals.forget_bias + 0.0:.2g} and could be as high as ln(T-1) = {needed:.1f}.",
-        remedy="start with biases that spread memories over the sequences' length.",
+        remedy=("if the task needs a longer memory, " if vitals.is_dense else "")
+        + "start with biases that spread memories over the sequences' length.",
         call=call,
         option=option,
         evidence=(

@@ -1,4 +1,4 @@
-"""Saturated gates: stuck ones, which nothing moves any more, and latches, which are at work."""
+"""Saturated gates: stuck ones, layers without any slope, and latches, which are at work."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ MANY = 0.5
 
 OFTEN = 0.3
 """Share of steps at which a gate is beyond its thresholds."""
+
+NEARLY_ALWAYS = 0.8
+"""Share of steps at which *every* gate of a layer is where its slope is below 0.001. A latch holds one gate there, a
+memory for thousands of steps another; that none ever leaves its ends has to do with the scale of what it is fed."""
 
 HARMFUL = {
     ("input", "shut"): "nothing is written into the memory",
@@ -49,11 +53,37 @@ def stuck_gate(vitals: Vitals) -> Finding | None:
     )
 
 
+def saturated_gates(vitals: Vitals) -> Finding | None:
+    """Find a layer all of whose gates are at one end or the other at nearly every step, whether or not they switch."""
+    if not _has_no_slope(vitals):
+        return None
+    least = min(vitals.flat, key=lambda gate: vitals.flat[gate])
+    return Finding(
+        id="saturated_gates",
+        severity=Severity.WARNING,
+        layer=vitals.layer,
+        meaning=f"Every gate is fully shut or fully open at {vitals.flat[least]:.0%} of all steps or more: "
+        "they have no slope, and nothing can be learned through them.",
+        remedy="scale the inputs to about 1; if they are, the learning rate was too high: lower it and start again.",
+        call=f"{module_of(vitals)}.reset_parameters()",
+        option="optimizer.lr=1e-3",
+        evidence=tuple(
+            Evidence(f"share of steps with the {gate} gate below 0.001 or above 0.999", share)
+            for gate, share in vitals.flat.items()
+        ),
+        confidence=0.9,
+    )
+
+
+def _has_no_slope(vitals: Vitals) -> bool:
+    return bool(vitals.flat) and min(vitals.flat.values()) >= NEARLY_ALWAYS
+
+
 def latching(vitals: Vitals) -> Finding | None:
     """Say of a gate that is saturated at many steps and switches between its extremes that this is healthy."""
     gates = [gate for gate, share in vitals.switching.items() if share >= MANY]
     often = [gate for gate in gates if vitals.shut[gate] > OFTEN and vitals.open[gate] > OFTEN]
-    if not often:
+    if not often or _has_no_slope(vitals):
         return None
     gate, tag = often[0], f"saturation/{vitals.layer}/{often[0]}"
     return Finding(

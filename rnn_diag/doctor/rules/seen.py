@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rnn_diag.doctor.finding import Evidence, Finding, Severity
+from rnn_diag.doctor.rules.remedies import module_of
 from rnn_diag.doctor.vitals import Vitals
 
 
@@ -28,6 +29,22 @@ def non_finite(vitals: Vitals) -> Finding | None:
         call="" if searching else "Trainer(gradient_clip_val=1.0)",
         option="" if searching else "trainer.gradient_clip_val=1.0 optimizer.lr=1e-4",
         confidence=1.0,
+    )
+
+
+def no_gradient(vitals: Vitals) -> Finding | None:
+    """Find a layer that ran on the graph and that the backward pass never reached."""
+    if vitals.has_gradients or not (vitals.differentiated and vitals.on_graph):
+        return None
+    return Finding(
+        id="no_gradient",
+        severity=Severity.WARNING,
+        layer=vitals.layer,
+        meaning="The layer ran and the loss's gradient never came back to it: it cannot learn.",
+        remedy="look between here and the loss for detach(), no_grad, .data, argmax, or an output that nothing uses; "
+        "if it is meant to stay as it is, freeze it with requires_grad_(False).",
+        call=f"{module_of(vitals)}.requires_grad_(False)",
+        confidence=0.8,
     )
 
 

@@ -52,7 +52,7 @@ def hidden_vanishing(vitals: Vitals) -> Finding | None:
     call, option = _longer_memory(vitals)
     return Finding(
         id="hidden_vanishing",
-        severity=Severity.ADVICE,
+        severity=Severity.INFO,  # no number says whether the task needs more
         layer=vitals.layer,
         meaning="The gradient looks even because there is a loss at most steps, "
         f"but that of a single step reaches only {vitals.horizon:.0f} steps back.",
@@ -70,7 +70,10 @@ def _reaches_less_than(share: float, vitals: Vitals) -> bool:
 
 def _remedy(vitals: Vitals) -> str:
     if vitals.kind == "rnn":
-        return "start from the identity and zero biases, or take a gated cell (cell=lstm)."
+        return (
+            "start from the identity and zero biases, or floss the gradients before training "
+            "(initialization=[flossing]), or take a gated cell (cell=lstm)."
+        )
     return "start with gates that remember as long as the sequences are."
 
 
