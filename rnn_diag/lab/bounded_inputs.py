@@ -86,7 +86,9 @@ def _driven(nonlinearity: str, w: float, steps: int) -> Unit:
     kicked = impulse_response(module_trace(unit, one_input(steps, 0.0)))
     driven = module_trace(unit, torch.ones(steps, 1, 1, dtype=torch.float64))
     if nonlinearity == "tanh":
-        return Unit(nonlinearity, w, kicked, driven, torch.tensor([fixed_points("tanh", w, bias=1.0)[-1]]))
+        return Unit(
+            nonlinearity, w, kicked, driven, torch.tensor(fixed_points("tanh", w, bias=1.0)[-1:], dtype=torch.float64)
+        )
     powers = torch.tensor(w, dtype=torch.float64) ** torch.arange(steps)
     return Unit(nonlinearity, w, kicked, driven, powers.cumsum(0))
 
@@ -119,7 +121,7 @@ def _table(units: Sequence[Unit]) -> Table:
         )
         for unit in units
     ]
-    header = ("unit", "w", "verdict on one kick", "peak after a kick of 1", "last state, input 1", "share saturated")
+    header = ("unit", "w", "small kick: verdict", "peak per unit of kick", "input of 1: last state", "share saturated")
     return Table("One kick, and an input that lasts", header, rows)
 
 
@@ -142,9 +144,10 @@ def _conclusion(units: Sequence[Unit]) -> str:
 
 
 def _figure(units: Sequence[Unit]) -> Figure:
-    made, panels = figure(columns=2, height=3.3, width_ratios=[1, 1])
-    for axes, kinds in zip(panels, (("identity",), ("tanh",)), strict=True):
-        shown = [unit for unit in units if unit.nonlinearity in kinds]
+    made, panels = figure(columns=2, height=3.3)
+    kinds = (("identity", "Linear units: Σ wᵗ"), ("tanh", "tanh units: to a fixed point"))
+    for axes, (nonlinearity, title) in zip(panels, kinds, strict=True):
+        shown = [unit for unit in units if unit.nonlinearity == nonlinearity]
         ends = []
         for unit, colour in zip(shown, ordered_colours(len(shown)), strict=True):
             axes.plot(unit.hidden, color=colour, linewidth=2.2)
@@ -153,9 +156,8 @@ def _figure(units: Sequence[Unit]) -> Figure:
             else:
                 axes.axhline(float(unit.expected), **THEORY)
             ends.append(LineEnd(float(unit.hidden[-1]), named("w", unit.weight), colour))
-        title = "Linear units; dashed: Σ wᵗ" if kinds == ("identity",) else "tanh units; dashed: fixed points"
-        name_axes(axes, title, "step t", "h under an input of 1")
-        if kinds == ("tanh",):
+        if nonlinearity == "tanh":
             axes.set_ylim(0.0, 1.05)
+        name_axes(axes, title, "step t", "h under an input of 1")
         label_ends(axes, ends)
     return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Final
 
 _FUNCTIONS: Final[dict[str, Callable[[float], float]]] = {
@@ -22,8 +23,8 @@ _HALVINGS: Final = 60
 def fixed_points(nonlinearity: str, weight: float, bias: float = 0.0) -> list[float]:
     """Return every h with `h = φ(w h + b)`, ascending, for tanh or sigmoid.
 
-    The range of φ is cut into pieces, and each in which `φ(w h + b) - h` changes its sign is halved: nothing is iterated
-    that the unit itself iterates. Two solutions closer than a thousandth are not told apart.
+    The range of φ is cut into pieces, and each in which `φ(w h + b) - h` changes its sign is halved again and again; the
+    unit itself is not run. Two solutions closer than a thousandth are not told apart.
 
     Raises:
         ValueError: If φ is not bounded.
@@ -41,7 +42,7 @@ def fixed_points(nonlinearity: str, weight: float, bias: float = 0.0) -> list[fl
         return function(weight * h + bias) - h
 
     found = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         if excess(low) == 0 or excess(low) * excess(high) < 0:
             found.append(_root(excess, low, high))
     return found

@@ -1,4 +1,4 @@
-"""One unit with a nonlinearity: how fast it saturates, where it comes to rest, and how long an input makes a difference."""
+"""One unit with a nonlinearity: how fast it saturates, where it comes to rest, and how long a kick then lasts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Course(NamedTuple):
         bias: Of the unit.
         hidden: Its state at every step.
         rest: Where it goes, by the fixed-point equation; infinite if it grows without bound.
-        half_life: Of a small kick in the middle of the run, in steps.
+        half_life: Of a small kick in the middle of the run, in steps; None where the unit grows without bound.
     """
 
     activation: str
@@ -44,7 +44,7 @@ class Course(NamedTuple):
     bias: float
     hidden: Tensor
     rest: float
-    half_life: float
+    half_life: float | None
 
     @property
     def name(self) -> str:
@@ -110,22 +110,18 @@ def _course(activation: str, w: float, b: float, steps: int) -> Course:
     hidden = trace.hidden.flatten()
     kicked = impulse_response(trace, step=steps // 2).response
     rest = resting_place(activation, w, b, float(hidden[0]))
-    return Course(activation, w, b, hidden, rest, float(half_life(kicked)))
+    return Course(activation, w, b, hidden, rest, None if math.isinf(rest) else float(half_life(kicked)))
 
 
 def _checks(course: Course) -> list[Check]:
     """Compare where the unit has settled; a unit that has not says nothing yet about its rest."""
-    if math.isinf(course.settling_steps) or not 0 < course.predicted_half_life < len(course.hidden) / 20:
+    predicted = course.predicted_half_life
+    if course.half_life is None or math.isinf(course.settling_steps) or not 0 < predicted < len(course.hidden) / 20:
         return []
     last = float(course.hidden[-1])
     return [
         Check(f"{course.name}: last state against the fixed point", course.rest, last, 1e-4),
-        Check(
-            f"{course.name}: half-life of a kick in steps",
-            course.predicted_half_life,
-            course.half_life,
-            0.002 * course.predicted_half_life,
-        ),
+        Check(f"{course.name}: half-life of a kick in steps", predicted, course.half_life, 0.002 * predicted),
     ]
 
 
@@ -158,13 +154,11 @@ def _conclusion(courses: Sequence[Course]) -> str:
         f"Every sigmoid unit is at rest within {slowest:.0f} steps, at a value between {min(rests):.2f} and "
         f"{max(rests):.2f} that depends on w and b alone."
     ]
-    longest = {
-        name: max((c.half_life for c in found if math.isfinite(c.half_life) and math.isfinite(c.rest)), default=0.0)
-        for name, found in by_activation.items()
-    }
+    longest = {name: max(found, key=lambda c: c.half_life or 0.0) for name, found in by_activation.items()}
+    sigmoid, tanh = longest["sigmoid"], longest["tanh"]
     sentences.append(
-        f"A later kick has lost half after {longest['sigmoid']:.2g} steps at most in a sigmoid unit and after "
-        f"{longest['tanh']:.3g} in a tanh unit."
+        f"A kick has then lost half after {sigmoid.half_life:.2g} steps at most in a sigmoid unit, and after "
+        f"{tanh.half_life:.3g} in the tanh unit with {named('w', tanh.weight)} and {named('b', tanh.bias)}."
     )
     grown = [course for course in by_activation["relu"] if math.isinf(course.rest)]
     if grown:
@@ -185,7 +179,7 @@ def _figure(courses: Sequence[Course]) -> Figure:
             axes.plot(course.hidden[:SHOWN_STEPS], color=colour)
             if math.isfinite(course.rest):
                 axes.axhline(course.rest, color=colour, linestyle=(0, (2, 2)), linewidth=0.9)
-        axes.set_ylim(*((-0.05, 1.05) if activation != "relu" else (-0.2, 4.2)))
+        axes.set_ylim(*((-0.05, 1.05) if activation != "relu" else (-0.3, 6.3)))
         name_axes(
             axes,
             f"{activation}, {named('b', b)}",
@@ -194,7 +188,7 @@ def _figure(courses: Sequence[Course]) -> Figure:
         )
         if activation == ACTIVATIONS[-1]:
             ends = [
-                LineEnd(min(float(course.hidden[SHOWN_STEPS - 1]), 4.2), named("w", course.weight), colour)
+                LineEnd(min(float(course.hidden[SHOWN_STEPS - 1]), 6.3), named("w", course.weight), colour)
                 for course, colour in zip(shown, ordered_colours(len(shown)), strict=True)
             ]
             label_ends(axes, ends)

@@ -131,8 +131,8 @@ def _conclusion(weights: Tensor, up: Tensor, lives: list[float], critical: float
         f"of what it was told: further kicks last a shorter time the larger w is."
     )
     sentences.append(
-        f"In between memory is longest (half-life {lives[best]:.3g} steps with {named('w', float(weights[best]))}), and at "
-        f"{named('w', 1.0)} the state falls only as a power of time: {critical:.4f} is left after {steps} steps."
+        f"In between memory is longest, with a half-life of {lives[best]:.3g} steps at "
+        f"{named('w', float(weights[best]))}; at {named('w', 1.0)} the state falls only as a power of time: {critical:.4f} is left after {steps} steps."
     )
     return " ".join(sentences)
 
@@ -141,9 +141,9 @@ def _figure(weights: Tensor, rests: dict[float, Tensor], lives: list[float]) -> 
     made, (fork, memory) = figure(columns=2, height=3.3)
     for sign, colour in zip((1.0, -1.0), COLOURS, strict=False):
         fork.plot(weights, rests[sign], "o", color=colour, markersize=4)
-        name = "started above" if sign > 0 else "started below"
-        fork.annotate(name, (float(weights[-1]), float(rests[sign][-1])), (-4, -14 if sign > 0 else 9),
-                      textcoords="offset points", ha="right", fontsize=9, color=colour)  # fmt: skip
+        name = "from above" if sign > 0 else "from below"
+        fork.annotate(name, (float(weights[0]), 0.0), (0, 22 * sign), textcoords="offset points", va="center",
+                      fontsize=9, color=colour)  # fmt: skip
     fine = torch.linspace(float(weights[0]), float(weights[-1]), 301).tolist()
     ends = [fixed_points("tanh", w) for w in fine]
     fork.plot(fine, [points[-1] for points in ends], **THEORY)
@@ -153,6 +153,6 @@ def _figure(weights: Tensor, rests: dict[float, Tensor], lives: list[float]) -> 
     memory.plot(fine, [_predicted_half_life(w) for w in fine], **THEORY)
     memory.set_yscale("log")
     memory.set_ylim(0.2, 100.0)
-    name_axes(fork, "Where it comes to rest; dashed h = tanh(w h)", "recurrent weight w", "last state")
+    name_axes(fork, "Where it comes to rest", "recurrent weight w", "last state")
     name_axes(memory, "How long a kick lasts", "recurrent weight w", "half-life in steps")
     return made

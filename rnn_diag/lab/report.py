@@ -37,7 +37,8 @@ def _opening(attempts: Sequence[Attempt], made: datetime) -> str:
     lines = "".join(_contents_line(attempt) for attempt in attempts)
     return (
         "<header>\n<h1>The stability lab</h1>\n"
-        "<p>What the theory of recurrent networks predicts, beside what the instruments of rnn_diag measure.</p>\n"
+        "<p>What the theory of recurrent networks predicts, beside what the instruments of rnn_diag measure. "
+        "In the figures, thin dashed lines are the theory, drawn over the measurement.</p>\n"
         f'<p class="faint">{made:%d %B %Y, %H:%M} · {_summary(attempts)}</p>\n</header>\n'
         '<nav aria-label="Contents">\n<table class="contents">\n'
         f"<thead><tr><th>experiment</th><th>question</th><th>checks</th><th>time</th></tr></thead>\n{lines}"

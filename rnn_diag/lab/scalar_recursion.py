@@ -132,6 +132,6 @@ def _figure(signed: dict[float, Tensor], c: float) -> Figure:
     logarithmic.set_yscale("log")
     logarithmic.set_ylim(bottom=FAINTEST * abs(c))
     name_axes(plain, "Response to one input", "step t", "h at step t")
-    name_axes(logarithmic, "The same, logarithmic; dashed |w|ᵗ", "step t", "|h| at step t")
+    name_axes(logarithmic, "The same, logarithmic: |w|ᵗ", "step t", "|h| at step t")
     label_ends(logarithmic, ends)
     return made

@@ -1,0 +1,119 @@
+"""The unit of a reader that keeps an open brace, and how it answers a brace in code, in a comment, in a string."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from rnn_diag.lab.brace_reader import BraceReader
+from rnn_diag.lab.marked_text import MarkedText, plantable
+from rnn_diag.tasks.lexer import Region
+from rnn_diag.trace import Trace
+
+PLACES: Final = {
+    "code": (Region.CODE,),
+    "comment": (Region.COMMENT,),
+    "string or character": (Region.STRING, Region.CHARACTER),
+}
+"""Where a brace may stand."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One memory cell.
+
+    Attributes:
+        index: Which one.
+        sign: 1 or -1, so that what it stands for is positive.
+    """
+
+    index: int
+    sign: float
+
+    def activation(self, trace: Trace) -> Float[Tensor, "window time"]:
+        """Return `tanh c`, what the memory shows when the output gate is open, positive for what it stands for."""
+        assert trace.cell is not None
+        return self.sign * trace.cell[:, :, self.index].tanh().T.double()
+
+    def gate(self, trace: Trace, name: str) -> Float[Tensor, "window time"]:
+        """Return one of its gates."""
+        return trace.gates[name][:, :, self.index].T.double()
+
+    def correlation(self, trace: Trace, truth: Bool[Tensor, "window time"]) -> float:
+        """Return the correlation of its activation with the truth over all characters; NaN where either is constant."""
+        return float(_correlations(self.activation(trace).flatten().unsqueeze(1), truth)[0])
+
+
+class Reaction(NamedTuple):
+    """What a planted brace does.
+
+    Attributes:
+        brace: `{`, planted where none is open, or `}`, planted where one is.
+        place: One of `PLACES`.
+        events: How often it was tried, at most once in a window.
+        change: Of the unit's activation some characters later, against the same text without it; the mean.
+        right: Share of answers that are right at that character.
+    """
+
+    brace: str
+    place: str
+    events: int
+    change: float
+    right: float
+
+
+def find_unit(trace: Trace, truth: Bool[Tensor, "window time"]) -> Unit:
+    """Return the unit whose activation correlates most with the truth, of either sign."""
+    assert trace.cell is not None
+    by_unit = _correlations(trace.cell.transpose(0, 1).flatten(0, 1).tanh().double(), truth).nan_to_num()
+    index = int(by_unit.abs().argmax())
+    return Unit(index, -1.0 if by_unit[index] < 0 else 1.0)
+
+
+def reactions(
+    reader: BraceReader, unit: Unit, text: MarkedText, generator: torch.Generator, later: int = 5
+) -> list[Reaction]:
+    """Return what a brace does to the unit, by brace and place, `later` characters after it."""
+    found = []
+    for brace, token, depth in (("{", reader.braces.opening, 0), ("}", reader.braces.closing, 1)):
+        for place, regions in PLACES.items():
+            where = _trials(reader, text, depth, regions, later)
+            found.append(Reaction(brace, place, *_tried(reader, unit, text, token, where, generator, later)))
+    return found
+
+
+def _trials(
+    reader: BraceReader, text: MarkedText, depth: int, regions: Collection[Region], later: int
+) -> Bool[Tensor, "window time"]:
+    """Return where a brace would tell at this depth and in these regions, with no brace among the next characters."""
+    inside = torch.isin(text.region, torch.tensor([int(region) for region in regions]))
+    is_brace = torch.isin(text.tokens, torch.tensor(reader.braces))
+    followed = is_brace.long().unfold(1, later + 1, 1).sum(-1) > 0
+    calm = torch.zeros_like(is_brace)
+    calm[:, : followed.shape[1]] = ~followed
+    return inside & calm & plantable(text, reader.vocabulary) & (text.depth(reader.braces) == depth)
+
+
+def _tried(
+    reader: BraceReader, unit: Unit, text: MarkedText, token: int, where: Tensor, generator: torch.Generator, later: int
+) -> tuple[int, float, float]:
+    chosen = where.any(1).nonzero()[:, 0]
+    if not len(chosen):
+        return 0, float("nan"), float("nan")
+    place = torch.multinomial(where[chosen].double(), 1, generator=generator)
+    plain = text.rows(chosen)
+    changed = plain._replace(tokens=plain.tokens.scatter(1, place, token))
+    before, after = (unit.activation(reader.trace(one)).gather(1, place + later) for one in (plain, changed))
+    right = (reader.answers(changed) == reader.open_after(changed)).gather(1, place + later)
+    return len(chosen), float((after - before).mean()), float(right.double().mean())
+
+
+def _correlations(values: Float[Tensor, "character unit"], truth: Tensor) -> Float[Tensor, " unit"]:
+    stands = truth.flatten().double()
+    stands, values = stands - stands.mean(), values - values.mean(0)
+    return (values * stands.unsqueeze(1)).sum(0) / (values.norm(dim=0) * stands.norm())

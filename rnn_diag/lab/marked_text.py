@@ -1,0 +1,87 @@
+"""Windows of source text in which every character knows its region, so that braces can be planted and counted anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from rnn_diag.tasks.braces import BraceWindows
+from rnn_diag.tasks.lexer import Region
+from rnn_diag.tasks.vocabulary import Vocabulary
+
+
+class BraceTokens(NamedTuple):
+    """The tokens of the two curly braces."""
+
+    opening: int
+    closing: int
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary) -> BraceTokens:
+        """Return those of a vocabulary."""
+        opening, closing = vocabulary.encode("{}").tolist()
+        return cls(opening, closing)
+
+
+class MarkedText(NamedTuple):
+    """Windows of text.
+
+    Attributes:
+        tokens: What is read.
+        region: The `Region` of every character.
+        own: Whether a character is the text's own, not one of the braces that lead a window.
+    """
+
+    tokens: Int[Tensor, "window time"]
+    region: Int[Tensor, "window time"]
+    own: Bool[Tensor, "window time"]
+
+    def depth(self, braces: BraceTokens) -> Int[Tensor, "window time"]:
+        """Return how many braces are open after every character, those in comments and strings not counted.
+
+        Example:
+            >>> text = MarkedText(torch.tensor([[7, 7, 8, 7]]), torch.tensor([[0, 1, 0, 0]]), torch.ones(1, 4).bool())
+            >>> text.depth(BraceTokens(7, 8)).tolist()
+            [[1, 1, 0, 1]]
+        """
+        code = self.region == Region.CODE
+        change = (code & (self.tokens == braces.opening)).long() - (code & (self.tokens == braces.closing)).long()
+        balance = change.cumsum(1)
+        return balance - balance.cummin(1).values.clamp(max=0)  # a closing brace at depth 0 stays at 0
+
+    def rows(self, chosen: Tensor) -> MarkedText:
+        """Return some of the windows."""
+        return MarkedText(*(part[chosen] for part in self))
+
+
+def marked_text(windows: BraceWindows, chosen: Sequence[int] | Tensor) -> MarkedText:
+    """Return some windows of a task with the regions of their characters."""
+    indices = torch.as_tensor(chosen)
+    start = windows.starts[indices, None]
+    offset = torch.arange(windows.steps) - windows.text.opened[start]
+    own = offset >= 0
+    region = windows.text.region[start + offset.clamp(min=0)].long()
+    return MarkedText(windows.__getitems__(indices.tolist()).inputs, torch.where(own, region, int(Region.CODE)), own)
+
+
+def plantable(text: MarkedText, vocabulary: Vocabulary) -> Bool[Tensor, "window time"]:
+    """Return where a brace may take a character's place: letters, digits and spaces, which open and close nothing."""
+    harmless = torch.tensor([len(name) == 1 and (name.isalnum() or name == " ") for name in vocabulary.names])
+    return harmless[text.tokens] & text.own
+
+
+def planted(text: MarkedText, vocabulary: Vocabulary, rate: float, generator: torch.Generator) -> MarkedText:
+    """Return the text with random braces in place of a share of its letters, digits and spaces.
+
+    What is a comment or a string stays one: only the depth changes, where a brace falls into code.
+    """
+    braces = BraceTokens.of(vocabulary)
+    shape = text.tokens.shape
+    hit = plantable(text, vocabulary) & (torch.rand(shape, generator=generator) < rate)
+    opening = torch.rand(shape, generator=generator) < 0.5
+    brace = torch.where(opening, braces.opening, braces.closing)
+    return text._replace(tokens=torch.where(hit, brace, text.tokens))

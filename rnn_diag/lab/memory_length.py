@@ -1,0 +1,200 @@
+"""Networks of many units: how many steps a state is remembered, by activation and spectral radius."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rnn_diag.cells.rnn import NONLINEARITIES
+from rnn_diag.diagnostics import half_life, lagged_state_norms, memory_horizon, module_trace, recurrent_spectrum
+from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
+from rnn_diag.lab.figure_style import COLOURS, THEORY, LineEnd, figure, label_ends, name_axes
+from rnn_diag.lab.mean_field import MeanField, mean_field
+from rnn_diag.lab.networks import gaussian_matrix, network
+from rnn_diag.lab.numbers import named
+from rnn_diag.lab.settings import expect_among, expect_at_least, expect_numbers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SPAN = 4
+"""Influence is averaged over so many later states, ten steps apart."""
+
+
+class Memory(NamedTuple):
+    """What one network remembers.
+
+    Attributes:
+        activation: Of the units.
+        radius: The one asked for.
+        spectral_radius: The one that the matrix has.
+        influence: Of a state on the one so many steps later, 1 at lag 0.
+        expected: The mean-field theory.
+    """
+
+    activation: str
+    radius: float
+    spectral_radius: float
+    influence: Tensor
+    expected: MeanField
+
+    @property
+    def half_life(self) -> float:
+        """Steps until half of the influence is left."""
+        return float(half_life(self.influence))
+
+    @property
+    def horizon(self) -> float:
+        """Largest lag with a hundredth of the influence left; infinite if to the end."""
+        steps = float(memory_horizon(self.influence))
+        return math.inf if steps == len(self.influence) - 1 else steps
+
+
+@dataclass(frozen=True)
+class MemoryLength(Experiment):
+    r"""How :math:`\lVert \partial h_t / \partial h_{t-τ} \rVert` falls with τ in random networks driven by noise.
+
+    Attributes:
+        activations: Some of tanh, relu, sigmoid, identity.
+        radii: Values of ρ to try; the spectral radius comes near.
+        shown_radius: The one of `radii` whose influence is drawn by lag.
+        units: How many.
+        noise: Standard deviation of every unit's input.
+        steps: Length of the sequence.
+        seed: Of weights and inputs.
+    """
+
+    title: ClassVar[str] = "Memory in steps"
+    question: ClassVar[str] = "For how many steps does a network remember, by activation and spectral radius?"
+    theory: ClassVar[tuple[int, ...]] = (6,)
+
+    activations: Sequence[str] = ("identity", "tanh", "relu", "sigmoid")
+    radii: Sequence[float] = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2)
+    shown_radius: float = 0.9
+    units: int = 128
+    noise: float = 0.3
+    steps: int = 130
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that leave nothing to measure."""
+        expect_among("activations", self.activations, list(NONLINEARITIES))
+        expect_numbers("radii", self.radii, above=0.0)
+        expect_among("shown_radius", [self.shown_radius], list(self.radii))
+        expect_numbers("noise", [self.noise], above=0.0)
+        expect_at_least("units", self.units, 8)
+        expect_at_least("steps", self.steps, 20 + 10 * SPAN)
+
+    def run(self) -> Outcome:
+        """Measure the influence in every network and compare with the mean-field theory."""
+        memories = [
+            self._memory(activation, radius) for activation in self.activations for radius in sorted(self.radii)
+        ]
+        checks = [check for memory in memories for check in _checks(memory)]
+        figures = {"memory": _figure(memories, self.shown_radius, self.noise)}
+        return Outcome(_conclusion(memories, self.shown_radius), checks, [_table(memories)], figures)
+
+    def _memory(self, activation: str, radius: float) -> Memory:
+        matrix = gaussian_matrix(self.units, radius, self.seed)
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        inputs = self.noise * torch.randn(self.steps, 1, self.units, generator=generator, dtype=torch.float64)
+        trace = module_trace(network(activation, matrix), inputs)
+        norms = lagged_state_norms(trace, [-1 - 10 * k for k in range(SPAN)]).squeeze(2)
+        influence = norms[: self.steps - 10 * SPAN].square().mean(1).sqrt()
+        return Memory(
+            activation,
+            radius,
+            recurrent_spectrum(matrix).spectral_radius,
+            influence / influence[0],
+            mean_field(activation, radius, self.noise),
+        )
+
+
+def _checks(memory: Memory) -> list[Check]:
+    """Compare half-lives that are short against the number of units, beyond which a finite network differs."""
+    expected = memory.expected.steps_to(0.5)
+    name = f"{memory.activation}, {named('ρ', memory.radius)}"
+    checks = []
+    if expected <= 10:
+        checks.append(Check(f"{name}: half-life in steps", expected, memory.half_life, 0.1 * expected))
+    if memory.activation == "sigmoid":
+        longest = math.log(2) / math.log(4 / memory.radius)
+        checks.append(
+            Check(f"{name}: half-life, with slopes of at most 1/4", longest, memory.half_life, 0.1 * longest, "at most")
+        )
+    return checks
+
+
+def _table(memories: Sequence[Memory]) -> Table:
+    rows = [
+        (
+            memory.activation,
+            memory.radius,
+            memory.spectral_radius,
+            memory.expected.steps_to(0.5),
+            memory.half_life,
+            memory.expected.steps_to(0.01),
+            memory.horizon,
+        )
+        for memory in memories
+    ]
+    header = (
+        "activation", "ρ asked for", "spectral radius", "half-life, predicted", "measured (steps)",
+        "1 % left, predicted", "measured (steps)",
+    )  # fmt: skip
+    return Table("Memory by activation and spectral radius", header, rows)
+
+
+def _conclusion(memories: Sequence[Memory], radius: float) -> str:
+    shown = [memory for memory in memories if memory.radius == radius]
+    lives = ", ".join(f"{_plain(memory.activation)} {memory.half_life:.1f}" for memory in shown)
+    horizons = ", ".join(f"{_plain(memory.activation)} {memory.horizon:.0f}" for memory in shown)
+    growing = [
+        f"{_plain(memory.activation)} with {named('ρ', memory.radius)}"
+        for memory in memories
+        if math.isinf(memory.half_life)
+    ]
+    sentences = [
+        f"The same matrix ({named('ρ', radius)}) remembers for very different times: half is left after {lives} steps, "
+        f"a hundredth after {horizons} steps."
+    ]
+    if growing:
+        sentences.append(f"Influence does not fall to half at all in these networks: {'; '.join(growing)}.")
+    return " ".join(sentences)
+
+
+def _plain(activation: str) -> str:
+    return "linear" if activation == "identity" else activation
+
+
+def _figure(memories: Sequence[Memory], radius: float, noise: float) -> Figure:
+    made, (by_lag, by_radius) = figure(columns=2, height=3.5)
+    activations = list(dict.fromkeys(memory.activation for memory in memories))
+    radii = sorted({memory.radius for memory in memories})
+    fine = [radii[0] + (radii[-1] - radii[0]) * k / 120 for k in range(121)]
+    ends = []
+    for activation, colour in zip(activations, COLOURS, strict=False):
+        own = [memory for memory in memories if memory.activation == activation]
+        shown = next(memory for memory in own if memory.radius == radius)
+        lags = torch.arange(len(shown.influence))
+        by_lag.plot(lags, shown.influence, color=colour, linewidth=2.2)
+        by_lag.plot(lags, shown.expected.gain**lags, **THEORY)
+        lives = [memory.half_life for memory in own]
+        by_radius.plot([memory.radius for memory in own], lives, "o", color=colour, markersize=4.5)
+        by_radius.plot(fine, [mean_field(activation, r, noise).steps_to(0.5) for r in fine], **THEORY)
+        last = max((memory for memory in own if math.isfinite(memory.half_life)), key=lambda memory: memory.radius)
+        ends.append(LineEnd(last.half_life, _plain(activation), colour))
+    for axes in (by_lag, by_radius):
+        axes.set_yscale("log")
+    by_lag.set_ylim(1e-3, 1.5)
+    by_lag.set_xlim(-1, 45)
+    by_radius.set_ylim(0.2, 50)
+    name_axes(by_lag, f"Influence by lag, {named('ρ', radius)}", "lag τ in steps", "|∂h(t)/∂h(t−τ)|, 1 at lag 0")
+    name_axes(by_radius, "Half-life by spectral radius", "ρ", "half-life in steps")
+    label_ends(by_radius, ends)
+    return made
