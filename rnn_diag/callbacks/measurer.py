@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from rnn_diag.callbacks.framework import GradientUnits
 from rnn_diag.callbacks.measured_step import Completed, Findings, MeasuredStep, described
 from rnn_diag.callbacks.notices import Notices
 from rnn_diag.callbacks.worker import Worker
+from rnn_diag.capture.fidelity import TOLERANCES
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 NO_UNITS = GradientUnits(float("nan"), False)
 """Where no backward pass was seen, there is no gradient to have them."""
+
+LOST_IN_HALF_PRECISION = "; half precision may have lost small gradients: a larger loss scale or bfloat16 keeps them"
 
 
 class Measurer:
@@ -83,7 +88,8 @@ class Measurer:
     def _is_shown(self, layer: str, trace: Trace, current: MeasuredStep) -> bool:
         """Return whether the gradients of a trace can be shown; say why not."""
         if trace.is_faithful is False:
-            self._notices.warn_once(layer, f"its gradients are not shown: {trace!r}")
+            lost = LOST_IN_HALF_PRECISION if trace.tolerance >= TOLERANCES[torch.float16] else ""
+            self._notices.warn_once(layer, f"its gradients are not shown: {trace!r}{lost}")
             return False
         if len(set(current.units)) > 1:
             self._notices.warn_once(

@@ -43,8 +43,8 @@ class GateSaturation(Diagnostic):
     To TensorBoard:
 
     - `saturation/<layer>/gates`: picture of the shares over time and over units; layers with gates only.
-    - `saturation/<layer>/gates_over_training`: picture of training step by timestep, mean of every gate; layers with gates
-      only.
+    - `saturation/<layer>/gates_over_training`: picture of the mean of every gate by training step and timestep; layers
+      with gates only.
     - `rnn_diag/<layer>/gates`: for the tab "RNN Diagnostics", the mean of every gate and the shares of units that are
       shut and open, by step; layers with gates only.
     - `rnn_diag/<layer>/gate_units`: for the tab, the same of every unit over steps; layers with gates only.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from torch import nn
 
-from rnn_diag.callbacks import GradientNorms
+from rnn_diag.callbacks import DiagnosticWarning, GradientNorms, RNNDiagnostics
 
 MAX = "gradient_norms/encoder.l0/log10_max"
 
@@ -87,3 +88,63 @@ def test_scheduled_accumulation_is_followed(network, batches, trainer):
 def test_of_accumulated_batches_the_first_is_measured_once(network, batches, trainer, tensorboard, events):
     trainer(GradientNorms(1), accumulate_grad_batches=2, logger=tensorboard).fit(network(), batches)
     assert [event.step for event in events(tensorboard).Scalars(MAX)] == [0, 1, 2]
+
+
+def in_float16(network, batches, trainer, callbacks, loss_scale: float, factor: float = 1.0):
+    """Train in real float16 for one batch, with a loss of which only so much counts."""
+
+    class Small(type(network())):
+        def training_step(self, batch, batch_idx):
+            return factor * super().training_step(batch, batch_idx)
+
+    model = network(nn.GRU)  # on many CPUs an LSTM has no float16 kernel
+    model.__class__ = Small
+    precision = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=loss_scale))
+    run = trainer(*callbacks, plugins=precision, limit_train_batches=1)
+    run.fit(model, batches)
+    return model, {name.split("/")[-1]: value.item() for name, value in run.callback_metrics.items()}
+
+
+def test_float16_gives_the_numbers_of_float32_but_for_rounding(network, batches, trainer):
+    _, found = in_float16(network, batches, trainer, [GradientNorms(1, None)], 2.0**14)
+    run = trainer(GradientNorms(1, None), limit_train_batches=1)
+    run.fit(network(nn.GRU), batches)
+    assert found["amp_overflow"] == 0
+    for name in ("log10_max", "log10_median", "log10_first_to_last", "slope_nats_per_step"):
+        assert found[name] == pytest.approx(run.callback_metrics[f"gradient_norms/encoder.l0/{name}"].item(), abs=0.01)
+
+
+def test_float16_step_that_overflows_is_marked_and_not_shown(network, batches, trainer):
+    _, found = in_float16(network, batches, trainer, [GradientNorms(1, None)], 2.0**40)
+    assert found["amp_overflow"] == 1
+    assert found["non_finite"] > 0
+    assert "log10_max" not in found
+
+
+def test_float16_gradients_that_underflow_are_not_taken_for_vanished_ones(network, batches, trainer):
+    with pytest.warns(DiagnosticWarning, match=r"not shown: .*half precision may have lost small gradients"):
+        _, found = in_float16(network, batches, trainer, [GradientNorms(1, None)], 1.0, factor=1e-6)
+    assert "log10_first_to_last" not in found
+
+
+def test_float16_training_is_the_same_bit_for_bit(network, batches, trainer):
+    bare, _ = in_float16(network, batches, trainer, [], 2.0**14)
+    measured, _ = in_float16(network, batches, trainer, [RNNDiagnostics(1, None, max_overhead=None)], 2.0**14)
+    assert all(torch.equal(one, other) for one, other in zip(bare.parameters(), measured.parameters(), strict=True))
+
+
+def test_gradients_whose_scale_changes_within_a_batch_are_left_out_and_that_is_said(batches, trainer, network):
+    class Twice(type(network())):
+        def __init__(self):
+            super().__init__(nn.GRU(3, 5, batch_first=True))
+            self.automatic_optimization = False
+
+        def training_step(self, batch, batch_idx):
+            for _ in range(2):
+                self.manual_backward(self.encoder(batch[0])[0].square().mean())
+                self.trainer.precision_plugin.scaler.scale *= 2
+
+    run = trainer(GradientNorms(1, None), plugins=ScalingPrecision(8.0))
+    with pytest.warns(DiagnosticWarning, match="not shown at step 0: their scale changed"):
+        run.fit(Twice(), batches)
+    assert MAX not in run.callback_metrics
