@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from rnn_diag.reporting.canvas import Box, Canvas, round_numbers, short
 from rnn_diag.reporting.colours import ABSENT, GATE_MEAN, NON_FINITE
 
-LEFT, RIGHT, TOP, HEIGHT, ROW = 96, 560, 68, 104, 132
+LEFT, RIGHT, TOP, HEIGHT, ROW = 84, 414, 62, 84, 112
 RESOLUTION = 2
 
 
@@ -35,22 +35,22 @@ def gates_over_training(
             f"{len(columns)} columns of {sorted(rows)} rows for {len(steps)} training steps and {len(gates)} gates; "
             "expected one for each step, with a row per gate and one of widths"
         )
-    canvas = Canvas(680, TOP + ROW * len(gates) + 34, title)
-    canvas.text(12, 33, "mean activation of every gate: timestep upwards, training step to the right", size=13)
+    canvas = Canvas(490, TOP + ROW * len(gates) + 30, title)
+    canvas.text(12, 33, "mean of every gate: timestep up, training step across", size=14)
     longest = int(max(column[-1].sum() for column in columns))
     for row, gate in enumerate(gates):
         box = Box(LEFT, TOP + ROW * row, RIGHT, TOP + ROW * row + HEIGHT)
-        canvas.text_upwards(26, (box.top + box.bottom) // 2, gate, size=15)
+        canvas.text_upwards(24, (box.top + box.bottom) // 2, gate, size=15)
         canvas.cells(box, _coloured(row, columns, longest))
         canvas.frame(box)
         for timestep in round_numbers(0, longest - 1, 4):
             canvas.tick_left(box.bottom - (timestep + 0.5) / longest * box.height, box, short(timestep))
         for place in sorted({round(place) for place in round_numbers(0, len(steps) - 1, 6)}):
             canvas.tick_below(box.left + (place + 0.5) / len(steps) * box.width, box, short(steps[place]))
-    canvas.colour_bar(Box(RIGHT + 30, TOP, RIGHT + 48, TOP + ROW * len(gates) - 28), GATE_MEAN)
+    canvas.colour_bar(Box(RIGHT + 20, TOP, RIGHT + 36, TOP + ROW * len(gates) - 28), GATE_MEAN)
     shut, open_ = (tuple(GATE_MEAN.rgb(np.array(value)).tolist()) for value in (0.0, 1.0))
     legend = [(shut, "shut"), (open_, "open"), (NON_FINITE, "NaN or Inf"), (ABSENT, "no such step")]
-    canvas.legend(LEFT, TOP + ROW * len(gates) + 6, legend)
+    canvas.legend(LEFT - 60, TOP + ROW * len(gates) + 6, legend)
     return canvas.pixels()
 
 

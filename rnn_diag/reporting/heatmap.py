@@ -10,8 +10,9 @@ from jaxtyping import Float, UInt8
 from rnn_diag.reporting.canvas import Box, Canvas, round_numbers, short
 from rnn_diag.reporting.colours import ABSENT, GRADIENT_RATIO, NON_FINITE, ZERO
 
-PLOT = Box(70, 62, 560, 342)
-TICKS = 6
+# TensorBoard shows pictures some 300 pixels wide unless asked for more: few pixels leave the letters large.
+PLOT = Box(62, 76, 414, 276)
+TICKS = 5
 
 
 def gradient_heat_map(
@@ -30,13 +31,9 @@ def gradient_heat_map(
     """
     if not columns or len(columns) != len(steps):
         raise ValueError(f"{len(columns)} columns for {len(steps)} training steps; expected one each, at least one")
-    canvas = Canvas(680, 412, title)
-    canvas.text(
-        12,
-        33,
-        "total gradient: log10 of |dL/dh_t| / |dL/dh_last|; a loss at every step makes it look flat",
-        size=13,
-    )
+    canvas = Canvas(490, 362, title)
+    canvas.text(12, 33, "total gradient: log10 of |dL/dh_t| / |dL/dh_last|", size=14)
+    canvas.text(12, 51, "a loss at every step makes it look flat", size=13)
     lags = max(len(column) for column in columns)
     canvas.cells(PLOT, _coloured(columns, lags))
     canvas.frame(PLOT)
@@ -46,19 +43,10 @@ def gradient_heat_map(
         canvas.tick_below(PLOT.left + (place + 0.5) / len(steps) * PLOT.width, PLOT, short(steps[place]))
     canvas.text_upwards(24, (PLOT.top + PLOT.bottom) // 2, "steps before the last one read")
     canvas.text((PLOT.left + PLOT.right) / 2, PLOT.bottom + 24, "training step", anchor="ma")
-    canvas.colour_bar(Box(590, PLOT.top, 608, PLOT.bottom), GRADIENT_RATIO)
+    canvas.colour_bar(Box(PLOT.right + 20, PLOT.top, PLOT.right + 36, PLOT.bottom), GRADIENT_RATIO)
     blue, red = GRADIENT_RATIO.rgb(np.array([-4.0, 2.5]))
-    canvas.legend(
-        12,
-        390,
-        [
-            (tuple(blue), "vanishes on its way back"),
-            (tuple(red), "explodes"),
-            (NON_FINITE, "NaN or Inf"),
-            (ZERO, "exactly zero"),
-            (ABSENT, "no such step"),
-        ],
-    )
+    canvas.legend(12, 322, [(tuple(blue), "vanishes on its way back"), (tuple(red), "explodes")])
+    canvas.legend(12, 341, [(NON_FINITE, "NaN or Inf"), (ZERO, "exactly zero"), (ABSENT, "no such step")])
     return canvas.pixels()
 
 

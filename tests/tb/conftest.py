@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from scripts.screenshots import QUIET, free_port
+from tests.tb.page import Tab
 from tests.tb.synthetic_runs import write_both
 
 Start = Callable[..., str]
@@ -65,3 +66,24 @@ def browser() -> Iterator[Any]:
         opened = playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def open_tab(browser: Any) -> Iterator[Callable[..., Tab]]:
+    tabs: list[Tab] = []
+
+    def make(address: str) -> Tab:
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        tabs.append(Tab(page))
+        return tabs[-1].open(address)
+
+    yield make
+    for opened in tabs:
+        opened.page.close()
+        assert opened.errors == []
+        assert {host for host in opened.hosts if host} == {"127.0.0.1"}
+
+
+@pytest.fixture(scope="session")
+def address(tensorboard: Start, logdir: Path) -> str:
+    return tensorboard(logdir, runs=2)

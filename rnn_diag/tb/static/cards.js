@@ -15,6 +15,7 @@ export class Cards {
     this.chooseLayer = chooseLayer;
     this.element = element('div', { class: 'cards' });
     this.cards = [];
+    this.verdicts = [];
     // A model may have hundreds of layers: a card is filled once it is seen.
     this.observer = new IntersectionObserver((entries) => {
       for (const entry of entries) if (entry.isIntersecting) this.fill(entry.target.card);
@@ -25,6 +26,7 @@ export class Cards {
     this.view = view;
     this.observer.disconnect();
     this.cards = [];
+    this.verdicts = [];
     this.element.replaceChildren(...sideBySide(view).map((shown) => this.column(catalogue.get(shown.name), shown)));
     this.element.classList.toggle('pair', sideBySide(view).length > 1);
     for (const chosen of this.element.querySelectorAll('.chosen')) chosen.parentElement.scrollTop = chosen.offsetTop - chosen.parentElement.offsetTop;
@@ -33,6 +35,7 @@ export class Cards {
   moveTo(view) {
     this.view = view;
     for (const card of this.cards) this.describe(card);
+    for (const verdict of this.verdicts) this.tell(verdict);
   }
 
   column(run, shown) {
@@ -74,16 +77,30 @@ export class Cards {
 
   async fillFindings(place, run) {
     try {
-      const verdicts = await fetchVerdicts(run.name, run.whole.verdict.lastStep);
-      const newest = verdicts.at(-1);
-      if (!newest) return;
-      place.replaceChildren(element('h3', {}, `Verdict at step ${whole(newest.step)}`),
-        ...newest.findings.map((found) => element('p', { class: `finding ${levelOf(found.severity)}` },
-          sign(levelOf(found.severity)), element('span', {}, element('b', {}, found.title ?? ''), ' ', found.evidence ?? '', found.advice ? element('em', {}, ` ${found.advice}`) : null))));
+      const verdict = { place, verdicts: await fetchVerdicts(run.name, run.whole.verdict.lastStep), layers: run.layers.size };
+      this.verdicts.push(verdict);
+      this.tell(verdict);
     } catch (error) {
       place.textContent = error.message;
     }
   }
+
+  /** The verdict that stood at the chosen step: the findings are written whenever they change. */
+  tell({ place, verdicts, layers }) {
+    const standing = verdicts.findLast(({ step }) => step <= this.view.step);
+    if (!standing) return place.replaceChildren();
+    const title = element('h3', {}, `Verdict of the doctor, as it has stood since step ${whole(standing.step)}`);
+    return place.replaceChildren(title, ...(standing.findings.length ? standing.findings.map((found) => told(found, layers)) : [told(NOTHING_FOUND, 0)]));
+  }
+}
+
+const NOTHING_FOUND = { severity: 'ok', title: 'Nothing wrong is found.' };
+
+function told({ severity, layer, title = '', evidence = '', advice }, layers) {
+  const level = levelOf(severity);
+  return element('p', { class: `finding ${level}` }, sign(level),
+    element('span', {}, element('b', {}, layers > 1 && layer ? `${layer}: ${title}` : title), evidence ? element('small', {}, evidence) : null,
+      advice ? element('em', {}, `Try: ${advice}`) : null));
 }
 
 const levelOf = (severity) => (severity in LEVELS ? severity : 'info');

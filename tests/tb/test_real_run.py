@@ -1,0 +1,82 @@
+"""The tab on real runs: the demonstration, shortened, with two cells."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from typing import Any
+
+import pytest
+
+from scripts.screenshots import PANELS
+from tests.tb.conftest import Start
+from tests.tb.page import COLUMN
+
+pytestmark = pytest.mark.slow
+
+SHORT = (
+    *("experiment=demo", "callbacks=[default,lyapunov,doctor]", "max_overhead=null", "measure_every_n_steps=4"),
+    *(
+        "cell.hidden_size=24",
+        "trainer.max_steps=25",
+        "trainer.limit_val_batches=1",
+        "callbacks.lyapunov.every_n_steps=8",
+    ),
+)
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory, tensorboard: Start) -> str:
+    folder = tmp_path_factory.mktemp("real")
+    for cell in ("lstm", "rnn"):
+        command = [sys.executable, "-m", "rnn_diag.cli.train", *SHORT, f"cell={cell}", f"hydra.run.dir={folder / cell}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    return tensorboard(folder, runs=2)
+
+
+def test_every_panel_shows_the_real_run_and_the_slider_moves_them(open_tab: Any, real: str) -> None:
+    shown = open_tab(f"{real}#rnn_diag&p.rnn_diag.run=lstm")
+        "gradients",
+        "profile",
+        "influence",
+        "spectrum",
+        "gates",
+        "gates-over-training",
+        "units",
+        "lyapunov",
+        "horizon",
+        "cost",
+    ]
+    assert [panel for panel in PANELS if not shown.frame.locator(f"#{panel} canvas").first.is_visible()] == []
+    assert shown.text(".unmeasured") == ""
+    slider = shown.frame.locator("#step")
+    assert slider.get_attribute("aria-valuetext") == "training step 24 of 24"
+    before = shown.text("#spectrum .reading")
+    slider.press("Home")
+    shown.page.wait_for_function("location.hash.includes('step=0')")
+    assert slider.get_attribute("aria-valuetext") == "training step 0 of 24"
+    assert shown.text("#spectrum .reading") != before
+
+
+def test_two_real_runs_stand_side_by_side(open_tab: Any, real: str) -> None:
+    shown = open_tab(f"{real}#rnn_diag&p.rnn_diag.run=lstm")
+    shown.frame.locator("aside input[value=rnn]").check()
+    shown.frame.locator("#gradients figure:nth-child(2) canvas").wait_for()
+    columns = [shown.canvas(f"#gradients figure:nth-child({place}) canvas", COLUMN, 0.5) for place in (1, 2)]
+    assert columns[0] != columns[1]
+    assert all(len({tuple(pixel) for pixel in column}) > 3 for column in columns)
+    assert "This recurrence has no gates" in shown.text("#gates figure:nth-child(2)")
+
+
+def test_the_words_of_the_doctor_are_in_the_tab_and_among_the_texts(open_tab: Any, real: str) -> None:
+    shown = open_tab(f"{real}#rnn_diag")
+    shown.frame.locator(".findings .finding").first.wait_for()
+    assert "Verdict of the doctor" in shown.text(".findings h3")
+    tags = json.loads(urllib.request.urlopen(f"{real}data/plugin/text/tags").read())
+    assert "doctor/findings/text_summary" in tags["lstm"]
+    images = json.loads(urllib.request.urlopen(f"{real}data/plugin/images/tags").read())
+    assert any(tag.endswith("/gates_over_training") for tag in images["lstm"])
+    assert not any(tag.endswith("/gates_over_training") for tag in images["rnn"])
