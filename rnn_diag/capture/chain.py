@@ -25,13 +25,18 @@ def chained(calls: list[AnyCall], joinable: bool = True) -> list[list[AnyCall]]:
     chains: list[list[AnyCall]] = []
     ends: dict[Identity, list[AnyCall]] = {}
     for call in calls:
-        chain = ends.pop(call.continues_from, None) if joinable and call.continues_from is not None else None
+        places = _places_it_may_go_on_from(call) if joinable else []
+        chain = next((ends.pop(place) for place in places if place in ends), None)
         if chain is None or chain[-1].selection.batch != call.selection.batch:
             chain = []
             chains.append(chain)
         chain.append(call)
         ends |= dict.fromkeys(call.ends, chain)
     return chains
+
+
+def _places_it_may_go_on_from(call: Call | StepCall) -> list[Identity]:
+    return [place for place in (call.continues_from, call.copied_from) if place is not None]
 
 
 class ChainedTrace(Trace):

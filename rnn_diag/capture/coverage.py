@@ -46,6 +46,8 @@ def coverage_of(name: str, found: RecurrentModule, notes: Notes, traces: list[Tr
     if not calls:
         return Coverage(name, module_type, "never ran", why_silent(found.module))
     read = f"{_counted(len(calls), 'call')} read as {_counted(len(traces), 'batch', 'batches')} of sequences"
+    if sum(trace.initial_requires_grad for trace in traces) > 1:
+        read += ", whose first states the model made or changed between calls"
     if not any(trace.has_gradients for trace in traces):
         return Coverage(name, module_type, "exact", f"{read}; states and gates: no backward pass reached the layer")
     doubtful = [trace for trace in traces if trace.is_faithful is False]

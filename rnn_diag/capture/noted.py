@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from rnn_diag.capture.lineage import Lineage
 
 Identity = tuple[tuple[int, int, bool], ...]
 """What a state is recognised by: where it is in memory, its size, and whether it is on a graph."""
@@ -54,6 +57,7 @@ class NotedCall:
         is_second_pass: Whether this is what a checkpoint ran again.
         ends: What the state that it returned is recognised by.
         continues_from: What the state that it was given is recognised by, or None if it was given none.
+        copied_from: The same of the returned state of which it was given a copy, if it was given one.
         kernel_dtype: What it was computed in.
         problem: What went wrong when a gradient came back.
         number: Its place among all calls of the recording.
@@ -71,11 +75,21 @@ class NotedCall:
         given = [state for state in before if state is not None]
         self.initial_requires_grad = any(state.requires_grad for state in given)
         self.continues_from = identity(given) if len(given) == len(after) else None
+        self.copied_from: Identity | None = None
+        self._states: tuple[Sequence[Tensor | None], Sequence[Tensor]] | None = (before, after)
         self.ends = [identity(after)]
         self._kept_alive = [state.detach() for state in after]  # so that no other tensor takes their place in memory
         self._handles: list[Any] = []
         self.problem = ""
         self.number = 0
+
+    def look_back(self, lineage: Lineage) -> None:
+        """Find out which call's state it was given a copy of."""
+        if self._states is not None:
+            before, after = self._states
+            self.copied_from = lineage.origin(before)
+            lineage.add(after)
+        self._states = None
 
     def take_grad_of(self, name: str, tensor: Tensor, read: Callable[[Tensor], Tensor]) -> None:
         """Take the total gradient of a tensor on the graph when it comes, `read` into the form of the copies."""
@@ -100,7 +114,7 @@ class NotedCall:
 
     def let_go(self) -> None:
         """Hold none of the model's memory any longer."""
-        self._kept_alive = []
+        self._kept_alive, self._states = [], None
         for handle in self._handles:
             handle.remove()
         self._handles = []

@@ -15,6 +15,7 @@ from rnn_diag.capture.checkpoint import in_backward, place_of_first_pass
 from rnn_diag.capture.dropout import draws_masks, generator_state, redrawn_masks
 from rnn_diag.capture.fidelity import tensors_in, watch_edges
 from rnn_diag.capture.layer_by_layer import LayerByLayer
+from rnn_diag.capture.lineage import Lineage
 from rnn_diag.capture.modules import RecurrentModule
 from rnn_diag.capture.noted import trace_dtype
 from rnn_diag.capture.steps import StepCall
@@ -60,6 +61,7 @@ class Notes:
             self._handles.clear()
             self._weight_copies.clear()
             self._shared_nodes.clear()
+            self._lineages.clear()
             for calls in self.calls.values():
                 for call in calls:
                     call.let_go()
@@ -109,6 +111,7 @@ class Notes:
             if draws_masks(module):
                 masks = known.masks if isinstance(known, LayerByLayer) else redrawn_masks(module, known, result[0])
                 call.masks = None if masks is None else call.chosen_masks(masks)
+        call.look_back(self._lineages.setdefault(found.path, Lineage()))
         calls = self.calls[found.path]
         if in_backward() and calls:
             place = place_of_first_pass(call, calls)
@@ -158,6 +161,7 @@ class Notes:
         self._handles: list[Any] = []
         self._weight_copies: dict[str, tuple[Any, Weights, Weights]] = {}
         self._shared_nodes: set[Any] = set()
+        self._lineages: dict[str, Lineage] = {}
         self.weight_grads: dict[str, Tensor] = {}
         self.problems: dict[str, str] = {}
 

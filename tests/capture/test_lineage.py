@@ -1,0 +1,118 @@
+"""A state that was copied between two calls goes on; one that was changed starts a sequence of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+from rnn_diag import record
+
+STEPS, INPUTS, UNITS = 4, 3, 5
+COPIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "stacked": lambda h: torch.stack([h, 2 * h])[0],
+    "joined and split": lambda h: torch.cat([h, 2 * h], 1).split(UNITS, 1)[0],
+    "cloned": lambda h: h.clone(),
+    "masked with ones": lambda h: h * torch.ones(2, 1, dtype=h.dtype),
+    "chosen everywhere": lambda h: torch.where(torch.ones(2, 1, dtype=torch.bool), h, torch.zeros_like(h)),
+    "overwritten nowhere": lambda h: h.masked_scatter(torch.zeros(2, 1, dtype=torch.bool), torch.zeros_like(h)),
+    "dropped nowhere": lambda h: dropout(h, 0.0, training=True),
+    "in the same order": lambda h: h.index_select(0, torch.tensor([0, 1])),
+    "carried sideways": lambda h: h.T.contiguous().T,
+}
+CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
+    "masked": lambda h: h * torch.tensor([[1.0], [0.0]], dtype=h.dtype),
+    "in another order": lambda h: h.flip(0),
+    "computed": lambda h: h.relu(),
+    "the same with half the gradient": lambda h: 0.5 * h + 0.5 * h.detach(),
+}
+
+
+def looped(between: Callable[[Tensor], Tensor]) -> tuple[nn.LSTMCell, Tensor, Callable[[], None]]:
+    """Return a cell, its inputs, and what runs and differentiates it."""
+    torch.manual_seed(1)
+    cell, inputs = nn.LSTMCell(INPUTS, UNITS).double(), torch.randn(STEPS, 2, INPUTS, dtype=torch.float64)
+
+    def run() -> None:
+        hidden, memory = cell(inputs[0])
+        outputs = [hidden]
+        for x in inputs[1:]:
+            hidden, memory = cell(x, (between(hidden), between(memory)))
+            outputs.append(hidden)
+        (outputs[1].sum() + outputs[-1].square().sum()).backward()
+
+    return cell, inputs, run
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_a_copied_state_goes_on_and_every_gradient_is_that_of_the_plain_loop(copy: str) -> None:
+    cell, _, run = looped(COPIES[copy])
+    with record(cell) as recording:
+        run()
+    plain_cell, _, run = looped(lambda h: h)
+    with record(plain_cell) as plain:
+        run()
+    trace, expected = recording["l0"], plain["l0"]
+    assert trace.fidelity < 1e-14
+    for name in ("hidden", "cell", "hidden_grad", "hidden_grad_direct", "hidden_grad_recurrent", "cell_grad"):
+        torch.testing.assert_close(getattr(trace, name), getattr(expected, name), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_state_starts_a_sequence_of_its_own_and_the_coverage_says_so(change: str) -> None:
+    cell, _, run = looped(CHANGES[change])
+    with record(cell) as recording:
+        run()
+    assert [len(trace.inputs) for trace in recording.calls("l0")] == [1] * STEPS
+    (row,) = recording.coverage
+    assert row.reason.startswith(
+        "4 calls read as 4 batches of sequences, whose first states the model made or changed between calls;"
+    )
+
+
+def test_cells_above_each_other_whose_states_are_stacked_are_one_sequence_each() -> None:
+    cells = nn.ModuleList([nn.GRUCell(INPUTS, UNITS), nn.GRUCell(UNITS, UNITS)])
+    with record(cells) as recording:
+        state = torch.zeros(2, 2, UNITS)
+        for x in torch.randn(STEPS, 2, INPUTS):
+            below = cells[0](x, state[0])
+            state = torch.stack([below, cells[1](below, state[1])])
+        state.sum().backward()
+    assert [len(recording[name].inputs) for name in ("0.l0", "1.l0")] == [STEPS, STEPS]
+
+
+def test_a_decoder_that_goes_on_from_a_masked_copy_of_the_encoders_state_is_one_sequence_with_it() -> None:
+    module = nn.LSTM(INPUTS, UNITS, num_layers=2).double()
+    inputs = torch.randn(STEPS, 2, INPUTS, dtype=torch.float64)
+    nobody = torch.zeros(1, 2, 1, dtype=torch.bool)
+    with record(module) as recording:
+        _, state = module(inputs)
+        module(inputs[:2], tuple(part.masked_scatter(nobody, torch.zeros_like(part)) for part in state))[
+            0
+        ].sum().backward()
+    with record(module) as whole:
+        module(torch.cat((inputs, inputs[:2])))[0][STEPS:].sum().backward()
+    for name in ("l0", "l1"):
+        torch.testing.assert_close(recording[name].hidden_grad, whole[name].hidden_grad, rtol=0, atol=1e-14)
+
+
+def test_only_one_of_two_calls_goes_on_from_a_copied_state() -> None:
+    cell, inputs, _ = looped(lambda h: h)
+    with record(cell) as recording:
+        hidden, memory = cell(inputs[0])
+        first = cell(inputs[1], (hidden.clone(), memory.clone()))[0]
+        second = cell(inputs[2], (hidden.clone(), memory.clone()))[0]
+        (first + second).sum().backward()
+    assert [len(trace.inputs) for trace in recording.calls("l0")] == [2, 1]
+
+
+def test_no_graph_is_held_after_the_block() -> None:
+    cell, _, run = looped(COPIES["stacked"])
+    with record(cell) as recording:
+        run()
+        assert recording._notes._lineages
+    assert not recording._notes._lineages
+    assert all(call._states is None for call in recording._notes.calls[""])
