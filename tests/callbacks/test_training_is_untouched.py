@@ -8,6 +8,7 @@ from torch import nn
 
 import rnn_diag.nn
 from rnn_diag.callbacks import (
+    Doctor,
     GateSaturation,
     GradientNorms,
     LyapunovSpectrum,
@@ -22,7 +23,7 @@ ALL = (RNNDiagnostics, GradientNorms, MemoryHorizon, LyapunovSpectrum, Recurrent
 def trained(network, batches, trainer, callbacks, **options):
     model = network(**options.pop("layer", {}))
     torch.manual_seed(5)
-    trainer(*callbacks, max_epochs=2, **options).fit(model, batches)
+    trainer(*callbacks, **{"max_epochs": 2} | options).fit(model, batches)
     return model.losses, {name: value.clone() for name, value in model.state_dict().items()}, torch.get_rng_state()
 
 
@@ -43,6 +44,18 @@ def trained(network, batches, trainer, callbacks, **options):
 def test_losses_weights_and_random_numbers_are_equal_with_and_without(options, network, batches, trainer):
     bare = trained(network, batches, trainer, [], **{**options})
     measured = trained(network, batches, trainer, [kind(1, None, max_overhead=None) for kind in ALL], **{**options})
+    assert bare[0] == measured[0]
+    assert all(torch.equal(bare[1][name], measured[1][name]) for name in bare[1])
+    assert torch.equal(bare[2], measured[2])
+
+
+@pytest.mark.slow
+def test_three_hundred_steps_give_equal_weights_with_everything_on(network, batches, trainer, tensorboard):
+    layer = {"kind": nn.LSTM, "num_layers": 2, "dropout": 0.2}
+    everything = [*(kind(1, None, max_overhead=None) for kind in ALL), Doctor(1)]
+    bare = trained(network, batches, trainer, [], layer=layer, max_epochs=50)
+    measured = trained(network, batches, trainer, everything, layer=layer, max_epochs=50, logger=tensorboard)
+    assert len(bare[0]) == 300
     assert bare[0] == measured[0]
     assert all(torch.equal(bare[1][name], measured[1][name]) for name in bare[1])
     assert torch.equal(bare[2], measured[2])
