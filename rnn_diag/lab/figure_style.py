@@ -66,6 +66,16 @@ def figure(
     return made, list(grid.flat)
 
 
+def figure_of_one_above_two(height: float = 5.4) -> Figure:
+    """Return an empty figure whose first panel is as wide as the other two together, beneath it."""
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(WIDTH, height), layout="constrained")
+    for axes in made.subplot_mosaic([["above", "above"], ["left", "right"]]).values():
+        _dress(axes)
+    return made
+
+
 def name_axes(axes: Axes, title: str, x: str, y: str) -> None:
     """Give a panel its title and its axes their names, which end with the unit."""
     axes.set_title(title, loc="left", fontsize=10, fontweight="bold")

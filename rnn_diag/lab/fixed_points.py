@@ -23,8 +23,8 @@ _HALVINGS: Final = 60
 def fixed_points(nonlinearity: str, weight: float, bias: float = 0.0) -> list[float]:
     """Return every h with `h = φ(w h + b)`, ascending, for tanh or sigmoid.
 
-    The range of φ is cut into pieces, and each in which `φ(w h + b) - h` changes its sign is halved again and again; the
-    unit itself is not run. Two solutions closer than a thousandth are not told apart.
+    The range of φ is cut into pieces, and each in which `φ(w h + b) - h` changes its sign is halved again and again;
+    the unit itself is not run. Two solutions closer than a thousandth are not told apart.
 
     Raises:
         ValueError: If φ is not bounded.

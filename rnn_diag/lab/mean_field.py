@@ -1,4 +1,4 @@
-"""What a large random network driven by noise is expected to do: the size of its states, and how fast influence fades."""
+"""What a large random network driven by noise is expected to do: how large its states are, how influence fades."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from torch import Tensor
 from rnn_diag.cells.rnn import NONLINEARITIES
 
 _WIDEST: Final = 8.0
-_POINTS: Final = 2001
-_ROUNDS: Final = 500
+_POINTS: Final = 801
+_ROUNDS: Final = 1000
+_PRECISION: Final = 1e-10
 _LARGEST: Final = 1e6
 
 
@@ -65,6 +66,9 @@ def mean_field(nonlinearity: str, radius: float, noise: float) -> MeanField:
 
     variance = noise**2
     for _ in range(_ROUNDS):
+        before = variance
         variance = min(radius**2 * squared(phi.function(math.sqrt(variance) * normal)) + noise**2, _LARGEST)
+        if abs(variance - before) <= _PRECISION * variance:
+            break
     slopes = phi.slope(phi.function(math.sqrt(variance) * normal))
     return MeanField(math.inf if variance >= _LARGEST else variance, radius * math.sqrt(squared(slopes)))

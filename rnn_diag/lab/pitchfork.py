@@ -131,8 +131,9 @@ def _conclusion(weights: Tensor, up: Tensor, lives: list[float], critical: float
         f"of what it was told: further kicks last a shorter time the larger w is."
     )
     sentences.append(
-        f"In between memory is longest, with a half-life of {lives[best]:.3g} steps at "
-        f"{named('w', float(weights[best]))}; at {named('w', 1.0)} the state falls only as a power of time: {critical:.4f} is left after {steps} steps."
+        f"Memory is longest in between, with a half-life of {lives[best]:.3g} steps at "
+        f"{named('w', float(weights[best]))}; at 1 exactly the state falls only as a power of time, with "
+        f"{critical:.4f} left after {steps} steps."
     )
     return " ".join(sentences)
 
