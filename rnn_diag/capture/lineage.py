@@ -12,9 +12,9 @@ from torch.autograd.graph import Node, get_gradient_edge
 from rnn_diag.capture.noted import Identity, identity
 
 COPYING = re.compile(
-    r"(Alias|AsStrided|Cat|Clone|Expand|Gather|Index|IndexSelect|MaskedFill|MaskedScatter|Mul|NativeDropout|Permute|"
+    r"(torch::autograd::)?(Alias|AsStrided|Cat|Clone|Copy|Expand|Gather|Index|IndexSelect|MaskedFill|MaskedScatter|Mul|NativeDropout|Permute|"
     r"ReshapeAlias|Select|Slice|Split|SplitWithSizes|Squeeze|Stack|T|ToCopy|Transpose|Unbind|UnsafeView|Unsqueeze|View|"
-    r"Where)Backward\d*"
+    r"Where)Backwards?\d*"
 )
 """Operations whose gradient is handed on as it is wherever they leave values as they were."""
 
@@ -42,7 +42,8 @@ class Lineage:
         for edge in _edges_behind(first):
             if edge in self._ends:
                 returned, after = self._ends[edge]
-                if len(after) == len(before) and all(map(_same, before, after)):
+                unwritten = returned == tuple((*seen[:3], True) for seen in identity(after))
+                if unwritten and len(after) == len(before) and all(map(_same, before, after)):
                     return returned
         return None
 

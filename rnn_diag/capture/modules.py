@@ -15,6 +15,9 @@ from rnn_diag.cells.equations_of import equations_of, suffixes_of
 
 _SOUNDS_RECURRENT = re.compile(r"LSTM|GRU|RNN|SRU|[Rr]ecurrent|(Lstm|Gru|Rnn|Sru|^lstm|^gru|^rnn)(?![a-z])")
 
+FEEDFORWARD = (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.LayerNorm)
+"""Parts of a cell, whatever a subclass is called."""
+
 COMPILED = (
     "its steps are compiled into a larger graph, where they cannot be seen without changing the numbers; "
     "record the uncompiled model"
@@ -142,7 +145,7 @@ def _is_compiled(module: nn.Module) -> bool:
 def _why_unfollowed(module: nn.Module) -> str | None:
     name = getattr(module, "original_name", None) if isinstance(module, torch.jit.ScriptModule) else None
     name = name or type(module).__name__
-    if not _SOUNDS_RECURRENT.search(name):
+    if not _SOUNDS_RECURRENT.search(name) or isinstance(module, FEEDFORWARD):
         return None
     if isinstance(module, torch.jit.ScriptModule):
         return "TorchScript runs its own copy of the forward; use the module before torch.jit.script or trace"

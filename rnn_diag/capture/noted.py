@@ -12,8 +12,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from rnn_diag.capture.lineage import Lineage
 
-Identity = tuple[tuple[int, int, bool], ...]
-"""What a state is recognised by: where it is in memory, its size, and whether it is on a graph."""
+Identity = tuple[tuple[int, int, int, bool], ...]
+"""What a state is recognised by: where in memory, its size, how often it was written to, whether it is on a graph."""
 
 
 class Selection:
@@ -109,7 +109,7 @@ class NotedCall:
         """Take the place of a checkpoint's first pass, with whose state the model went on."""
         self.is_second_pass = True
         self.number = first_pass.number
-        self.ends += [tuple((place, size, True) for place, size, _ in end) for end in first_pass.ends]
+        self.ends += [tuple((*seen, True) for *seen, _ in end) for end in first_pass.ends]  # type: ignore[misc]
         self._kept_alive += first_pass._kept_alive
 
     def let_go(self) -> None:
@@ -122,7 +122,12 @@ class NotedCall:
 
 def identity(states: Iterable[Tensor]) -> Identity:
     """Return what a state is recognised by: a view of it is the same memory, a detached one cuts the sequence."""
-    return tuple((state.data_ptr(), state.numel(), state.requires_grad) for state in states)
+    return tuple((state.data_ptr(), state.numel(), version(state), state.requires_grad) for state in states)
+
+
+def version(value: Tensor) -> int:
+    """Return how often a tensor was written to; inference tensors do not count."""
+    return -1 if value.is_inference() else value._version
 
 
 def _kernel_dtype(result: Tensor) -> torch.dtype:

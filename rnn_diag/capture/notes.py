@@ -17,7 +17,7 @@ from rnn_diag.capture.fidelity import tensors_in, watch_edges
 from rnn_diag.capture.layer_by_layer import LayerByLayer
 from rnn_diag.capture.lineage import Lineage
 from rnn_diag.capture.modules import RecurrentModule
-from rnn_diag.capture.noted import trace_dtype
+from rnn_diag.capture.noted import trace_dtype, version
 from rnn_diag.capture.steps import StepCall
 from rnn_diag.cells.equations import Weights
 from rnn_diag.nn.layer import RecurrentLayer
@@ -187,8 +187,3 @@ def given_weights(found: RecurrentModule) -> dict[str, Weights]:
 def stock_arguments(input: Any, hx: Any = None, *more: Any) -> tuple[Any, ...]:
     """Return the arguments of a stock `forward`, however they were passed."""
     return (input, hx, *more)
-
-
-def version(value: Tensor) -> int:
-    """Return how often a tensor was written to; inference tensors do not count."""
-    return -1 if value.is_inference() else value._version

@@ -16,6 +16,7 @@ COPIES: dict[str, Callable[[Tensor], Tensor]] = {
     "stacked": lambda h: torch.stack([h, 2 * h])[0],
     "joined and split": lambda h: torch.cat([h, 2 * h], 1).split(UNITS, 1)[0],
     "cloned": lambda h: h.clone(),
+    "copied into another": lambda h: torch.empty_like(h).copy_(h),
     "masked with ones": lambda h: h * torch.ones(2, 1, dtype=h.dtype),
     "chosen everywhere": lambda h: torch.where(torch.ones(2, 1, dtype=torch.bool), h, torch.zeros_like(h)),
     "overwritten nowhere": lambda h: h.masked_scatter(torch.zeros(2, 1, dtype=torch.bool), torch.zeros_like(h)),
@@ -27,6 +28,8 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "masked": lambda h: h * torch.tensor([[1.0], [0.0]], dtype=h.dtype),
     "in another order": lambda h: h.flip(0),
     "computed": lambda h: h.relu(),
+    "computed in place": lambda h: h.relu_(),
+    "masked in place": lambda h: h.mul_(torch.tensor([[1.0], [0.0]], dtype=h.dtype)),
     "the same with half the gradient": lambda h: 0.5 * h + 0.5 * h.detach(),
 }
 

@@ -60,6 +60,23 @@ def test_a_cell_of_the_users_own_is_found_and_said_not_to_be_understood(cell: ty
     assert "rnn_diag.register" in row.reason
 
 
+class GRULinear(nn.Linear):
+    """A part with a telling name."""
+
+
+class DPGRUCell(nn.Module):
+    """A cell that is made of such parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ih, self.hh = GRULinear(2, 6), GRULinear(2, 6)
+
+
+def test_a_cell_is_reported_and_not_its_linear_parts() -> None:
+    (row,) = record(LSTMClassifier(DPGRUCell())).coverage
+    assert row[:3] == ("part", "DPGRUCell", "not followed")
+
+
 def test_a_container_of_a_followed_module_is_not_spoken_of() -> None:
     assert [row.layer for row in record(LSTMClassifier(nn.GRU(2, 2))).coverage] == ["part.l0"]
 
