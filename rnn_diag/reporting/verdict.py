@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-SIGNS = {"ok": "✅", "info": "ℹ️", "advice": "ℹ️", "warning": "⚠️", "critical": "❌"}
+SIGNS = {"ok": "✓", "info": "i", "advice": "i", "warning": "!", "critical": "✕"}
+"""The signs of the tab's cards, which every font has."""
 VANISHES, FADES, GROWS, EXPLODES = -4.0, -2.0, 1.5, 3.0
 """Logarithms of the gradient at the first step read over that at the last: the bounds of the tab's cards."""
 HARMFUL = ("input/stuck_shut", "forget/stuck_shut", "output/stuck_shut", "update/stuck_shut")
@@ -42,8 +43,9 @@ def as_markdown(statements: Sequence[Statement], nothing: str = "Nothing was fou
         for one in statements:
             if one.layer == layer:
                 lines.append(f"{SIGNS[one.severity]} **{one.severity}: {_on_one_line(one.title)}**")
-                lines += [f"- {word}" for word in map(_on_one_line, (one.numbers, one.advice)) if word]
-    return "\n\n".join(lines).replace("\n\n- ", "\n- ")
+                words = (one.numbers, one.advice and f"Try: {one.advice}")
+                lines.append("\n".join(f"- {word}" for word in map(_on_one_line, words) if word))
+    return "\n\n".join(line for line in lines if line)
 
 
 def headlines(numbers: Mapping[str, float]) -> list[Statement]:

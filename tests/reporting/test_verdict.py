@@ -76,7 +76,7 @@ def test_markdown_has_a_heading_per_layer_and_a_list_beneath_every_statement():
         Statement("ok", "l1", "It works."),
     ]
     assert as_markdown(statements) == (
-        "### l0\n\n❌ **critical: It vanishes.**\n- horizon 8\n- take an LSTM\n\n"
-        "ℹ️ **advice: Clip less.**\n\n### l1\n\n✅ **ok: It works.**"
+        "### l0\n\n✕ **critical: It vanishes.**\n\n- horizon 8\n- Try: take an LSTM\n\n"
+        "i **advice: Clip less.**\n\n### l1\n\n✓ **ok: It works.**"
     )
-    assert as_markdown([], "All is well.") == "✅ All is well."
+    assert as_markdown([], "All is well.") == "✓ All is well."

@@ -39,17 +39,6 @@ def real(tmp_path_factory: pytest.TempPathFactory, tensorboard: Start) -> str:
 
 def test_every_panel_shows_the_real_run_and_the_slider_moves_them(open_tab: Any, real: str) -> None:
     shown = open_tab(f"{real}#rnn_diag&p.rnn_diag.run=lstm")
-        "gradients",
-        "profile",
-        "influence",
-        "spectrum",
-        "gates",
-        "gates-over-training",
-        "units",
-        "lyapunov",
-        "horizon",
-        "cost",
-    ]
     assert [panel for panel in PANELS if not shown.frame.locator(f"#{panel} canvas").first.is_visible()] == []
     assert shown.text(".unmeasured") == ""
     slider = shown.frame.locator("#step")

@@ -48,7 +48,7 @@ export class GradientsPanel {
 }
 
 /** What the heat map of a run shows. */
-function pictureOf(run, relative, range) {
+export function pictureOf(run, relative, range) {
   const { rows, shapes } = run.series.grad;
   const profileAt = (place) => profileOf({ values: rows[place], shape: shapes[place] });
   return {
