@@ -50,6 +50,7 @@ def test_losses_weights_and_random_numbers_are_equal_with_and_without(options, n
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_three_hundred_steps_give_equal_weights_with_everything_on(network, batches, trainer, tensorboard):
     layer = {"kind": nn.LSTM, "num_layers": 2, "dropout": 0.2}
     everything = [*(kind(1, None, max_overhead=None) for kind in ALL), Doctor(1)]
