@@ -29,6 +29,8 @@ class Training:
         learning_rate: Adam's largest, reached after a tenth of the steps, then falling to zero.
         planted_share: Share of the windows in which braces are planted.
         planted_rate: Share of their letters, digits and spaces that a brace replaces.
+        sparsity: Of the readout: weight of the sum of its absolute weights in the loss. Few units then give the answer,
+            and each of these has to be right at once.
     """
 
     steps: int
@@ -36,6 +38,7 @@ class Training:
     learning_rate: float
     planted_share: float
     planted_rate: float
+    sparsity: float
 
 
 class BraceReader:
@@ -91,7 +94,7 @@ class BraceReader:
             sown = planted(text, self.vocabulary, how.planted_rate, generator)
             changed = (torch.arange(how.batch_size) < with_planted).unsqueeze(1)
             text = text._replace(tokens=torch.where(changed, sown.tokens, text.tokens))
-            loss = self._loss(text)
+            loss = self._loss(text) + how.sparsity * self.model.head.weight.abs().sum()
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)

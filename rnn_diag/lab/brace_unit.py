@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -87,6 +87,20 @@ def reactions(
     return found
 
 
+def natural_braces(reader: BraceReader, texts: Sequence[MarkedText]) -> tuple[int, int]:
+    """Return how many braces the comments and strings of texts hold themselves, and how many are answered rightly."""
+    count = right = 0
+    for text in texts:
+        inert = torch.isin(text.tokens, torch.tensor(reader.braces)) & (text.region != Region.CODE)
+        holding = inert.any(1).nonzero()[:, 0]
+        if len(holding):
+            some = text.rows(holding)
+            agrees = reader.answers(some) == reader.open_after(some)
+            count += int(inert.sum())
+            right += int((agrees & inert[holding]).sum())
+    return count, right
+
+
 def _trials(
     reader: BraceReader, text: MarkedText, depth: int, regions: Collection[Region], later: int
 ) -> Bool[Tensor, "window time"]:
@@ -96,7 +110,8 @@ def _trials(
     followed = is_brace.long().unfold(1, later + 1, 1).sum(-1) > 0
     calm = torch.zeros_like(is_brace)
     calm[:, : followed.shape[1]] = ~followed
-    return inside & calm & plantable(text, reader.vocabulary) & (text.depth(reader.braces) == depth)
+    where: Tensor = inside & calm & plantable(text, reader.vocabulary) & (text.depth(reader.braces) == depth)
+    return where
 
 
 def _tried(
@@ -116,4 +131,5 @@ def _tried(
 def _correlations(values: Float[Tensor, "character unit"], truth: Tensor) -> Float[Tensor, " unit"]:
     stands = truth.flatten().double()
     stands, values = stands - stands.mean(), values - values.mean(0)
-    return (values * stands.unsqueeze(1)).sum(0) / (values.norm(dim=0) * stands.norm())
+    by_unit: Tensor = (values * stands.unsqueeze(1)).sum(0) / (values.norm(dim=0) * stands.norm())
+    return by_unit

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from rnn_diag.lab.figure_style import COLOURS, FAINT, INK, WIDTH
+import numpy as np
+from jaxtyping import Float
+
+from rnn_diag.lab.figure_style import COLOURS, INK, WIDTH
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-HIGH: Final = COLOURS[1]
-"""Behind characters at which the number is near 1."""
-
-LOW: Final = COLOURS[0]
-"""Behind characters at which it is near -1."""
 
 COLUMNS: Final = 80
 """Longest line; longer ones go on beneath."""
 
-_STRENGTH: Final = 0.6  # of the colour at 1: the text stays readable on white and on black
-_LEVELS: Final = 20
-_STRIP: Final = COLOURS[5]
+_HIGH, _LOW, _STRIP = COLOURS[1], COLOURS[0], COLOURS[5]
+_STRENGTH: Final = 0.6  # of a colour at 1: text stays readable on it, on a white page and on a black one
+_LEVELS: Final = 10  # told apart in HTML
+_STRIP_HEIGHT: Final = 0.26  # of a line of text
 
 
 def lines_of(characters: Sequence[str], columns: int = COLUMNS) -> list[range]:
@@ -53,20 +52,25 @@ def coloured_html(characters: Sequence[str], values: Sequence[float], strips: Ma
         >>> "&lt;" in coloured_html("<", [0.5], {"forget": [1.0]})
         True
     """
-    key = "".join(f"<div>{_strip_name(name)}</div>" for name in strips)
-    blocks = "".join(_block(line, characters, values, strips) for line in lines_of(characters))
+    blocks = []
+    for line in lines_of(characters):
+        tints = [_css_tint(values[p]) for p in line]
+        letters = _runs([(tint, _visible(characters[p])) for tint, p in zip(tints, line, strict=True)])
+        rows = [_html_strip([strip[p] for p in line]) for strip in strips.values()]
+        blocks.append(f'<div style="margin-bottom:5px">{letters}{"".join(rows)}</div>')
     return (
-        '<div style="font:13px/1.35 ui-monospace,Menlo,Consolas,\'DejaVu Sans Mono\',monospace;white-space:pre">'
-        f"{blocks}</div>\n"
-        '<div class="faint" style="font-size:13px">'
-        f'<span style="background:{_tint(1.0)}">&nbsp;near 1&nbsp;</span> '
-        f'<span style="background:{_tint(-1.0)}">&nbsp;near −1&nbsp;</span> '
-        f"Strips from top to bottom, dark is 1:{key}</div>"
+        "<div style=\"font:13px/1.4 ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;white-space:pre\">"
+        f"{''.join(blocks)}</div>\n"
+        f'<p class="faint"><span style="background:{_css_tint(1.0)}">&nbsp;near 1&nbsp;</span> '
+        f'<span style="background:{_css_tint(-1.0)}">&nbsp;near −1&nbsp;</span> '
+        f"Strips from top to bottom, dark is 1: {escape(', '.join(strips))}.</p>"
     )
 
 
-def coloured_figure(characters: Sequence[str], values: Sequence[float], strips: Mapping[str, Sequence[float]]) -> Figure:
-    """Return the same as a figure: lines of text on colours, strips beneath them.
+def coloured_figure(
+    characters: Sequence[str], values: Sequence[float], strips: Mapping[str, Sequence[float]]
+) -> Figure:
+    """Return the same as a figure.
 
     Args:
         characters: One string each.
@@ -76,20 +80,86 @@ def coloured_figure(characters: Sequence[str], values: Sequence[float], strips: 
     from matplotlib.figure import Figure
 
     lines = lines_of(characters)
-    per_line = 1.0 + 0.24 * len(strips) + 0.25
-    high = per_line * len(lines) + 1.9
-    made = Figure(figsize=(WIDTH, 0.158 * high))
+    per_line = 1.3 + _STRIP_HEIGHT * len(strips)
+    height = per_line * len(lines) + 2.2
+    made = Figure(figsize=(WIDTH, 0.16 * height))
     axes = made.add_axes((0.01, 0.0, 0.98, 1.0))
-    axes.set(xlim=(-0.5, COLUMNS + 0.5), ylim=(high, 0.0))
     axes.set_axis_off()
     for number, line in enumerate(lines):
-        top = per_line * number
-        _line(axes, top, [_shown(characters[p]) for p in line], [values[p] for p in line])
+        top = per_line * number + 0.3
+        _draw_text(axes, top, [characters[p] for p in line], [values[p] for p in line])
         for row, strip in enumerate(strips.values()):
-            _strip(axes, top + 1.03 + 0.24 * row, [strip[p] for p in line])
-    names = ", ".join(strips)
-    axes.text(0, high - 1.1, "character on", fontsize=8, va="center", color=INK)
-    for place, colour, text in ((8.5, HIGH, " near 1 "), (14.5, LOW, " near −1 ")):
-        axes.text(place, high - 1.1, text, fontsize=8, va="center", color=INK, bbox=_boxed(colour))
-    axes.text(22, high - 1.1, f"strips from top to bottom, dark is 1: {names}", fontsize=8, va="center", color=INK)
+            _draw_strip(axes, top + 1.03 + _STRIP_HEIGHT * row, [strip[p] for p in line])
+    _draw_key(axes, height - 1.2, list(strips))
+    axes.set(xlim=(-0.5, COLUMNS + 0.5), ylim=(height, 0.0), aspect="auto")
     return made
+
+
+def tints(values: Sequence[float]) -> Float[np.ndarray, "one value rgba"]:
+    """Return colours with opacity for numbers from -1 to 1, as an image of one row."""
+    clear = [(*_rgb(_HIGH if value > 0 else _LOW), _STRENGTH * min(abs(value), 1.0)) for value in values]
+    return np.array([clear])
+
+
+def shades(values: Sequence[float]) -> Float[np.ndarray, "one value rgba"]:
+    """Return colours with opacity for numbers from 0 to 1, as an image of one row."""
+    return np.array([[(*_rgb(_STRIP), min(max(value, 0.0), 1.0)) for value in values]])
+
+
+def _visible(character: str) -> str:
+    return "↵" if character == "\n" else character
+
+
+def _runs(pairs: Sequence[tuple[str, str]]) -> str:
+    """Return characters of one tint in one element each."""
+    return "".join(
+        f'<span style="background:{tint}">{escape("".join(letter for _, letter in run))}</span>'
+        for tint, run in groupby(pairs, key=lambda pair: pair[0])
+    )
+
+
+def _html_strip(values: Sequence[float]) -> str:
+    parts = ""
+    for level, run in groupby(round(_LEVELS * min(max(value, 0.0), 1.0)) for value in values):
+        width = len(list(run))
+        parts += (
+            f'<span style="display:inline-block;width:{width}ch;height:4px;background:{_css(_STRIP, level)}"></span>'
+        )
+    return f'<div style="height:4px;line-height:0">{parts}</div>'
+
+
+def _css_tint(value: float) -> str:
+    return _css(_HIGH if value > 0 else _LOW, round(_LEVELS * min(abs(value), 1.0)), _STRENGTH)
+
+
+def _css(colour: str, level: int, strength: float = 1.0) -> str:
+    red, green, blue = bytes.fromhex(colour[1:])
+    return f"rgba({red},{green},{blue},{strength * level / _LEVELS:.2g})"
+
+
+def _rgb(colour: str) -> tuple[float, float, float]:
+    red, green, blue = (part / 255 for part in bytes.fromhex(colour[1:]))
+    return red, green, blue
+
+
+def _draw_text(axes: Axes, top: float, characters: Sequence[str], values: Sequence[float]) -> None:
+    axes.imshow(tints(values), extent=(0.0, len(values), top + 1.0, top), aspect="auto", interpolation="nearest")
+    style: dict[str, Any] = {"family": "monospace", "fontsize": 8.5, "ha": "center", "va": "baseline", "color": INK}
+    style["parse_math"] = False
+    for place, character in enumerate(characters):
+        if character != " ":
+            axes.text(place + 0.5, top + 0.76, _visible(character), **style)
+
+
+def _draw_strip(axes: Axes, top: float, values: Sequence[float]) -> None:
+    extent = (0.0, len(values), top + 0.8 * _STRIP_HEIGHT, top)
+    axes.imshow(shades(values), extent=extent, aspect="auto", interpolation="nearest")
+
+
+def _draw_key(axes: Axes, middle: float, names: Sequence[str]) -> None:
+    for left, value, text in ((0.0, 1.0, "near 1"), (9.0, -1.0, "near −1")):
+        extent = (left, left + 7.5, middle + 0.6, middle - 0.6)
+        axes.imshow(tints([value]), extent=extent, aspect="auto")
+        axes.text(left + 3.75, middle, text, fontsize=8, ha="center", va="center", color=INK)
+    words = f"strips from top to bottom, dark is 1: {', '.join(names)}"
+    axes.text(18.5, middle, words, fontsize=8, va="center", color=INK)

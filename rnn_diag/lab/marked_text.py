@@ -85,3 +85,13 @@ def planted(text: MarkedText, vocabulary: Vocabulary, rate: float, generator: to
     opening = torch.rand(shape, generator=generator) < 0.5
     brace = torch.where(opening, braces.opening, braces.closing)
     return text._replace(tokens=torch.where(hit, brace, text.tokens))
+
+
+def some_windows(windows: BraceWindows, count: int) -> MarkedText:
+    """Return so many windows, or all there are, spread evenly over the text."""
+    return marked_text(windows, torch.linspace(0, len(windows) - 1, min(count, len(windows))).long())
+
+
+def joined(parts: Sequence[MarkedText]) -> MarkedText:
+    """Return all windows of several texts."""
+    return MarkedText(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
