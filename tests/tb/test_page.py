@@ -123,6 +123,15 @@ def test_the_dark_theme_is_followed(open_tab: Any, address: str) -> None:
     assert colour == "rgb(27, 29, 33)"
 
 
+def test_runs_are_called_by_what_tells_them_apart(tmp_path: Path, open_tab: Any, tensorboard: Start) -> None:
+    for name in ("lstm", "lstm/again", "rnn"):
+        with SummaryWriter(str(tmp_path / "sweeps/2026-01-01" / name)) as log:
+            tab.write_cost(log, 0, 1.0, 0.1)
+    shown = open_tab(f"{tensorboard(tmp_path, runs=3)}#rnn_diag")
+    assert shown.frame.locator("aside li").all_inner_texts() == ["lstm", "lstm/again", "rnn"]
+    assert shown.frame.locator("aside li label").first.get_attribute("title") == "sweeps/2026-01-01/lstm"
+
+
 def test_a_run_that_is_not_there_is_named(open_tab: Any, address: str) -> None:
     shown = open_tab(f"{address}#rnn_diag&p.rnn_diag.run=gone")
     assert "“gone” has no RNN diagnostics" in shown.text(".notice")

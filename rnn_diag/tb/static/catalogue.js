@@ -6,11 +6,24 @@ import { naturally, whole } from './words.js';
 export const READABLE_VERSION = 1;
 const BY_MATRIX = ['eig', 'sv'];
 
-/** Runs by name, in natural order: each `{name, layers, whole, newer, damaged}`, its series by kind. */
+/** Runs by name, in natural order: each `{name, label, layers, whole, newer, damaged}`, its series by kind. */
 export function catalogueOf(index) {
   const catalogue = new Map();
-  for (const name of Object.keys(index.runs).sort(naturally)) catalogue.set(name, runOf(name, index.runs[name]));
+  const names = Object.keys(index.runs).sort(naturally);
+  const shared = sharedFolders(names);
+  for (const name of names) catalogue.set(name, { ...runOf(name, index.runs[name]), label: name.slice(shared) || '.' });
   return catalogue;
+}
+
+/** How many letters of the names are folders that all runs lie in: they tell no run from another. */
+function sharedFolders(names) {
+  let end = 0;
+  while (names.length > 1) {
+    const next = names[0].indexOf('/', end) + 1;
+    if (!next || names.some((name) => name.slice(0, next) !== names[0].slice(0, next))) break;
+    end = next;
+  }
+  return end;
 }
 
 function runOf(name, tags) {
@@ -46,7 +59,7 @@ export async function loadLayer(run, layer) {
     contents[kind] = entry.content;
     return [load(series, kind, entry)];
   }));
-  return { name: run.name, layer, series, contents, entries };
+  return { name: run.name, label: run.label, layer, series, contents, entries };
 }
 
 /** The layer to show of a run: the one asked for, or the one at its place in a run whose layers have other names. */

@@ -16,11 +16,11 @@ export class RunList {
 
   /** `colours` are those of the runs that are ticked. */
   draw(catalogue, colours) {
-    this.list.replaceChildren(...[...catalogue.values()].map(({ name }) => {
+    this.list.replaceChildren(...[...catalogue.values()].map(({ name, label }) => {
       const swatch = element('i', { class: 'swatch' });
       swatch.style.background = colours.has(name) ? runColour(colours.get(name)) : 'transparent';
       const box = element('input', { type: 'checkbox', value: name, checked: colours.has(name), onchange: () => this.report() });
-      return element('li', {}, element('label', { title: name }, box, swatch, element('span', {}, name || '.')));
+      return element('li', {}, element('label', { title: name }, box, swatch, element('span', {}, element('bdi', {}, label))));
     }));
     this.filter.hidden = catalogue.size < 8;
     this.applyFilter();
@@ -28,7 +28,7 @@ export class RunList {
 
   applyFilter() {
     const words = this.filter.value.toLowerCase();
-    for (const item of this.list.children) item.hidden = !item.textContent.toLowerCase().includes(words);
+    for (const item of this.list.children) item.hidden = !item.firstChild.title.toLowerCase().includes(words);
   }
 
   report() {

@@ -54,7 +54,7 @@ export class LyapunovPanel extends CoursePanel {
     const { steps, rows } = run.series.lyapunov;
     const count = Math.max(...rows.map((row) => row.length));
     return Array.from({ length: count }, (_, place) => ({
-      name: place ? '' : run.name || '.', colour: runColour(run.place), thin: place > 0, x: steps, y: finite(rows, place),
+      name: place ? '' : run.label, colour: runColour(run.place), thin: place > 0, x: steps, y: finite(rows, place),
     })).reverse();
   }
 }
@@ -72,7 +72,7 @@ export class HorizonPanel extends CoursePanel {
 
   curves(run) {
     const { steps, rows } = run.series.horizon;
-    return [{ name: run.name || '.', colour: runColour(run.place), x: steps, y: finite(rows, 0), low: finite(rows, 1), high: finite(rows, 2) }];
+    return [{ name: run.label, colour: runColour(run.place), x: steps, y: finite(rows, 0), low: finite(rows, 1), high: finite(rows, 2) }];
   }
 }
 
@@ -89,7 +89,7 @@ export class CostPanel extends CoursePanel {
 
   curves(run) {
     const { steps, rows } = run.series.cost;
-    return [{ name: run.name || '.', colour: runColour(run.place), x: steps, y: finite(rows, 1) }];
+    return [{ name: run.label, colour: runColour(run.place), x: steps, y: finite(rows, 1) }];
   }
 
   table(view) {

@@ -72,5 +72,5 @@ export function fillFigures(panel, view, content) {
 export function runLabel(run) {
   const swatch = element('i', { class: 'swatch' });
   swatch.style.background = runColour(run.place);
-  return element('span', { class: 'run' }, swatch, run.name || '.', element('small', {}, run.layer));
+  return element('span', { class: 'run', title: run.name }, swatch, run.label, element('small', {}, run.layer));
 }

@@ -40,7 +40,7 @@ class ProfilePanel {
       const x = Array.from(profile.median, (_, bin) => this.position(profile, bin));
       const shown = (values) => Array.from(values, (value) => (Number.isFinite(value) ? value - reference : null));
       const notFinite = x.filter((_, bin) => Number.isNaN(profile.median[bin]) || profile.median[bin] === Infinity);
-      const curve = { name: run.name || '.', colour: runColour(run.place), x, y: shown(profile.median), low: shown(profile.p10), high: shown(profile.p90), notFinite };
+      const curve = { name: run.label, colour: runColour(run.place), x, y: shown(profile.median), low: shown(profile.p10), high: shown(profile.p90), notFinite };
       return this.fromTheEnd ? reversed(curve) : curve;
     });
   }
