@@ -31,7 +31,8 @@ def network(
     """
     matrix = torch.as_tensor(recurrent, dtype=torch.float64).reshape(_square(recurrent))
     into = incoming if isinstance(incoming, Tensor) else incoming * torch.eye(len(matrix), dtype=torch.float64)
-    made = RNN(into.shape[1], len(matrix), nonlinearity=nonlinearity, dtype=torch.float64).requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):  # The layer draws weights, which are then replaced.
+        made = RNN(into.shape[1], len(matrix), nonlinearity=nonlinearity, dtype=torch.float64).requires_grad_(False)
     made.get_parameter("weight_hh_l0").copy_(matrix)
     made.get_parameter("weight_ih_l0").copy_(into)
     made.get_parameter("bias_ih_l0").fill_(bias)
