@@ -1,36 +1,33 @@
-"""When the doctor looks at a network, and where its findings go: the log, the metrics, a table and a file."""
+"""When the doctor looks at a network that trains, and what it makes of it."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import torch
-from rich.console import Console
 
 from rnn_diag.callbacks.clipping import clip_factor
 from rnn_diag.callbacks.diagnostic import Diagnostic, DiagnosticCallback
-from rnn_diag.callbacks.framework import GradientUnits, logging_step, writers_of
+from rnn_diag.callbacks.framework import GradientUnits, logging_step, say
 from rnn_diag.callbacks.measured_step import described
-from rnn_diag.callbacks.notices import DiagnosticWarning
+from rnn_diag.callbacks.preflight import Preflight, Refused
+from rnn_diag.callbacks.session import Session
+from rnn_diag.callbacks.telling import Telling
 from rnn_diag.capture import Recording
 from rnn_diag.doctor.case import Case
 from rnn_diag.doctor.examine import clip_facts, with_coverage
-from rnn_diag.doctor.finding import Finding, Severity
-from rnn_diag.doctor.report import Report, findings_table
+from rnn_diag.doctor.finding import Severity
+from rnn_diag.doctor.report import Report
 from rnn_diag.doctor.rules import WORDS, findings_of
 from rnn_diag.doctor.tally import Tally
 from rnn_diag.doctor.vitals import Vitals
-from rnn_diag.reporting.verdict import Statement, as_markdown
-from rnn_diag.tb.writer import write_verdict
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
-
-FILE = "doctor.json"
 
 
 @final
@@ -40,6 +37,10 @@ class Doctor(Diagnostic):
     It looks first at the first batch, so that a bad start is known at once. A finding is told in one line when it comes
     up or gets worse: as a `DiagnosticWarning` from "warning" on. At the end there is a table, and `doctor.json` in the
     run's folder (the logger's, or else `default_root_dir`), which `rnn_diag.compare` reads.
+
+    With `preflight` it speaks before the first weight changes: all layers and directions, how far they reach against
+    how far they are predicted to and how long sequences are, how they start, and what measuring is going to cost. Under
+    manual optimisation that is at the end of the first batch, when it is known which backward passes there are.
 
     Scalars, at every measured step:
 
@@ -63,9 +64,11 @@ class Doctor(Diagnostic):
         layers: See `Diagnostic`.
         max_overhead: See `Diagnostic`.
         stop_on: Findings, such as `["non_finite", "exploding"]`, that end the fit once they are critical.
+        preflight: `"report"` to print a report on the first batch; `"advice"`, `"warning"` or `"critical"` to refuse
+            the run, too, with `rnn_diag.callbacks.preflight.Refused`, if a finding is as bad. None for neither.
 
     Raises:
-        ValueError: If `stop_on` names no finding.
+        ValueError: If `stop_on` names no finding, or `preflight` is no such word.
     """
 
     name: ClassVar[str] = "doctor"
@@ -78,14 +81,16 @@ class Doctor(Diagnostic):
         layers: str | list[str] | tuple[str, ...] = "*",
         max_overhead: float | None = 0.02,
         stop_on: list[str] | tuple[str, ...] = (),
+        preflight: str | None = None,
     ) -> None:
         super().__init__(every_n_steps, sequences, layers, max_overhead)
         unknown = [word for word in stop_on if word not in WORDS]
         if unknown:
             raise ValueError(f"stop_on names {unknown[0]!r}; choices: {', '.join(WORDS)}")
         self.stop_on = tuple(stop_on)
+        self.preflight = preflight
         self._names: list[str] = []
-        self._folder: Path | None = None
+        self._telling = Telling()
         self.forget()
 
     @property
@@ -97,14 +102,13 @@ class Doctor(Diagnostic):
         """Drop what earlier fits left."""
         self._case = Case()
         self._fresh: dict[str, Tally] = {}
-        self._amp_scaled = False
+        self._amp_scaled = self._differentiated = self._failed = False
         self._factors: list[float] = []
-        self._told: set[tuple[str, str, Severity]] | None = None
-        self._failed = False
+        self._preflight = None if self.preflight is None else Preflight(self.preflight)
 
     def measure(self, trace: Trace, units: GradientUnits) -> Tally:
         """Return the sums of one call."""
-        self._amp_scaled = units.scaled
+        self._amp_scaled, self._differentiated = units.scaled, not math.isnan(units.factor)
         return Tally.of(trace, units.factor)
 
     def scalars(self, layer: str, merged: Tally) -> Mapping[str, float]:
@@ -116,8 +120,20 @@ class Doctor(Diagnostic):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the layers and the run's folder."""
         self._names = Recording(pl_module, layers=self.layers).names
-        self._folder = Path(trainer.log_dir or trainer.default_root_dir)  # asked on all ranks, as it may broadcast
         super().on_fit_start(trainer, pl_module)
+        self._telling = Telling(Path(trainer.log_dir or trainer.default_root_dir))  # all ranks ask: it may broadcast
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Begin to record, if anything is due at this step."""
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        if self._preflight is not None:
+            self._preflight.batch_starts()
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Judge how the network starts, while it still does."""
+        super().on_after_backward(trainer, pl_module)
+        if pl_module.automatic_optimization:
+            self._look_before(trainer)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         """Note by what the gradient is about to be clipped."""
@@ -130,6 +146,7 @@ class Doctor(Diagnostic):
     ) -> None:
         """Judge what was measured in this batch, by whichever callback drives the session."""
         step = logging_step(trainer)
+        self._look_before(trainer)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         fresh, self._fresh = self._fresh, {}
         if not fresh or self._failed:
@@ -138,79 +155,57 @@ class Doctor(Diagnostic):
             self._judge(trainer, fresh, step)
         except Exception as error:
             self._failed = True
-            self._warn(trainer, f"the doctor is switched off: {described(error)}")
+            self._telling.warn(trainer, f"the doctor is switched off: {described(error)}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the table and write the file."""
         super().on_train_end(trainer, pl_module)
-        self._close_case(trainer)
+        self._telling.close(trainer, self._case)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write what is known so far."""
         super().on_exception(trainer, pl_module, exception)
-        self._close_case(trainer)
+        self._telling.close(trainer, self._case)
+
+    def _look_before(self, trainer: Trainer) -> None:
+        session = self._driving(trainer)
+        current = None if session is None else session.current
+        if self._preflight is None or self._preflight.is_over or current is None:
+            return
+        try:
+            with torch.no_grad():
+                report = self._preflight.report(trainer, current, self._names)
+            self._telling.show(trainer, report)
+            say(f"rnn_diag: {self._preflight.cost(report, self.every_n_steps, self.max_overhead)}")
+            self._preflight.refuse(report)
+        except Refused:
+            self._telling.write(trainer, Case(report, logging_step(trainer)))
+            raise
+        except Exception as error:
+            self._preflight.is_over = True
+            self._telling.warn(trainer, f"the pre-flight check is left out: {described(error)}")
 
     def _judge(self, trainer: Trainer, fresh: dict[str, Tally], step: int) -> None:
-        facts = {"amp_scaled": self._amp_scaled, **clip_facts(self._factors)}
+        facts = {"amp_scaled": self._amp_scaled, "differentiated": self._differentiated, **clip_facts(self._factors)}
         vitals = with_coverage(fresh, self._coverage(trainer, fresh), facts)
         report = Report(findings_of(vitals), vitals)
         changed = self._case.follow(report, step)
         trainer.callback_metrics["doctor/severity"] = torch.tensor(float(report.severity))
-        for finding in changed:
-            if finding.severity >= Severity.WARNING:
-                self._warn(trainer, f"step {step}: {finding.summary} Try: {finding.advice}")
-        self._tell_tensorboard(trainer, report.findings, step)
+        self._telling.changes(trainer, changed, step)
+        self._telling.to_tensorboard(trainer, report.findings, step)
         hopeless = [one for one in report.findings if one.id in self.stop_on and one.severity is Severity.CRITICAL]
         if hopeless:
             trainer.should_stop = True
-            self._warn(trainer, f"training stops at step {step}: {hopeless[0].summary}")
+            self._telling.warn(trainer, f"training stops at step {step}: {hopeless[0].summary}")
 
-    def _tell_tensorboard(self, trainer: Trainer, findings: Sequence[Finding], step: int) -> None:
-        standing = {(one.layer, one.id, one.severity) for one in findings}
-        if standing == self._told:
-            return
-        self._told = standing
-        statements = [_statement(one) for one in findings]
-        for writer in writers_of(trainer):
-            writer.add_text("doctor/findings", as_markdown(statements, "The doctor finds nothing wrong."), step)
-            write_verdict(writer, step, [_for_the_tab(one) for one in statements])
+    def _driving(self, trainer: Trainer) -> Session | None:
+        """Return the session that measures for all callbacks of this package."""
+        members = [one for one in trainer.callbacks if isinstance(one, DiagnosticCallback)]  # type: ignore[attr-defined]
+        return next((one._session for one in members if one._session is not None), None)
 
     def _coverage(self, trainer: Trainer, fresh: Mapping[str, Tally]) -> dict[str, str]:
         """Return how every layer was seen, as the session that measured has it."""
-        members = [one for one in trainer.callbacks if isinstance(one, DiagnosticCallback)]  # type: ignore[attr-defined]
-        session = next((one._session for one in members if one._session is not None), None)
+        session = self._driving(trainer)
         rows = [] if session is None else session.coverage
         seen = {row.layer: row.captured for row in rows if row.layer in self._names}
         return {name: seen.get(name, "exact" if name in fresh else "not followed") for name in self._names}
-
-    def _close_case(self, trainer: Trainer) -> None:
-        if self._case.report is None or not trainer.is_global_zero:
-            return
-        console = Console()
-        if self._case.report.findings:
-            console.print(
-                findings_table(self._case.report.findings, f"What the doctor found at step {self._case.step}")
-            )
-        for episode in self._case.past:
-            console.print(f"over since step {episode.last_step}: {episode.worst.summary}", highlight=False)
-        if self._folder is not None and not getattr(trainer, "fast_dev_run", False):
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                (self._folder / FILE).write_text(self._case.to_json())
-            except OSError as error:
-                self._warn(trainer, f"{FILE} is not written: {described(error)}")
-
-    def _warn(self, trainer: Trainer, message: str) -> None:
-        if trainer.is_global_zero:
-            warnings.warn(f"rnn_diag: {message}", DiagnosticWarning, stacklevel=3)
-
-
-def _statement(finding: Finding) -> Statement:
-    numbers = "; ".join(map(str, finding.evidence))
-    return Statement(str(finding.severity), finding.layer, f"{finding.id}: {finding.meaning}", numbers, finding.advice)
-
-
-def _for_the_tab(statement: Statement) -> dict[str, str]:
-    severity, layer, title, evidence, advice = statement
-    severity = "info" if severity == "advice" else severity
-    return {"severity": severity, "layer": layer, "title": title, "evidence": evidence, "advice": advice}

@@ -77,6 +77,11 @@ class Session:
         """The table of layers as they were last seen."""
         return self._publication.coverage
 
+    @property
+    def current(self) -> MeasuredStep | None:
+        """The step that is being measured; None, on all ranks alike, where nothing is due."""
+        return self._current
+
     def announce(self, trainer: Trainer) -> None:
         """Print which layers there are, how they are seen, and under which tags."""
         self._notices.speaks = trainer.is_global_zero

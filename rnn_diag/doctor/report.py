@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -122,10 +123,11 @@ def vitals_table(vitals: Mapping[str, Vitals]) -> Table:
     Horizons and memories are in steps; `first/last` is the log10 of the ratio of gradients, `bias` that of the gate
     that remembers, `radius` that of a plain recurrence's matrix.
     """
-    table = Table("layer", "kind", title="Every layer and direction", title_justify="left", title_style="bold")
+    title = "Every layer and direction"
+    table = Table("layer", "kind", title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     table.columns[0].overflow = "fold"
     for name in ("steps", "horizon", "expected", "first/last", "bias", "memory", "radius"):
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(name, justify="right", no_wrap=True)
     for layer, one in vitals.items():
         numbers = (
             float(one.steps),

@@ -1,0 +1,95 @@
+"""Where the doctor's findings go: warnings, TensorBoard, a table at the end and a file; from rank zero alone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from rnn_diag.callbacks.framework import writers_of
+from rnn_diag.callbacks.measured_step import described
+from rnn_diag.callbacks.notices import DiagnosticWarning
+from rnn_diag.doctor.case import Case
+from rnn_diag.doctor.finding import Finding, Severity
+from rnn_diag.doctor.report import Report, findings_table
+from rnn_diag.reporting.verdict import Statement, as_markdown
+from rnn_diag.tb.writer import write_verdict
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+FILE = "doctor.json"
+
+
+class Telling:
+    """Tells what the doctor found, each thing once.
+
+    Args:
+        folder: The run's, where the file is written; None for no file.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._standing: set[tuple[str, str, Severity]] | None = None
+
+    def warn(self, trainer: Trainer, message: str) -> None:
+        """Say something in one line."""
+        if trainer.is_global_zero:
+            warnings.warn(f"rnn_diag: {message}", DiagnosticWarning, stacklevel=3)
+
+    def changes(self, trainer: Trainer, changed: Sequence[Finding], step: int) -> None:
+        """Say what came up or got worse, from a warning on."""
+        for finding in changed:
+            if finding.severity >= Severity.WARNING:
+                self.warn(trainer, f"step {step}: {finding.summary} Try: {finding.advice}")
+
+    def to_tensorboard(self, trainer: Trainer, findings: Sequence[Finding], step: int) -> None:
+        """Write all findings, if they are others than those written last."""
+        standing = {(one.layer, one.id, one.severity) for one in findings}
+        if standing == self._standing:
+            return
+        self._standing = standing
+        statements = [_statement(one) for one in findings]
+        for writer in writers_of(trainer):
+            writer.add_text("doctor/findings", as_markdown(statements, "The doctor finds nothing wrong."), step)
+            write_verdict(writer, step, [_for_the_tab(one) for one in statements])
+
+    def show(self, trainer: Trainer, report: Report) -> None:
+        """Print a whole report."""
+        if trainer.is_global_zero:
+            Console().print(report)
+
+    def close(self, trainer: Trainer, case: Case) -> None:
+        """Print the table of a run, and write its file."""
+        if case.report is None or not trainer.is_global_zero:
+            return
+        console = Console()
+        if case.report.findings:
+            console.print(findings_table(case.report.findings, f"What the doctor found at step {case.step}"))
+        for episode in case.past:
+            console.print(f"over since step {episode.last_step}: {episode.worst.summary}", highlight=False)
+        self.write(trainer, case)
+
+    def write(self, trainer: Trainer, case: Case) -> None:
+        """Write the file of a run."""
+        if self._folder is None or not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+            return
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / FILE).write_text(case.to_json())
+        except OSError as error:
+            self.warn(trainer, f"{FILE} is not written: {described(error)}")
+
+
+def _statement(finding: Finding) -> Statement:
+    numbers = "; ".join(map(str, finding.evidence))
+    return Statement(str(finding.severity), finding.layer, f"{finding.id}: {finding.meaning}", numbers, finding.advice)
+
+
+def _for_the_tab(statement: Statement) -> dict[str, str]:
+    severity, layer, title, evidence, advice = statement
+    severity = "info" if severity == "advice" else severity
+    return {"severity": severity, "layer": layer, "title": title, "evidence": evidence, "advice": advice}
