@@ -22,11 +22,17 @@ from rnn_diag.lab.settings import expect_among, expect_at_least, expect_numbers
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FINITE_SIZE = 0.4
-"""Largest departure from the theory of infinitely many units, times the root of their number."""
+FINITE_SIZE = 0.7
+"""Largest departure from the theory of infinitely many units, times the root of their number.
 
-SPAN = 3
-"""Influence is averaged over so many later states, ten steps apart."""
+Two standard deviations of what is left per step in a ReLU network, half of whose units are silent, give or take some.
+"""
+
+SPAN = 8
+"""Influence is averaged over so many later states."""
+
+APART = 5
+"""Steps from one of them to the next."""
 
 
 class Memory(NamedTuple):
@@ -67,6 +73,7 @@ class MemoryLength(Experiment):
         radii: Values of ρ to try; the spectral radius comes near.
         shown_radius: The one of `radii` whose influence is drawn by lag.
         units: How many.
+        probes: Random directions from which the influence is estimated; with as many as units it is exact.
         noise: Standard deviation of every unit's input.
         steps: Length of the sequence.
         seed: Of weights and inputs.
@@ -80,6 +87,7 @@ class MemoryLength(Experiment):
     radii: Sequence[float] = (0.3, 0.5, 0.7, 0.9, 1.0, 1.2)
     shown_radius: float = 0.9
     units: int = 128
+    probes: int = 32
     noise: float = 0.3
     steps: int = 110
     seed: int = 0
@@ -91,7 +99,8 @@ class MemoryLength(Experiment):
         expect_among("shown_radius", [self.shown_radius], list(self.radii))
         expect_numbers("noise", [self.noise], above=0.0)
         expect_at_least("units", self.units, 8)
-        expect_at_least("steps", self.steps, 20 + 10 * SPAN)
+        expect_at_least("probes", self.probes, 1)
+        expect_at_least("steps", self.steps, 20 + APART * SPAN)
 
     def run(self) -> Outcome:
         """Measure the influence in every network and compare with the mean-field theory."""
@@ -107,8 +116,9 @@ class MemoryLength(Experiment):
         generator = torch.Generator().manual_seed(self.seed + 1)
         inputs = self.noise * torch.randn(self.steps, 1, self.units, generator=generator, dtype=torch.float64)
         trace = module_trace(network(activation, matrix), inputs)
-        norms = lagged_state_norms(trace, [-1 - 10 * k for k in range(SPAN)]).squeeze(2)
-        influence = norms[: self.steps - 10 * SPAN].square().mean(1).sqrt()
+        probes = self.probes if self.probes < self.units else None
+        norms = lagged_state_norms(trace, [-1 - APART * k for k in range(SPAN)], probes).squeeze(2)
+        influence = norms[: self.steps - APART * SPAN].square().mean(1).sqrt()
         return Memory(
             activation,
             radius,
