@@ -124,7 +124,9 @@ def vitals_table(vitals: Mapping[str, Vitals]) -> Table:
     that remembers, `radius` that of a plain recurrence's matrix.
     """
     title = "Every layer and direction"
-    table = Table("layer", "kind", title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table = Table(
+        "layer", "kind", title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     table.columns[0].overflow = "fold"
     for name in ("steps", "horizon", "expected", "first/last", "bias", "memory", "radius"):
         table.add_column(name, justify="right", no_wrap=True)
