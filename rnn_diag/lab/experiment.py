@@ -83,7 +83,8 @@ class Outcome:
         checks: Theory against measurement.
         tables: The numbers.
         figures: Pictures by name; the name becomes a file's.
-        passages: Coloured text by name, as fragments of HTML that is escaped already.
+        passages: Coloured text by name, as fragments of HTML that is escaped already. A figure of the same name is the
+            same text as a picture, for TensorBoard; the page shows the passage alone.
     """
 
     conclusion: str

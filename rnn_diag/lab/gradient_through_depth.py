@@ -25,6 +25,7 @@ from rnn_diag.lab.figure_style import (
     name_axes,
 )
 from rnn_diag.lab.networks import gaussian_matrix
+from rnn_diag.lab.numbers import listed
 from rnn_diag.lab.settings import expect_among, expect_at_least, expect_numbers
 from rnn_diag.lab.softmax_recurrence import SoftmaxEquations
 from rnn_diag.trace import OutputGrads, Trace
@@ -203,14 +204,15 @@ def _table(journeys: Sequence[Journey]) -> Table:
 
 def _conclusion(journeys: Sequence[Journey], spectrum: Spectrum) -> str:
     steps = len(journeys[0].slopes)
-    left = ", ".join(f"{journey.activation} {float(journey.norms[-1] / journey.norms[0]):.1e}" for journey in journeys)
-    slopes = ", ".join(f"{journey.activation} {_mean(journey.slopes):.2g}" for journey in journeys)
+    left = listed([f"{float(journey.norms[-1] / journey.norms[0]):.2g} ({journey.activation})" for journey in journeys])
+    slopes = listed([f"{_mean(journey.slopes):.2g} ({journey.activation})" for journey in journeys])
     stretches = [_mean(journey.stretches) for journey in journeys]
+    largest = max(float(journey.slopes.max()) for journey in journeys)
     return (
-        f"All networks have the same weights, and after {steps} steps back the gradient has been multiplied by {left}. "
-        f"The activations make the difference: per step they multiply it by {slopes}, and none ever makes it larger. "
-        f"The weights multiply it by {min(stretches):.2f} to {max(stretches):.2f} on average, far from both ends of "
-        f"their singular values ({spectrum.spectral_norm:.2f} and {float(spectrum.singular_values[-1]):.2g})."
+        f"All networks have the same weights; {steps} steps back the gradient has become {left} of what it was. "
+        f"The activations make the difference: per step they multiply it by {slopes}, and never by more than "
+        f"{largest:.2g}. The weights multiply it by {min(stretches):.2f} to {max(stretches):.2f} on average, between "
+        f"their singular values {float(spectrum.singular_values[-1]):.2g} and {spectrum.spectral_norm:.2f}."
     )
 
 

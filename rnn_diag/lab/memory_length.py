@@ -16,7 +16,7 @@ from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
 from rnn_diag.lab.figure_style import COLOURS, THEORY, LineEnd, figure, label_ends, name_axes
 from rnn_diag.lab.mean_field import MeanField, mean_field
 from rnn_diag.lab.networks import gaussian_matrix, network
-from rnn_diag.lab.numbers import named
+from rnn_diag.lab.numbers import listed, named
 from rnn_diag.lab.settings import expect_among, expect_at_least, expect_numbers
 
 if TYPE_CHECKING:
@@ -165,19 +165,19 @@ def _table(memories: Sequence[Memory]) -> Table:
 
 def _conclusion(memories: Sequence[Memory], radius: float) -> str:
     shown = [memory for memory in memories if memory.radius == radius]
-    lives = ", ".join(f"{_plain(memory.activation)} {memory.half_life:.1f}" for memory in shown)
-    horizons = ", ".join(f"{_plain(memory.activation)} {memory.horizon:.0f}" for memory in shown)
+    lives = listed([f"{memory.half_life:.1f} ({_plain(memory.activation)})" for memory in shown])
+    horizons = listed([f"{memory.horizon:.0f} ({_plain(memory.activation)})" for memory in shown])
     growing = [
         f"{_plain(memory.activation)} with {named('ρ', memory.radius)}"
         for memory in memories
         if math.isinf(memory.half_life)
     ]
     sentences = [
-        f"The same matrix ({named('ρ', radius)}) remembers for very different times: half is left after {lives} steps, "
-        f"a hundredth after {horizons} steps."
+        f"With the same matrix ({named('ρ', radius)}) half of a state's influence is left after {lives} steps, and a "
+        f"hundredth after {horizons} steps."
     ]
     if growing:
-        sentences.append(f"Influence does not fall to half at all in these networks: {'; '.join(growing)}.")
+        sentences.append(f"It does not fall to half within {len(shown[0].influence)} steps in {listed(growing)}.")
     return " ".join(sentences)
 
 

@@ -38,6 +38,16 @@ def named(name: str, *values: float) -> str:
     return f"{name} = {', '.join(map(written, map(float, values)))}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
+def listed(entries: Sequence[str]) -> str:
+    """Return entries as an enumeration.
+
+    Example:
+        >>> listed(["1 (tanh)", "2 (relu)", "3 (sigmoid)"])
+        '1 (tanh), 2 (relu) and 3 (sigmoid)'
+    """
+    return " and ".join(filter(None, [", ".join(entries[:-1]), *entries[-1:]]))
+
+
 def for_json(value: Any) -> Any:
     """Return what JSON can hold; numbers that are not finite become the words `nan`, `inf` and `-inf`.
 

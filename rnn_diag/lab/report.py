@@ -98,7 +98,10 @@ def _findings(attempt: Attempt, outcome: Outcome) -> str:
 
 
 def _pictures(attempt: Attempt) -> Iterator[str]:
+    passages = attempt.outcome.passages if attempt.outcome else {}
     for number, (name, picture) in enumerate(attempt.pictures.items()):
+        if name in passages:
+            continue
         description = escape(f"{attempt.experiment.title}: {name.replace('_', ' ')}")
         yield f"<figure>{picture.inline(f'{attempt.name}-{number}', description)}</figure>\n"
 
