@@ -45,7 +45,7 @@ def watch_edges(
     names = _names_by_edge(targets)
     if not names:
         return []
-    seen = {get_gradient_edge(argument).node for argument in boundary if argument.requires_grad}
+    seen = {get_gradient_edge(argument).node for argument in boundary if _has_edge(argument)}
     waiting = [output.grad_fn for output in outputs if output.grad_fn is not None]
     handles = []
     while waiting:
@@ -69,7 +69,7 @@ def leads_to(output: Tensor, target: Tensor, boundary: Any) -> bool:
     if not (output.requires_grad and target.requires_grad):
         return False
     edge = get_gradient_edge(target)
-    seen = {get_gradient_edge(argument).node for argument in tensors_in(boundary) if argument.requires_grad}
+    seen = {get_gradient_edge(argument).node for argument in tensors_in(boundary) if _has_edge(argument)}
     waiting = [output.grad_fn]
     while waiting:
         node = waiting.pop()
@@ -106,3 +106,8 @@ def _taker(place: int, name: str, take: Callable[[str, Tensor], None]) -> Callab
             take(name, input_grads[place].detach())
 
     return hook
+
+
+def _has_edge(value: Tensor) -> bool:
+    """Whether a tensor has a place on the graph; a view that was made off it says that it needs a gradient, too."""
+    return value.requires_grad and (value.grad_fn is not None or not value._is_view())

@@ -12,9 +12,10 @@ from torch.autograd.graph import Node, get_gradient_edge
 from rnn_diag.capture.noted import Identity, identity
 
 COPYING = re.compile(
-    r"(torch::autograd::)?(Alias|AsStrided|Cat|Clone|Copy|Expand|Gather|Index|IndexSelect|MaskedFill|MaskedScatter|Mul|NativeDropout|Permute|"
-    r"ReshapeAlias|Select|Slice|Split|SplitWithSizes|Squeeze|Stack|T|ToCopy|Transpose|Unbind|UnsafeView|Unsqueeze|View|"
-    r"Where)Backwards?\d*"
+    r"(torch::autograd::)?"
+    r"(Alias|AsStrided|Cat|Clone|Copy|Expand|Gather|Index|IndexSelect|MaskedFill|MaskedScatter|Mul|NativeDropout|"
+    r"Permute|ReshapeAlias|Select|Slice|Split|SplitWithSizes|Squeeze|Stack|T|ToCopy|Transpose|Unbind|UnsafeView|"
+    r"Unsqueeze|View|Where)Backwards?\d*"
 )
 """Operations whose gradient is handed on as it is wherever they leave values as they were."""
 
@@ -30,14 +31,14 @@ class Lineage:
 
     def add(self, after: Sequence[Tensor]) -> None:
         """Remember what a call returned."""
-        if after[0].requires_grad:
+        if after[0].grad_fn is not None:
             edge = get_gradient_edge(after[0])
             self._ends[edge.node, edge.output_nr] = identity(after), [state.detach() for state in after]
 
     def origin(self, before: Sequence[Tensor | None]) -> Identity | None:
         """Return what the returned state is recognised by of which a state is a copy, bit for bit; None if of none."""
         first = before[0] if before else None
-        if first is None or not first.requires_grad or not self._ends:
+        if first is None or first.grad_fn is None or not self._ends:
             return None
         for edge in _edges_behind(first):
             if edge in self._ends:

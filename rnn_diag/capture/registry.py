@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from rnn_diag.capture.fidelity import tensors_in
 from rnn_diag.cells.equations import Equations, Weights
 
 
@@ -42,6 +43,11 @@ class Registration:
                 "expected one step, [batch, features] of input and of every state: register the cell that is called "
                 "for every step, or give rnn_diag.register(..., read=...)"
             )
+        if seen.after[0].grad_fn is None and any(value.requires_grad for value in tensors_in(result)):
+            raise ValueError(
+                f"{type(module).__name__} was read as giving a state that is not on the graph; let read give the very "
+                "tensor that the call returned, no view or copy of it, so that its gradient can be seen"
+            )
         return seen
 
 
@@ -63,7 +69,8 @@ def register(
 
     Args:
         module_type: The class; subclasses are followed too.
-        read: Gives input and state of a call from `(module, args, kwargs, result)`. By default the call is read as
+        read: Gives input and state of a call from `(module, args, kwargs, result)`; the state after it must be the very
+            tensors that the call returned. By default the call is read as
             torch's cells are called: `cell(input, state) -> state`, with a state `h` or `(h, c)`; further results are
             ignored when the result is a tuple and the state given is a tensor.
         equations: The recurrence, or a function that makes it from a module.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from rnn_diag.capture import Recording, record, register, registry
+from rnn_diag.capture.registry import Seen
 from rnn_diag.cells import AutogradEquations, LSTMEquations, State, Step, Weights
 
 
@@ -146,3 +148,42 @@ def test_a_registered_layer_that_reads_a_whole_sequence_is_not_taken_for_a_step(
     assert row.status == "partial"
     assert "is given and gives (2, 5, 4), (2, 5, 4); expected one step, [batch, features]" in row.reason
     assert list(recording) == []
+
+
+class BoxedCell(nn.Module):
+    """Its first state has an axis of layers in front, its later ones have not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent = nn.Linear(4, 4)
+
+    def forward(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        hidden, cell = (part.squeeze(0) for part in state)
+        cell = cell + torch.tanh(inputs + self.recurrent(hidden))
+        hidden = torch.tanh(cell)
+        return hidden, (hidden, cell)
+
+
+def boxed_loop(cell: nn.Module) -> Recording:
+    with record(cell) as recording:
+        state = (torch.zeros(1, 2, 4), torch.zeros(1, 2, 4))
+        for x in torch.ones(5, 2, 4):
+            output, state = cell(x, state)
+        output.sum().backward()
+    return recording
+
+
+def test_a_state_that_is_read_as_a_view_of_the_given_one_goes_on() -> None:
+    def read(module: nn.Module, args: Any, kwargs: Any, result: Any) -> Seen:
+        return Seen(args[0], tuple(part.squeeze(0) for part in args[1]), result[1])
+
+    register(BoxedCell, read=read)
+    recording = boxed_loop(BoxedCell())
+    assert recording["l0"].hidden_grad.shape == (5, 2, 4)
+
+
+def test_a_state_that_is_read_as_a_view_of_the_returned_one_is_refused_as_its_gradient_would_not_be_seen() -> None:
+    register(BoxedCell, read=lambda module, args, kwargs, result: Seen(args[0], None, (result[0].view(2, 4),)))
+    with pytest.warns(UserWarning, match="the very tensor that the call returned"):
+        recording = boxed_loop(BoxedCell())
+    assert recording.coverage[0].status == "partial"
