@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rnn_diag.diagnostics import hidden_grad_norms, lagged_grad_norms, memory_horizon
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
+from rnn_diag.lab.falling_lines import name_beside
 from rnn_diag.lab.figure_style import GUIDE, THEORY, figure, name_axes, ordered_colours
 from rnn_diag.lab.networks import network
 from rnn_diag.lab.numbers import named, written
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 ROUNDING = 1e-10
 SHARE = 0.01
-_NAMED_AT = 1e-2
+_NAMED_AT = 1e-6
 
 
 class Unit(NamedTuple):
@@ -160,10 +161,7 @@ def _figure(units: Sequence[Unit]) -> Figure:
         total.plot(_sums(unit.weight, len(unit.dense)), **THEORY)
         lagged.plot(unit.by_lag, color=colour, linewidth=2.2)
         lagged.plot(_powers(unit.weight, len(unit.by_lag)), **THEORY)
-        name: dict[str, Any] = {"s": named("w", unit.weight), "color": colour, "fontsize": 9}
-        total.text(0.0, 1.06 * float(unit.dense[0]), va="bottom", **name)
-        low = int((unit.by_lag >= _NAMED_AT).sum()) - 1
-        lagged.text(low + 3, float(unit.by_lag[low]), va="bottom", **name)
+        total.text(0.0, 1.06 * float(unit.dense[0]), named("w", unit.weight), color=colour, fontsize=9, va="bottom")
     for axes in (total, lagged):
         axes.set_yscale("log")
     total.set_ylim(0.8, 1.6 * max(float(unit.dense.max()) for unit in units))
@@ -171,4 +169,6 @@ def _figure(units: Sequence[Unit]) -> Figure:
     lagged.axhline(SHARE, **GUIDE)
     name_axes(total, "Loss at every step: all of it", "step t", "‖∂L/∂hₜ‖")
     name_axes(lagged, "The last loss alone", "steps back", "its part of the gradient")
+    for unit, colour in zip(units, colours, strict=True):
+        name_beside(lagged, unit.by_lag, named("w", unit.weight), colour, _NAMED_AT)
     return made

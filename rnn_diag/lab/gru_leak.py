@@ -12,14 +12,13 @@ from torch import Tensor
 
 from rnn_diag.diagnostics import half_life, impulse_response, module_trace, state_jacobian
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
+from rnn_diag.lab.falling_lines import name_beside
 from rnn_diag.lab.figure_style import (
     COLOURS,
     GUIDE,
     INK,
     THEORY,
-    LineEnd,
     figure,
-    label_ends,
     name_axes,
     ordered_colours,
 )
@@ -183,16 +182,16 @@ def _conclusion(leaks: Sequence[Leak], eigenvalues: Tensor) -> str:
 
 def _figure(leaks: Sequence[Leak], eigenvalues: Tensor) -> Figure:
     made, (course, plane) = figure(columns=2, height=3.4, width_ratios=[1.25, 1.0])
-    ends = []
-    for leak, colour in zip(leaks, ordered_colours(len(leaks)), strict=True):
+    colours = ordered_colours(len(leaks))
+    for leak, colour in zip(leaks, colours, strict=True):
         course.plot(leak.hidden / leak.hidden[0], color=colour, linewidth=2.2)
         course.plot(_powers(leak) / _powers(leak)[0], **THEORY)
-        ends.append(LineEnd(float(leak.hidden[-1] / leak.hidden[0]), named("z", leak.z), colour))
     course.set(yscale="log", ylim=(1e-6, 2.0))
     _draw_plane(plane, eigenvalues)
     name_axes(course, "What is left of one input", "step t", "h at step t / h at step 0")
     name_axes(plane, "Jacobian of a GRU at rest", "real part", "imaginary part")
-    label_ends(course, ends)
+    for leak, colour in zip(leaks, colours, strict=True):
+        name_beside(course, leak.hidden / leak.hidden[0], named("z", leak.z), colour, at=3e-5)
     return made
 
 
@@ -202,5 +201,5 @@ def _draw_plane(axes: Axes, eigenvalues: Tensor) -> None:
     axes.plot(turn.cos(), turn.sin(), **GUIDE)
     axes.plot(0.5 + turn.cos() / 4, turn.sin() / 4, **THEORY)
     axes.plot(eigenvalues.real, eigenvalues.imag, "o", markersize=4, color=COLOURS[0], alpha=0.8)
-    axes.text(0.5, 0.32, "½ + ¼ of the circle law", fontsize=8, ha="center", color=INK)
+    axes.text(0.5, 0.32, "dashed: ½ + ¼ of the unit circle", fontsize=8, ha="center", color=INK)
     axes.set(xlim=(-0.25, 1.15), ylim=(-0.7, 0.7), aspect="equal")
