@@ -111,7 +111,7 @@ class Tally:
             tails_differ=bool((tail != tail[:1]).any()),
             longest=int(trace.lengths.max()),
             sequences=trace.mask.shape[1],
-            on_graph=trace.had_grad,
+            on_graph=known and trace.had_grad,  # of other gradients nothing is summed up
             carried=not goes_on and bool(initial.any() and (len(initial) == 1 or (initial != initial[:1]).any())),
             **parts,
         )

@@ -94,8 +94,10 @@ def test_registered_cell_without_equations_has_gradient_norms_and_switches_nothi
         return model.head(state).square().mean()
 
     model.training_step = training_step
-    run = trainer(RNNDiagnostics(1), Doctor(1))
+    doctor = Doctor(1)
+    run = trainer(RNNDiagnostics(1), doctor)
     run.fit(model, batches)
+    assert [finding.id for finding in doctor.report.findings if finding.layer == "cell.l0"] == []
     assert [str(one.message) for one in recwarn if one.category is DiagnosticWarning] == []
     measured = {tuple(name.split("/")[:2]) for name in run.callback_metrics if name.count("/") > 1}
     everything = {"gradient_norms", "memory_horizon", "saturation", "spectrum", "doctor"}
