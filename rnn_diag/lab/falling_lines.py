@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def name_beside(axes: Axes, values: Tensor, name: str, colour: str, at: float) -> None:
-    """Write a name to the right of a falling line where it passes a height, or above its end if it stays higher.
+    """Write a name to the right of a falling line where it passes a height, or near its end if it stays higher.
 
     Args:
-        axes: The panel, its limits final.
+        axes: The panel.
         values: The line, one value per step from 0.
         name: What to write.
         colour: The line's own.
@@ -22,7 +22,6 @@ def name_beside(axes: Axes, values: Tensor, name: str, colour: str, at: float) -
     """
     step = int((values >= at).sum()) - 1
     if step == len(values) - 1:
-        axes.text(step, 1.6 * float(values[step]), name, color=colour, fontsize=9, ha="right", va="bottom")
-        return
-    left, right = axes.get_xlim()
-    axes.text(step + 0.025 * (right - left), float(values[step]), name, color=colour, fontsize=9, va="bottom")
+        step = int(0.72 * step)
+    place = (step, float(values[step]))
+    axes.annotate(name, place, (7, 1), textcoords="offset points", color=colour, fontsize=9, va="bottom")

@@ -77,7 +77,7 @@ class GruLeak(Experiment):
     question: ClassVar[str] = "How long does a GRU remember, and does a large update gate update or remember?"
     theory: ClassVar[tuple[int, ...]] = (17,)
 
-    update_gates: Sequence[float] = (0.1, 0.5, 0.9, 0.98)
+    update_gates: Sequence[float] = (0.5, 0.9, 0.98)
     steps: int = 100
     units: int = 64
     seed: int = 0
