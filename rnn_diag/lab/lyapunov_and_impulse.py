@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnn_diag.diagnostics import impulse_response, lyapunov_exponents, module_trace
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
-from rnn_diag.lab.figure_style import FAINT, THEORY, LineEnd, figure, label_ends, name_axes, ordered_colours
+from rnn_diag.lab.figure_style import FAINT, INK, THEORY, LineEnd, figure, label_ends, name_axes, ordered_colours
 from rnn_diag.lab.mean_field import mean_field
 from rnn_diag.lab.networks import gaussian_matrix, network
 from rnn_diag.lab.numbers import written
@@ -104,7 +104,7 @@ class LyapunovAndImpulse(Experiment):
         moduli = torch.linalg.eigvals(linear).abs().log().sort(descending=True).values
         subjects = [
             self._subject("linear", trace, float(moduli[0]), "ln ρ", 0.01),
-            self._subject("LSTM that only forgets", self._forgetting(), math.log(self.forget), "ln f", 0.01),
+            self._subject("LSTM, forgets", self._forgetting(), math.log(self.forget), "ln f", 0.01),
             self._tanh(self.quiet_gain),
             self._tanh(self.chaotic_gain),
         ]
@@ -183,10 +183,11 @@ def _figure(subjects: Sequence[Subject], spectrum: Tensor, moduli: Tensor) -> Fi
     kicks.set_yscale("log")
     ranks = range(1, len(spectrum) + 1)
     exponents.plot(ranks, spectrum, "o", color=ordered_colours(1)[0], markersize=5)
-    exponents.plot(ranks, moduli, **THEORY)
+    exponents.plot(ranks, moduli, "_", color=INK, markersize=14)
+    exponents.set_xticks([1, *range(4, len(spectrum) + 1, 4)])
     exponents.axhline(0.0, color=FAINT, linewidth=0.8)
     name_axes(kicks, "A kick; dashed: growth at λ₁", "steps after the kick", "response / the first")
-    name_axes(exponents, "Linear network; dashed: ln|λ|", "rank", "Lyapunov exponent (nats per step)")
+    name_axes(exponents, "Linear; dashes: ln|λ|", "rank", "exponent (nats per step)")
     label_ends(kicks, ends)
     return made
 
