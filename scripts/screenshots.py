@@ -3,10 +3,11 @@
 
     python scripts/screenshots.py <logdir> <folder for the pictures> [--link "run=tanh,lstm&layer=rnn.l0&step=400"]
 
-What docs/images holds of the tab is made from the pair of docs/experiments.md:
+docs/images/tab.png and docs/images/standard.png are made from two runs on one task:
 
     rnn-diag-train -m experiment=adding_rnn,adding_lstm hydra.sweep.dir=outputs/pair
     python scripts/screenshots.py outputs/pair outputs/pictures
+    cp outputs/pictures/{tab,standard}.png docs/images
 
 Needs Chromium and `pip install playwright`.
 """
@@ -51,8 +52,10 @@ def free_port() -> int:
 def tensorboard(logdir: Path) -> Iterator[str]:
     """Run TensorBoard on a folder; give its address once it answers."""
     port = free_port()
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", logdir.name, "--port", str(port)]
+    server = subprocess.Popen(
+        command, cwd=logdir.resolve().parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     address = f"http://127.0.0.1:{port}/"
     try:
         for _ in range(120):
@@ -97,6 +100,17 @@ def photograph(address: str, folder: Path, link: str) -> None:
         browser.close()
 
 
+def make_small(folder: Path) -> None:
+    """Save the tab, and the upper part of the standard pictures, in the size that a page has for them."""
+    from PIL import Image
+
+    for source, name, part in (("tab_light", "tab", 1.0), ("standard_images", "standard", 0.56)):
+        picture = Image.open(folder / f"{source}.png").convert("RGB")
+        picture = picture.crop((0, 0, picture.width, round(part * picture.height)))
+        picture = picture.resize((SIZE["width"], round(picture.height * SIZE["width"] / picture.width)))
+        picture.save(folder / f"{name}.png", optimize=True)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("logdir", type=Path)
@@ -106,6 +120,7 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     with tensorboard(given.logdir) as address:
         photograph(address, given.folder, given.link)
+    make_small(given.folder)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ COLUMN = """([canvas, share, offset]) => {
   return pixels;
 }"""
 """The colours of a heat map from above to below, at a share of its width."""
+MAGENTA = [255, 0, 255, 255]
 
 
 class Tab:

@@ -12,11 +12,10 @@ from torch.utils.tensorboard import SummaryWriter
 from rnn_diag.tb import schema
 from rnn_diag.tb import writer as tab
 from tests.tb.conftest import Start
-from tests.tb.page import COLUMN, brightness
+from tests.tb.page import COLUMN, MAGENTA, brightness
 
 pytestmark = pytest.mark.slow
 
-MAGENTA = [255, 0, 255, 255]
 COUNT_OUTSIDE = """(canvas) => {
   const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
   let red = 0;
