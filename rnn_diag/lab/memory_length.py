@@ -168,7 +168,7 @@ def _conclusion(memories: Sequence[Memory], radius: float) -> str:
     lives = listed([f"{memory.half_life:.1f} ({_plain(memory.activation)})" for memory in shown])
     horizons = listed([f"{memory.horizon:.0f} ({_plain(memory.activation)})" for memory in shown])
     growing = [
-        f"{_plain(memory.activation)} with {named('ρ', memory.radius)}"
+        f"the {_plain(memory.activation)} network with {named('ρ', memory.radius)}"
         for memory in memories
         if math.isinf(memory.half_life)
     ]
