@@ -28,7 +28,9 @@ class Assignment:
     def __init__(self, diagnostics: Sequence[Diagnostic], model: nn.Module) -> None:
         self._diagnostics = diagnostics
         self._model = model
-        self._found: list[Coverage] = Recording(model).coverage
+        everything = Recording(model)
+        self._found: list[Coverage] = everything.coverage
+        self._known = {name for name in everything.names if everything.has_equations(name)}
         self.names = [Recording(model, layers=diagnostic.layers).names for diagnostic in diagnostics]
 
     def recording(self, due: Iterable[int]) -> Recording:
@@ -44,6 +46,16 @@ class Assignment:
         if self._found:
             print_coverage(self.rows(), " ".join(self._terms()))
 
+    @property
+    def nothing_measured(self) -> str:
+        """Why nothing can be measured; empty where something can."""
+        if any(self.names):
+            return ""
+        if not self._found:
+            return "no recurrent layer was found, so nothing is measured"
+        reasons = "; ".join(f"{one.layer or 'the model'} ({one.module_type}): {one.reason}" for one in self._found)
+        return f"no recurrent layer can be followed, so nothing is measured: {reasons}"
+
     def rows(self, seen: Iterable[Coverage] = ()) -> list[Row]:
         """Return the table of layers: as they were seen, or what will be seen of them."""
         now = {coverage.layer: coverage for coverage in seen}
@@ -53,7 +65,7 @@ class Assignment:
         at_work = [
             diagnostic.name
             for diagnostic, names in zip(self._diagnostics, self.names, strict=True)
-            if coverage.layer in names
+            if coverage.layer in names and (coverage.layer in self._known or not diagnostic.needs_equations)
         ]
         to_come = coverage.status == "never ran" and not was_due
         captured = "every call" if to_come else f"{coverage.status}: {coverage.reason}"

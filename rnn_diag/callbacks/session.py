@@ -87,8 +87,8 @@ class Session:
         self._notices.speaks = trainer.is_global_zero
         if trainer.is_global_zero:
             self._assignment.announce()
-        if not any(self._assignment.names):
-            self._notices.warn("no recurrent layer was found, so nothing is measured")
+        if self._assignment.nothing_measured:
+            self._notices.warn(self._assignment.nothing_measured)
 
     def batch_starts(self, trainer: Trainer) -> None:
         """Begin to record, if anything is due; of accumulated batches only the first is measured."""

@@ -114,6 +114,10 @@ class Recording(Mapping[str, Trace]):
             raise KeyError(f"{name!r} has no trace: {self._coverage_of(name).reason}")
         return traces[0]
 
+    def has_equations(self, name: str) -> bool:
+        """Return whether a layer's recurrence is known; if not, only its hidden states and their gradients are."""
+        return self._modules[name].equations is not None
+
     def in_order(self) -> list[Trace]:
         """Return the traces of all layers, those first whose modules were called first."""
         return sorted((trace for name in self.names for trace in self.calls(name)), key=lambda trace: trace.started)

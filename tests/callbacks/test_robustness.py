@@ -127,6 +127,31 @@ def test_model_without_recurrent_layers_trains_with_a_warning(batches, trainer):
     assert run.global_step == 6
 
 
+class LeakyRNN(nn.Module):
+    """A recurrent module of a kind that nobody knows."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden_size, self.weight_hh, self.weight_ih = 5, nn.Linear(5, 5), nn.Linear(3, 5)
+
+    def forward(self, inputs):
+        state, states = inputs.new_zeros(len(inputs), 5), []
+        for step in inputs.unbind(1):
+            state = torch.tanh(self.weight_ih(step) + self.weight_hh(state))
+            states.append(state)
+        return torch.stack(states, 1), state
+
+
+def test_module_that_cannot_be_followed_is_named_with_the_reason(network, batches, trainer, capsys):
+    model = network()
+    model.encoder = LeakyRNN()
+    run = trainer(RNNDiagnostics(1))
+    with pytest.warns(DiagnosticWarning, match=r"can be followed, .*encoder \(.*LeakyRNN\): .*register"):
+        run.fit(model, batches)
+    assert run.global_step == 6
+    assert "LeakyRNN" in capsys.readouterr().out
+
+
 def test_network_built_in_configure_model_is_found(network, batches, trainer):
     built = network()
 
