@@ -53,7 +53,7 @@ class BraceCell(Experiment):
 
     units: int = 32
     window: int = 192
-    steps: int = 1500
+    steps: int = 2000
     batch_size: int = 32
     learning_rate: float = 0.02
     planted_share: float = 0.6
@@ -61,7 +61,7 @@ class BraceCell(Experiment):
     sparsity: float = 0.003
     path: str | None = None
     max_characters: int = 4_000_000
-    seed: int = 0
+    seed: int = 1
 
     def __post_init__(self) -> None:
         """Refuse settings that leave nothing to measure."""
@@ -130,7 +130,7 @@ def _checks(found: Found) -> list[Check]:
 
 
 def _reaction_table(found: Found) -> Table:
-    header = ("planted", "in", "events", "move of the unit 5 characters later", "share answered rightly")
+    header = ("planted", "in", "events", "move of the unit at once", "5 characters later", "share answered rightly")
     return Table("A brace planted in held-out text where it tells", header, [tuple(one) for one in found.reactions])
 
 
@@ -167,8 +167,9 @@ def _conclusion(found: Found, units: int) -> str:
         f"On files that were not trained on, tanh c of unit {found.unit.index} of {units} correlates "
         f"{found.correlation:.3f} with an open brace, and the answers are right at {found.accuracy:.2%} "
         f"of the characters (always saying the commoner one: {found.guessing:.1%}). "
-        f"A {{ planted in code moves the unit by {found.change('{', 'code'):.2f}, in a comment by "
-        f"{found.change('{', 'comment'):.2f}, in a string by {found.change('{', 'string or character'):.2f}."
+        f"A {{ planted in code has moved the unit by {found.change('{', 'code'):.2f} five characters later, one in a "
+        f"comment by {found.change('{', 'comment'):.2f}, one in a string by "
+        f"{found.change('{', 'string or character'):.2f}."
         f"{own if count else ''}"
     )
 

@@ -47,8 +47,8 @@ class Found:
     trace: Trace
 
     def change(self, brace: str, place: str) -> float:
-        """Return how far a planted brace moves the unit."""
-        return next(one.change for one in self.reactions if (one.brace, one.place) == (brace, place))
+        """Return how far a planted brace has moved the unit some characters later."""
+        return next(one.later for one in self.reactions if (one.brace, one.place) == (brace, place))
 
 
 def measured(task: Braces, reader: BraceReader, planted_rate: float, seed: int) -> Found:

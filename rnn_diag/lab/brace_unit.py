@@ -56,14 +56,16 @@ class Reaction(NamedTuple):
         brace: `{`, planted where none is open, or `}`, planted where one is.
         place: One of `PLACES`.
         events: How often it was tried, at most once in a window.
-        change: Of the unit's activation some characters later, against the same text without it; the mean.
-        right: Share of answers that are right at that character.
+        at_once: Change of the unit's activation at the brace, against the same text without it; the mean.
+        later: The same some characters later.
+        right: Share of answers that are right at that later character.
     """
 
     brace: str
     place: str
     events: int
-    change: float
+    at_once: float
+    later: float
     right: float
 
 
@@ -78,7 +80,7 @@ def find_unit(trace: Trace, truth: Bool[Tensor, "window time"]) -> Unit:
 def reactions(
     reader: BraceReader, unit: Unit, text: MarkedText, generator: torch.Generator, later: int = 5
 ) -> list[Reaction]:
-    """Return what a brace does to the unit, by brace and place, `later` characters after it."""
+    """Return what a brace does to the unit, by brace and place, at once and `later` characters after it."""
     found = []
     for brace, token, depth in (("{", reader.braces.opening, 0), ("}", reader.braces.closing, 1)):
         for place, regions in PLACES.items():
@@ -116,16 +118,17 @@ def _trials(
 
 def _tried(
     reader: BraceReader, unit: Unit, text: MarkedText, token: int, where: Tensor, generator: torch.Generator, later: int
-) -> tuple[int, float, float]:
+) -> tuple[int, float, float, float]:
     chosen = where.any(1).nonzero()[:, 0]
     if not len(chosen):
-        return 0, float("nan"), float("nan")
+        return 0, float("nan"), float("nan"), float("nan")
     place = torch.multinomial(where[chosen].double(), 1, generator=generator)
     plain = text.rows(chosen)
     changed = plain._replace(tokens=plain.tokens.scatter(1, place, token))
-    before, after = (unit.activation(reader.trace(one)).gather(1, place + later) for one in (plain, changed))
+    moved = unit.activation(reader.trace(changed)) - unit.activation(reader.trace(plain))
     right = (reader.answers(changed) == reader.open_after(changed)).gather(1, place + later)
-    return len(chosen), float((after - before).mean()), float(right.double().mean())
+    at_once, at_last = (float(moved.gather(1, where_to).mean()) for where_to in (place, place + later))
+    return len(chosen), at_once, at_last, float(right.double().mean())
 
 
 def _correlations(values: Float[Tensor, "character unit"], truth: Tensor) -> Float[Tensor, " unit"]:
