@@ -96,23 +96,32 @@ def _drawn(reader: BraceReader, found: Found, excerpt: Excerpt) -> tuple[dict[st
     characters = reader.vocabulary.decode(excerpt.text.tokens[0])
     activation = found.unit.activation(trace)[0].tolist()
     is_open = reader.open_after(excerpt.text)[0].tolist()
-    gates = {f"{name} gate": found.unit.gate(trace, name)[0].tolist() for name in _GATES}
-    strips = {"a brace is open (the truth)": is_open, **gates}
+    gates = {name: found.unit.gate(trace, name)[0].tolist() for name in _GATES}
+    strips = {"a brace is open (truth)": is_open, **{f"{name} gate": gate for name, gate in gates.items()}}
     course = Course(
         characters,
         (excerpt.text.region[0] != Region.CODE).tolist(),
         is_open,
         activation,
-        {**gates, f"unit {found.comment_unit.index}": found.comment_unit.activation(trace)[0].tolist()},
+        gates,
+        {f"tanh c, unit {found.comment_unit.index}": found.comment_unit.activation(trace)[0].tolist()},
     )
-    around = excerpt.telling[0] if excerpt.telling else len(characters) // 2
     figures = {
-        "unit_and_gates": unit_and_gates(course, around, found.unit.index),
+        "unit_and_gates": unit_and_gates(course, _places(is_open, excerpt), found.unit.index),
         "passage": coloured_figure(characters, activation, strips),
     }
     return figures, {
         f"unit {found.unit.index} over text that it was not trained on": coloured_html(characters, activation, strips)
     }
+
+
+def _places(is_open: Sequence[int], excerpt: Excerpt) -> dict[str, int]:
+    """Return what is worth a close look in an excerpt."""
+    opening = next((place for place, value in enumerate(is_open) if value), 0)
+    places = {"A brace in code; dashed: 1 while one is open, else −1": opening}
+    if excerpt.telling:
+        places["A brace in a comment or a string"] = excerpt.telling[0]
+    return places
 
 
 def _checks(found: Found) -> list[Check]:
@@ -162,6 +171,9 @@ def _training_table(losses: Sequence[float]) -> Table:
 
 def _conclusion(found: Found, units: int) -> str:
     count, right = found.natural
+    aside = (
+        f" Unit {found.comment_unit.index} tells comments and strings from code (correlation {found.in_comment:.2f})."
+    )
     own = f" The comments and strings of these files hold {count} braces of their own; {right} are answered rightly."
     return (
         f"On files that were not trained on, tanh c of unit {found.unit.index} of {units} correlates "
@@ -170,7 +182,7 @@ def _conclusion(found: Found, units: int) -> str:
         f"A {{ planted in code has moved the unit by {found.change('{', 'code'):.2f} five characters later, one in a "
         f"comment by {found.change('{', 'comment'):.2f}, one in a string by "
         f"{found.change('{', 'string or character'):.2f}."
-        f"{own if count else ''}"
+        f"{own if count else ''}{aside}"
     )
 
 

@@ -24,53 +24,60 @@ class Course(NamedTuple):
         aside: Whether it belongs to a comment or a string.
         is_open: 1 where a brace is open after it.
         activation: Of the unit, from -1 to 1.
-        strips: Rows of further numbers by name: gates from 0 to 1, other units from -1 to 1.
+        gates: From 0 to 1, by name.
+        others: Further units, from -1 to 1, by name.
     """
 
     characters: Sequence[str]
     aside: Sequence[bool]
     is_open: Sequence[int]
     activation: Sequence[float]
-    strips: Mapping[str, Sequence[float]]
+    gates: Mapping[str, Sequence[float]]
+    others: Mapping[str, Sequence[float]]
 
     def between(self, start: int, stop: int) -> Course:
         """Return a part of it."""
         part = slice(start, stop)
-        strips = {name: strip[part] for name, strip in self.strips.items()}
-        return Course(self.characters[part], self.aside[part], self.is_open[part], self.activation[part], strips)
+        gates, others = ({name: strip[part] for name, strip in rows.items()} for rows in (self.gates, self.others))
+        return Course(self.characters[part], self.aside[part], self.is_open[part], self.activation[part], gates, others)
 
 
-def unit_and_gates(course: Course, around: int, unit: int) -> Figure:
-    """Return the unit as a line over the truth, and its gates as strips, over the characters near a place.
+def unit_and_gates(course: Course, around: Mapping[str, int], unit: int) -> Figure:
+    """Return the unit as a line over the truth, and its gates as strips, over the characters near some places.
 
     Args:
         course: The whole text.
-        around: The place to show, a third of the way from the left.
+        around: Titles and places, each shown a third of the way from the left.
         unit: The unit's number.
     """
-    start = max(0, min(around - SHOWN // 3, len(course.characters) - SHOWN))
-    shown = course.between(start, start + SHOWN)
-    made, (line, strips) = figure(rows=2, height=3.6, sharex=True, height_ratios=[1.5, 1.0])
-    places = range(len(shown.characters))
-    line.step(places, [2 * value - 1 for value in shown.is_open], where="mid", **THEORY)
-    line.step(places, shown.activation, where="mid", color=COLOURS[1], linewidth=2.0)
-    line.axhline(0.0, **GUIDE)
-    line.set(ylim=(-1.12, 1.12), yticks=[-1, 0, 1])
-    name_axes(line, f"tanh c of unit {unit}; dashed: 1 while a brace is open, else −1", "", "tanh c")
-    _draw_strips(strips, shown)
+    made, panels = figure(rows=2 * len(around), height=3.3 * len(around), height_ratios=[1.3, 1.0] * len(around))
+    for (title, place), line, strips in zip(around.items(), panels[::2], panels[1::2], strict=True):
+        start = max(0, min(place - SHOWN // 3, len(course.characters) - SHOWN))
+        shown = course.between(start, start + SHOWN)
+        _draw_line(line, shown)
+        name_axes(line, title, "", f"tanh c, unit {unit}")
+        _draw_strips(strips, shown)
+    panels[-1].set_xlabel("the text, character by character; purple: comments and strings", fontsize=9)
     return made
 
 
+def _draw_line(axes: Axes, shown: Course) -> None:
+    places = range(len(shown.characters))
+    axes.step(places, [2 * value - 1 for value in shown.is_open], where="mid", **THEORY)
+    axes.step(places, shown.activation, where="mid", color=COLOURS[1], linewidth=2.0)
+    axes.axhline(0.0, **GUIDE)
+    axes.set(ylim=(-1.12, 1.12), yticks=[-1, 0, 1], xlim=(-0.5, len(places) - 0.5), xticks=[])
+
+
 def _draw_strips(axes: Axes, shown: Course) -> None:
-    for row, values in enumerate(shown.strips.values()):
-        image = shades(values) if min(values) >= 0 else tints(values)
-        extent = (-0.5, len(values) - 0.5, row + 0.42, row - 0.42)
-        axes.imshow(image, extent=extent, aspect="auto", interpolation="nearest")
-    axes.set(ylim=(len(shown.strips) - 0.5, -0.5), xlim=(-0.5, len(shown.characters) - 0.5))
-    axes.set_yticks(range(len(shown.strips)), list(shown.strips), fontsize=9)
+    images = [*map(shades, shown.gates.values()), *map(tints, shown.others.values())]
+    wide = len(shown.characters) - 0.5
+    for row, image in enumerate(images):
+        axes.imshow(image, extent=(-0.5, wide, row + 0.42, row - 0.42), aspect="auto", interpolation="nearest")
+    axes.set(ylim=(len(images) - 0.5, -0.5), xlim=(-0.5, wide))
+    axes.set_yticks(range(len(images)), [*shown.gates, *shown.others], fontsize=9)
     axes.set_xticks(range(len(shown.characters)), [{"\n": "↵"}.get(c, c) for c in shown.characters])
     axes.tick_params(axis="x", length=0)
     axes.grid(False)
     for label, aside in zip(axes.get_xticklabels(), shown.aside, strict=True):
         label.set(family="monospace", fontsize=8, color=COLOURS[3] if aside else INK, parse_math=False)
-    axes.set_xlabel("the text, character by character; purple: comments and strings", fontsize=9)

@@ -22,6 +22,7 @@ COLUMNS: Final = 80
 _HIGH, _LOW, _STRIP = COLOURS[1], COLOURS[0], COLOURS[5]
 _STRENGTH: Final = 0.6  # of a colour at 1: text stays readable on it, on a white page and on a black one
 _LEVELS: Final = 10  # told apart in HTML
+_NARROWEST: Final = 68  # columns of a figure, so that characters stay together
 _STRIP_HEIGHT: Final = 0.26  # of a line of text
 
 
@@ -81,7 +82,7 @@ def coloured_figure(
 
     lines = lines_of(characters)
     per_line = 1.3 + _STRIP_HEIGHT * len(strips)
-    height = per_line * len(lines) + 2.2
+    height = per_line * len(lines) + 3.6
     made = Figure(figsize=(WIDTH, 0.16 * height))
     axes = made.add_axes((0.01, 0.0, 0.98, 1.0))
     axes.set_axis_off()
@@ -90,8 +91,9 @@ def coloured_figure(
         _draw_text(axes, top, [characters[p] for p in line], [values[p] for p in line])
         for row, strip in enumerate(strips.values()):
             _draw_strip(axes, top + 1.03 + _STRIP_HEIGHT * row, [strip[p] for p in line])
-    _draw_key(axes, height - 1.2, list(strips))
-    axes.set(xlim=(-0.5, COLUMNS + 0.5), ylim=(height, 0.0), aspect="auto")
+    _draw_key(axes, height - 2.6, list(strips))
+    widest = max(_NARROWEST, *map(len, lines))
+    axes.set(xlim=(-0.5, widest + 0.5), ylim=(height, 0.0), aspect="auto")
     return made
 
 
@@ -144,7 +146,7 @@ def _rgb(colour: str) -> tuple[float, float, float]:
 
 def _draw_text(axes: Axes, top: float, characters: Sequence[str], values: Sequence[float]) -> None:
     axes.imshow(tints(values), extent=(0.0, len(values), top + 1.0, top), aspect="auto", interpolation="nearest")
-    style: dict[str, Any] = {"family": "monospace", "fontsize": 8.5, "ha": "center", "va": "baseline", "color": INK}
+    style: dict[str, Any] = {"family": "monospace", "fontsize": 9.5, "ha": "center", "va": "baseline", "color": INK}
     style["parse_math"] = False
     for place, character in enumerate(characters):
         if character != " ":
@@ -162,4 +164,4 @@ def _draw_key(axes: Axes, middle: float, names: Sequence[str]) -> None:
         axes.imshow(tints([value]), extent=extent, aspect="auto")
         axes.text(left + 3.75, middle, text, fontsize=8, ha="center", va="center", color=INK)
     words = f"strips from top to bottom, dark is 1: {', '.join(names)}"
-    axes.text(18.5, middle, words, fontsize=8, va="center", color=INK)
+    axes.text(0.0, middle + 1.5, words, fontsize=8, va="center", color=INK)
