@@ -51,6 +51,16 @@ def checked_overrides(overrides: Sequence[str], directory: Path, sweeping: bool,
     return [_completed(override, configuration, groups) for override in parsed]
 
 
+def listed_choices(directory: Path, name: str = "train") -> str:
+    """Return a line for each group among a configuration's defaults: its choices. Hydra must be at work.
+
+    Args:
+        directory: The configuration folder.
+        name: The configuration.
+    """
+    return "\n".join(f"{group}: {', '.join(known)}" for group, known in _groups(directory / f"{name}.yaml").items())
+
+
 def suggestion(word: str, known: Collection[str]) -> str:
     """Return `"did you mean 'x'? "` for the known word that is closest, or nothing if none is close.
 

@@ -14,7 +14,7 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
 from rnn_diag.cli.configuration import configuration_directory
-from rnn_diag.cli.overrides import checked_overrides
+from rnn_diag.cli.overrides import checked_overrides, listed_choices
 
 if TYPE_CHECKING:
     from rnn_diag.cli.assembly import Run
@@ -32,7 +32,9 @@ def main() -> None:
         _reported(inherited)
         return
     _check_command_line()
-    hydra.main(config_path=str(configuration_directory()), config_name="train", version_base="1.3")(_reported)()
+    directory = configuration_directory()
+    OmegaConf.register_new_resolver("listed_choices", lambda: listed_choices(directory), replace=True)  # of the help
+    hydra.main(config_path=str(directory), config_name="train", version_base="1.3")(_reported)()
 
 
 def train(configuration: DictConfig) -> Run:
