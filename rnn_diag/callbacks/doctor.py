@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -17,11 +18,14 @@ from rnn_diag.callbacks.preflight import Preflight, Refused
 from rnn_diag.callbacks.session import Session
 from rnn_diag.callbacks.telling import Telling
 from rnn_diag.capture import Recording
-from rnn_diag.doctor.case import Case
-from rnn_diag.doctor.examine import clip_facts, with_coverage
+from rnn_diag.capture.modules import find_recurrent
+from rnn_diag.doctor.case import Case, Latest
+from rnn_diag.doctor.course import Course, times_changed
+from rnn_diag.doctor.examine import WHOLE, clip_facts, with_coverage
 from rnn_diag.doctor.finding import Severity
 from rnn_diag.doctor.report import Report
 from rnn_diag.doctor.rules import WORDS, findings_of
+from rnn_diag.doctor.rules.clipping import FEWEST_STEPS
 from rnn_diag.doctor.tally import Tally
 from rnn_diag.doctor.vitals import Vitals
 from rnn_diag.trace import Trace
@@ -36,7 +40,13 @@ class Doctor(Diagnostic):
 
     It looks first at the first batch, so that a bad start is known at once. A finding is told in one line when it comes
     up or gets worse: as a `DiagnosticWarning` from "warning" on. At the end there is a table, and `doctor.json` in the
-    run's folder (the logger's, or else `default_root_dir`), which `rnn_diag.compare` reads.
+    run's folder (the logger's, or else `default_root_dir`), which `rnn_diag.compare` reads; `report` has the same. Deep
+    copies, which some projects train with, leave their report at the original, too; copies in other processes do not:
+    look into `doctor.json` then.
+
+    Some things take several batches to be known: that gradients are clipped nearly always (10 measured steps), that a
+    state is carried over (3), and that a layer gets no gradient or never runs (3, over at least 10 batches, in none of
+    which its weights have changed: networks may take turns).
 
     With `preflight` it speaks before the first weight changes: all layers and directions, how far they reach against
     how far they are predicted to and how long sequences are, how they start, and what measuring is going to cost. Under
@@ -66,6 +76,8 @@ class Doctor(Diagnostic):
         stop_on: Findings, such as `["non_finite", "exploding"]`, that end the fit once they are critical.
         preflight: `"report"` to print a report on the first batch; `"advice"`, `"warning"` or `"critical"` to refuse
             the run, too, with `rnn_diag.callbacks.preflight.Refused`, if a finding is as bad. None for neither.
+        command_line: Whether advice names the options of `rnn-diag-train`, whose configurations set this, rather than
+            calls. Both are in `doctor.json`.
 
     Raises:
         ValueError: If `stop_on` names no finding, or `preflight` is no such word.
@@ -82,6 +94,7 @@ class Doctor(Diagnostic):
         max_overhead: float | None = 0.02,
         stop_on: list[str] | tuple[str, ...] = (),
         preflight: str | None = None,
+        command_line: bool = False,
     ) -> None:
         super().__init__(every_n_steps, sequences, layers, max_overhead)
         unknown = [word for word in stop_on if word not in WORDS]
@@ -89,20 +102,25 @@ class Doctor(Diagnostic):
             raise ValueError(f"stop_on names {unknown[0]!r}; choices: {', '.join(WORDS)}")
         self.stop_on = tuple(stop_on)
         self.preflight = preflight
+        self.command_line = command_line
         self._names: list[str] = []
+        self._unfollowed: dict[str, str] = {}
+        self._latest = Latest()
         self._telling = Telling()
         self.forget()
 
     @property
     def report(self) -> Report | None:
-        """The latest report of this fit, or of the last one."""
-        return self._case.report
+        """The latest report of this fit, or of the last one; a deep copy's, if that was later."""
+        return self._latest.report
 
     def forget(self) -> None:
         """Drop what earlier fits left."""
-        self._case = Case()
+        self._latest.report = None
+        self._case, self._course = Case(), Course()
         self._fresh: dict[str, Tally] = {}
-        self._amp_scaled = self._differentiated = self._failed = False
+        self._batches = 0
+        self._amp_scaled = self._differentiated = self._failed = self._is_due = False
         self._factors: list[float] = []
         self._preflight = None if self.preflight is None else Preflight(self.preflight)
 
@@ -119,13 +137,17 @@ class Doctor(Diagnostic):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the layers and the run's folder."""
-        self._names = Recording(pl_module, layers=self.layers).names
+        self._find(pl_module)
         super().on_fit_start(trainer, pl_module)
         self._telling = Telling(Path(trainer.log_dir or trainer.default_root_dir))  # all ranks ask: it may broadcast
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Begin to record, if anything is due at this step."""
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        self._batches += 1
+        session = self._driving(trainer)
+        due = session is not None and session.current is not None
+        self._is_due = due and logging_step(trainer) % self.every_n_steps == 0
         if self._preflight is not None:
             self._preflight.batch_starts()
 
@@ -149,7 +171,8 @@ class Doctor(Diagnostic):
         self._look_before(trainer)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         fresh, self._fresh = self._fresh, {}
-        if not fresh or self._failed:
+        unheard_of = not self._names and bool(self._unfollowed) and self._case.report is None
+        if self._failed or not (fresh or self._is_due or unheard_of):
             return
         try:
             self._judge(trainer, fresh, step)
@@ -174,7 +197,7 @@ class Doctor(Diagnostic):
             return
         try:
             with torch.no_grad():
-                report = self._preflight.report(trainer, current, self._names)
+                report = self._worded(self._preflight.report(trainer, current, self._names))
             self._telling.show(trainer, report)
             say(f"rnn_diag: {self._preflight.cost(report, self.every_n_steps, self.max_overhead)}")
             self._preflight.refuse(report)
@@ -186,9 +209,10 @@ class Doctor(Diagnostic):
             self._telling.warn(trainer, f"the pre-flight check is left out: {described(error)}")
 
     def _judge(self, trainer: Trainer, fresh: dict[str, Tally], step: int) -> None:
-        facts = {"amp_scaled": self._amp_scaled, "differentiated": self._differentiated, **clip_facts(self._factors)}
-        vitals = with_coverage(fresh, self._coverage(trainer, fresh), facts)
-        report = Report(findings_of(vitals), vitals)
+        vitals = self._vitals(trainer, fresh)
+        if not vitals:
+            return
+        report = self._latest.report = self._worded(Report(findings_of(vitals), vitals))
         changed = self._case.follow(report, step)
         trainer.callback_metrics["doctor/severity"] = torch.tensor(float(report.severity))
         self._telling.changes(trainer, changed, step)
@@ -198,14 +222,42 @@ class Doctor(Diagnostic):
             trainer.should_stop = True
             self._telling.warn(trainer, f"training stops at step {step}: {hopeless[0].summary}")
 
+    def _find(self, model: LightningModule) -> None:
+        recording = Recording(model, layers=self.layers)
+        self._names = recording.names
+        others = [row for row in recording.coverage if row.layer not in self._names] if self.layers == "*" else []
+        self._unfollowed = {row.layer or WHOLE: f"{row.status}: {row.reason}" for row in others}
+
+    def _worded(self, report: Report) -> Report:
+        return report.for_command_line() if self.command_line else report
+
+    def _vitals(self, trainer: Trainer, fresh: dict[str, Tally]) -> dict[str, Vitals]:
+        """Return what is known of every layer at this batch, by itself and together with those before."""
+        facts: dict[str, Any] = {"amp_scaled": self._amp_scaled}
+        if len(self._factors) >= FEWEST_STEPS:
+            facts |= clip_facts(self._factors, float(trainer.gradient_clip_val or math.nan))
+        coverage = self._coverage(trainer, fresh)
+        if self._differentiated or not fresh:
+            self._note(trainer, coverage, fresh)
+        vitals = with_coverage(fresh, coverage, facts)
+        known = {layer: replace(one, **self._course.facts(layer)) for layer, one in vitals.items()}
+        return {layer: one for layer, one in known.items() if one.batches or not one.coverage.startswith("never ran")}
+
+    def _note(self, trainer: Trainer, layers: Iterable[str], fresh: Mapping[str, Tally]) -> None:
+        found, _ = find_recurrent(trainer.lightning_module)
+        changed = {name: times_changed(one.module) for one in found for name in one.names}
+        for layer in layers:
+            self._course.note(layer, fresh.get(layer), self._batches, changed.get(layer, 0))
+
     def _driving(self, trainer: Trainer) -> Session | None:
         """Return the session that measures for all callbacks of this package."""
         members = [one for one in trainer.callbacks if isinstance(one, DiagnosticCallback)]  # type: ignore[attr-defined]
         return next((one._session for one in members if one._session is not None), None)
 
     def _coverage(self, trainer: Trainer, fresh: Mapping[str, Tally]) -> dict[str, str]:
-        """Return how every layer was seen, as the session that measured has it."""
+        """Return how every layer was seen, as the session that measured has it; what it has nothing of is left out."""
         session = self._driving(trainer)
         rows = [] if session is None else session.coverage
         seen = {row.layer: row.captured for row in rows if row.layer in self._names}
-        return {name: seen.get(name, "exact" if name in fresh else "not followed") for name in self._names}
+        seen |= {name: "exact" for name in self._names if name in fresh and name not in seen}
+        return {name: seen[name] for name in self._names if name in seen} | self._unfollowed

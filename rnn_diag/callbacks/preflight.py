@@ -61,7 +61,7 @@ class Preflight:
         for rank in ranks:
             for name, tally in rank.tallies.items():
                 tallies[name] = tallies[name] + tally if name in tallies else tally
-        vitals = with_coverage(tallies, ranks[0].coverage, {"amp_scaled": scaled, "differentiated": True})
+        vitals = with_coverage(tallies, ranks[0].coverage, {"amp_scaled": scaled, "batches": 1})
         seconds = {"step": began - self._started, "measuring": time.perf_counter() - began}
         return Report(findings_of(vitals), vitals, seconds=seconds)
 

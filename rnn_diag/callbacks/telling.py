@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 FILE = "doctor.json"
 
+SPEAKER = "rnn_diag.callbacks.Doctor"
+"""What stands where a warning names a file."""
+
 
 class Telling:
     """Tells what the doctor found, each thing once.
@@ -36,15 +39,15 @@ class Telling:
         self._standing: set[tuple[str, str, Severity]] | None = None
 
     def warn(self, trainer: Trainer, message: str) -> None:
-        """Say something in one line."""
+        """Say something in one line, which names no line of code: none of the user's has to do with it."""
         if trainer.is_global_zero:
-            warnings.warn(f"rnn_diag: {message}", DiagnosticWarning, stacklevel=3)
+            warnings.warn_explicit(f"rnn_diag: {message}", DiagnosticWarning, SPEAKER, 0, module="rnn_diag")
 
     def changes(self, trainer: Trainer, changed: Sequence[Finding], step: int) -> None:
         """Say what came up or got worse, from a warning on."""
         for finding in changed:
             if finding.severity >= Severity.WARNING:
-                self.warn(trainer, f"step {step}: {finding.summary} Try: {finding.advice}")
+                self.warn(trainer, f"step {step}: {finding.headline} Try: {finding.advice}")
 
     def to_tensorboard(self, trainer: Trainer, findings: Sequence[Finding], step: int) -> None:
         """Write all findings, if they are others than those written last."""

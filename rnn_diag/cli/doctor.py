@@ -69,7 +69,7 @@ def examined(overrides: Sequence[str], checkpoint: str | None = None, sequences:
     run.task.setup("fit")
     batch = next(iter(run.task.train_dataloader()))
     clip = configuration.trainer.get("gradient_clip_val")
-    return examine(run.model, batch, _loss, sequences, clip)
+    return examine(run.model, batch, _loss, sequences, clip).for_command_line()
 
 
 def _loss(model: Any, batch: Any) -> Any:

@@ -30,6 +30,20 @@ class Episode:
         return {**names, "first_step": self.first_step, "last_step": self.last_step}
 
 
+class Latest:
+    """Where a doctor leaves its latest report: the same place for all its deep copies, as projects make of callbacks.
+
+    Attributes:
+        report: None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.report: Report | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Latest:
+        return self
+
+
 @dataclass
 class Case:
     """A run as the doctor sees it.

@@ -6,13 +6,14 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rnn_diag.capture import Recording, record
+from rnn_diag.capture import Recording
 from rnn_diag.doctor.report import Report
 from rnn_diag.doctor.rules import findings_of
 from rnn_diag.doctor.tally import Tally
@@ -21,6 +22,9 @@ from rnn_diag.doctor.vitals import Vitals
 
 Loss = Callable[[Any, Any], Tensor]
 """From the module and a batch to a scalar."""
+
+WHOLE = "the model"
+"""What a model is called that is the recurrent module itself and cannot be followed."""
 
 
 def examine(
@@ -32,9 +36,11 @@ def examine(
 ) -> Report:
     """Run a batch forward and backward in training mode, and say what is found at every recurrent layer.
 
-    Before the first step of training this is a pre-flight check: how far the network reaches against how long its
-    sequences are, and how every layer and direction starts. The module comes out as it went in: weights, `grad`,
-    buffers, modes, attributes and random generators are untouched.
+    Layers that cannot be followed are findings, too, with the reason. Before the first step of training this is a
+    pre-flight check: how far the network reaches against how long its sequences are, and how every layer and direction
+    starts. The module comes out as it went in: weights, `grad`, buffers, modes, attributes and random generators are
+    untouched. Of one batch some things cannot be known: that a layer gets no gradient is then advice (networks may take
+    turns), that gradients are clipped is information, and of carried states only those within the batch are seen.
 
     Args:
         module: Any module that holds recurrent ones.
@@ -57,11 +63,14 @@ def examine(
     with left_untouched(module), torch.enable_grad():
         module.train()
         start = time.perf_counter()
-        with record(module, sequences) as recording:
+        recording = Recording(module, sequences)
+        if not recording.coverage:
+            recording.start()  # says what there is instead
+        with recording if recording.names else nullcontext():
             value = loss(module, batch)
             norm = _differentiated(module, value)
         ran = time.perf_counter()
-        vitals = vitals_of(recording, {"differentiated": True, **_clipped([norm], gradient_clip_val)})
+        vitals = vitals_of(recording, {"batches": 1, **_clipped([norm], gradient_clip_val)})
     seconds = {"step": ran - start, "measuring": time.perf_counter() - ran}
     return Report(findings_of(vitals), vitals, float(value.detach()), seconds)
 
@@ -74,7 +83,7 @@ def vitals_of(recording: Recording, facts: dict[str, Any] | None = None) -> dict
         facts: What is known of the run besides: fields of `Vitals`, the same for all layers.
     """
     tallies = {name: _tally(recording, name) for name in recording.names}
-    coverage = {row.layer: f"{row.status}: {row.reason}" for row in recording.coverage}
+    coverage = {row.layer or WHOLE: f"{row.status}: {row.reason}" for row in recording.coverage}
     return with_coverage(tallies, coverage, facts or {})
 
 
@@ -96,11 +105,12 @@ def with_coverage(
     return vitals
 
 
-def clip_facts(factors: Iterable[float]) -> dict[str, Any]:
+def clip_facts(factors: Iterable[float], limit: float) -> dict[str, Any]:
     """Return the fields of `Vitals` that say how often and how strongly gradients were clipped.
 
     Args:
         factors: By what the gradient of each optimiser step was multiplied; 1 where it was not.
+        limit: The norm that it is clipped to.
     """
     known = [factor for factor in factors if math.isfinite(factor)]
     cut = [factor for factor in known if factor < 1]
@@ -110,13 +120,14 @@ def clip_facts(factors: Iterable[float]) -> dict[str, Any]:
         "clip_share": len(cut) / len(known),
         "clip_factor": statistics.median(cut) if cut else 1.0,
         "clip_steps": len(known),
+        "clip_value": limit,
     }
 
 
 def _clipped(norms: Iterable[float], limit: float | None) -> dict[str, Any]:
     if limit is None:
         return {}
-    return clip_facts(min(1.0, limit / norm) if norm > 0 else 1.0 for norm in norms)
+    return clip_facts((min(1.0, limit / norm) if norm > 0 else 1.0 for norm in norms), limit)
 
 
 def _tally(recording: Recording, name: str) -> Tally | None:

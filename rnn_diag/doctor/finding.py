@@ -53,9 +53,10 @@ class Finding:
         meaning: What it means, in one sentence.
         remedy: What to try first, in words.
         call: The call that does it, or empty.
-        option: The words for `rnn-diag-train` that do it, or empty.
+        option: The words that do it after `rnn-diag-train` or `rnn-diag-doctor`, or empty.
         evidence: The numbers that it rests on.
         confidence: Between 0 and 1.
+        from_command_line: Whether the run was started by this package's commands, so that `advice` names the option.
 
     Example:
         >>> peak = Evidence("largest influence", 200.0)
@@ -73,18 +74,28 @@ class Finding:
     option: str = ""
     evidence: tuple[Evidence, ...] = ()
     confidence: float = 0.9
+    from_command_line: bool = False
+
+    @property
+    def headline(self) -> str:
+        """The finding in one line, without its numbers and without what to try."""
+        return f"{self.severity}: {self.layer}: {self.id}: {self.meaning}"
 
     @property
     def summary(self) -> str:
         """The finding in one line, without what to try."""
         numbers = "; ".join(map(str, self.evidence))
-        return f"{self.severity}: {self.layer}: {self.id}: {self.meaning}" + (f" ({numbers})" if numbers else "")
+        return self.headline + (f" ({numbers})" if numbers else "")
 
     @property
     def advice(self) -> str:
-        """What to try, with the call or the option that does it."""
-        ways = " or ".join(way for way in (self.call, self.option and f"rnn-diag-train {self.option}") if way)
-        return f"{self.remedy} {ways}".rstrip()
+        """What to try, with the call that does it or, in a run from our command line, the option."""
+        return f"{self.remedy} {self.way}".rstrip()
+
+    @property
+    def way(self) -> str:
+        """The call, or the option, that does what to try; or empty."""
+        return f"On the command line: {self.option}" if self.from_command_line and self.option else self.call
 
     def __str__(self) -> str:
         return f"{self.summary}\n    Try: {self.advice}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,17 @@ STYLES = {
 
 WIDTH = 120
 """Columns of a report that is turned into text."""
+
+COLUMNS: dict[str, Callable[[Vitals], float]] = {
+    "steps": lambda one: one.steps or math.nan,
+    "horizon": lambda one: one.horizon,
+    "expected": lambda one: one.predicted_horizon,
+    "first/last": lambda one: one.log10_first_to_last,
+    "bias": lambda one: one.forget_bias,
+    "memory": lambda one: one.longest_memory,
+    "radius": lambda one: one.spectral_radius,
+}
+"""What the table of layers shows; a column that no layer has a number for is left out."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,10 @@ class Report:
     def of(self, id: str, layer: str | None = None) -> list[Finding]:
         """Return the findings of one rule, at all layers or at one."""
         return [one for one in self.findings if one.id == id and layer in (None, one.layer)]
+
+    def for_command_line(self) -> Report:
+        """Return the report with advice in the options of this package's commands, where there are some."""
+        return replace(self, findings=tuple(replace(one, from_command_line=True) for one in self.findings))
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `json.dump` takes."""
@@ -107,12 +122,15 @@ def findings_table(findings: tuple[Finding, ...], title: str = "What the doctor 
     table = Table(
         "severity", "layer", "finding", title=title, title_justify="left", title_style="bold", show_lines=True
     )
+    for column in table.columns:
+        column.overflow = "fold"
     for one in findings:
         text = Text(f"{one.id}: ", style="bold").append(one.meaning, style="not bold")
         numbers = "; ".join(map(str, one.evidence))
         text.append(f"\n{numbers}" if numbers else "", style="not bold dim").append(
-            f"\nTry: {one.advice}", style="not bold"
+            f"\nTry: {one.remedy}", style="not bold"
         )
+        text.append(f"\n{one.way}" if one.way else "", style="not bold italic")
         table.add_row(Text(str(one.severity), STYLES[one.severity]), one.layer, text)
     return table
 
@@ -128,17 +146,10 @@ def vitals_table(vitals: Mapping[str, Vitals]) -> Table:
         "layer", "kind", title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
     table.columns[0].overflow = "fold"
-    for name in ("steps", "horizon", "expected", "first/last", "bias", "memory", "radius"):
+    known = [name for name, number in COLUMNS.items() if any(not math.isnan(number(one)) for one in vitals.values())]
+    for name in known:
         table.add_column(name, justify="right", no_wrap=True)
     for layer, one in vitals.items():
-        numbers = (
-            float(one.steps),
-            one.horizon,
-            one.predicted_horizon,
-            one.log10_first_to_last,
-            one.forget_bias,
-            one.longest_memory,
-            one.spectral_radius,
-        )
+        numbers = [COLUMNS[name](one) for name in known]
         table.add_row(layer, one.kind, *("" if math.isnan(number) else f"{number:.3g}" for number in numbers))
     return table

@@ -28,6 +28,7 @@ from rnn_diag.diagnostics import (
 )
 from rnn_diag.diagnostics.precision import in_double
 from rnn_diag.doctor.backward_tally import BackwardTally
+from rnn_diag.doctor.starts import Starts
 from rnn_diag.doctor.weight_vitals import weight_vitals
 from rnn_diag.trace import Trace
 
@@ -54,13 +55,14 @@ class Tally:
         cells: Steps times sequences of the batch, padding included.
         valid: Those that are no padding.
         tail, tails_differ: Steps that repeat a sequence's last input; whether sequences differ in that.
-        longest, sequences, carried: Steps of the longest sequence; sequences; whether their states were cut off.
+        longest, sequences: Steps of the longest sequence; sequences.
         on_graph: Whether something could have been learned through the layer: a graph was built.
         saturation, stuck: Of the gates, with usual and with strict thresholds.
         tanh, relu: Saturated tanh units, silent ReLU units.
         rate: How fast the gate that remembers forgets; None without one.
         influence, cell_influence: What is left of a single loss, by lag.
         backward: Of the gradients; None without any.
+        starts: The states that calls started from.
     """
 
     layer: str
@@ -76,7 +78,6 @@ class Tally:
     tails_differ: bool
     longest: int
     sequences: int
-    carried: bool
     on_graph: bool = False
     saturation: GateSaturation | None = None
     stuck: GateSaturation | None = None
@@ -86,6 +87,7 @@ class Tally:
     influence: Profile | None = None
     cell_influence: Profile | None = None
     backward: BackwardTally | None = None
+    starts: Starts | None = None
 
     @classmethod
     def of(cls, trace: Trace, scale: float = 1.0) -> Tally:
@@ -96,7 +98,6 @@ class Tally:
         parts: dict[str, Any] = _forward_parts(trace) if known else {}
         if known and trace.has_gradients and wrong is None:
             parts |= _backward_parts(trace, scale)
-        initial, goes_on = trace.initial_hidden, trace.initial_requires_grad
         return cls(
             layer=trace.layer,
             kind=trace.equations.name if known else "",
@@ -112,7 +113,7 @@ class Tally:
             longest=int(trace.lengths.max()),
             sequences=trace.mask.shape[1],
             on_graph=known and trace.had_grad,  # of other gradients nothing is summed up
-            carried=not goes_on and bool(initial.any() and (len(initial) == 1 or (initial != initial[:1]).any())),
+            starts=Starts.of(trace),
             **parts,
         )
 
@@ -122,7 +123,8 @@ class Tally:
             merged[name] += getattr(other, name)
         for name in ("saturation", "stuck", "tanh", "relu", "rate", "influence", "cell_influence", "backward"):
             merged[name] = _together(merged[name], getattr(other, name))
-        for name in ("tails_differ", "carried", "on_graph", "is_unfaithful", "non_finite"):
+        merged["starts"] = _together(self.starts, other.starts)
+        for name in ("tails_differ", "on_graph", "is_unfaithful", "non_finite"):
             merged[name] = merged[name] or getattr(other, name)
         errors = [tally.fidelity for tally in (self, other) if not math.isnan(tally.fidelity)]
         return Tally(
@@ -135,7 +137,8 @@ class Tally:
         numbers |= {"fidelity": self.fidelity, "is_unfaithful": self.is_unfaithful, "steps": self.longest}
         numbers["padding"] = 1 - self.valid / max(self.cells, 1)
         numbers["padding_read"] = self.tail / max(self.valid, 1) if self.tails_differ else 0.0
-        numbers |= {"carried_state": self.carried, "reduced_precision": self.reduced_precision}
+        numbers |= {"carried_state": self.starts is not None and self.starts.carried}
+        numbers["reduced_precision"] = self.reduced_precision
         numbers["on_graph"] = self.on_graph
         if self.saturation is not None and self.stuck is not None:
             numbers |= _gate_numbers(self.saturation, self.stuck)

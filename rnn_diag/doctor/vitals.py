@@ -26,10 +26,11 @@ class Vitals:
         padding: Share of the batch that is padding and was left out by packing.
         padding_read: Share of the steps that repeat a sequence's last input, where these tails differ in length:
             padding that the recurrence did read.
-        carried_state: Whether the sequences started from states carried over, detached, from an earlier chunk.
+        carried_state: Whether sequences started from states known to be carried over, detached, from an earlier chunk.
         has_gradients: Whether a backward pass reached the layer.
         on_graph: Whether a graph was built, so that something could have been learned through the layer.
-        differentiated: Whether a backward pass ran at all.
+        batches: Batches with a backward pass that were watched, none of which gave the layer a gradient if
+            `has_gradients` is false; 0 where that is not known yet.
         non_finite: Where the first number that is not finite came up, or empty.
         fidelity: Relative error of the self-check.
         is_unfaithful: Whether that is more than rounding.
@@ -51,6 +52,7 @@ class Vitals:
         clip_share: Share of optimiser steps at which gradients were clipped.
         clip_factor: By what they were multiplied, as a median over those steps.
         clip_steps: Optimiser steps seen.
+        clip_value: What they are clipped to.
         shut, open: Share of steps at which each gate is below 0.1, above 0.9.
         stuck_shut, stuck_open: Share of each gate's units that are below 0.001, above 0.999, at 99 % of all steps.
         switching: Share of each gate's units that are shut at some steps and open at others.
@@ -75,7 +77,7 @@ class Vitals:
     carried_state: bool = False
     has_gradients: bool = False
     on_graph: bool = False
-    differentiated: bool = False
+    batches: int = 0
     non_finite: str = ""
     fidelity: float = NAN
     is_unfaithful: bool = False
@@ -96,6 +98,7 @@ class Vitals:
     clip_share: float = NAN
     clip_factor: float = NAN
     clip_steps: int = 0
+    clip_value: float = NAN
     shut: dict[str, float] = field(default_factory=dict)
     open: dict[str, float] = field(default_factory=dict)
     stuck_shut: dict[str, float] = field(default_factory=dict)

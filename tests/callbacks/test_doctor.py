@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
@@ -18,7 +19,7 @@ from rnn_diag.callbacks import DiagnosticWarning, Doctor, GradientNorms
 from rnn_diag.callbacks.clipping import clip_factor
 from rnn_diag.callbacks.preflight import Refused
 from rnn_diag.doctor import Report
-from rnn_diag.nn.initialization import chrono
+from rnn_diag.nn.initialization import chrono, orthogonal_per_gate
 
 
 @pytest.fixture
@@ -96,10 +97,16 @@ def test_a_finding_to_stop_on_that_does_not_exist_is_refused_with_the_choices():
 
 def test_clipping_of_every_step_is_found_with_its_share(network, batches, trainer):
     doctor = Doctor(1)
-    trainer(doctor, gradient_clip_val=1e-5).fit(network(), batches)
+    trainer(doctor, gradient_clip_val=1e-5, max_epochs=2).fit(network(num_layers=2), batches)
     (finding,) = doctor.report.of("clipping_nearly_always")
     assert finding.evidence[0].value == 1
-    assert doctor.report.vitals["encoder.l0"].clip_steps == 6
+    assert doctor.report.vitals["encoder.l0"].clip_steps == 12
+
+
+def test_a_few_clipped_steps_are_not_nearly_always(network, batches, trainer):
+    doctor = Doctor(1)
+    trainer(doctor, gradient_clip_val=1e-5).fit(network(), batches)
+    assert doctor.report.of("clipping_nearly_always") == []
 
 
 def test_clipping_by_value_is_the_length_that_is_left():
@@ -113,8 +120,128 @@ def test_a_layer_that_the_model_does_not_call_is_found(network, batches, trainer
     model = network()
     model.spare = nn.GRU(3, 5)
     doctor = Doctor(1)
-    trainer(doctor).fit(model, batches)
+    told(trainer(doctor, max_epochs=2), model, batches)
     assert [(one.id, one.layer) for one in doctor.report.of("never_ran")] == [("never_ran", "spare.l0")]
+
+
+def test_a_model_whose_only_layer_is_not_called_gets_a_report(batches, trainer):
+    class Idle(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.spare, self.head = nn.GRU(3, 5), nn.Linear(3, 1)
+
+        def training_step(self, batch, batch_idx):
+            return (self.head(batch[0][:, -1]) - batch[1]).square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    doctor = Doctor(1)
+    told(trainer(doctor, max_epochs=2), Idle(), batches)
+    assert [(one.id, one.layer) for one in doctor.report.findings] == [("never_ran", "spare.l0")]
+
+
+class HomeMadeLSTM(nn.Module):
+    """A recurrence that nobody registered."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Linear(3, 5)
+
+    def forward(self, batch):
+        return self.weight(batch).tanh(), None
+
+
+def test_layers_of_which_none_can_be_followed_are_reported_with_the_reason_and_what_to_do(
+    network, batches, trainer, tmp_path
+):
+    model = network()
+    model.encoder = HomeMadeLSTM()
+    doctor = Doctor(1)
+    told(trainer(doctor), model, batches)
+    (finding,) = doctor.report.findings
+    assert (finding.id, finding.layer) == ("not_followed", "encoder")
+    assert "rnn_diag.register" in finding.advice
+    assert Report.read(tmp_path / "doctor.json").findings == doctor.report.findings
+
+
+def test_a_deep_copy_that_trained_leaves_its_report_at_the_original(sick, batches, trainer):
+    doctor = Doctor(1)
+    told(trainer(copy.deepcopy(doctor)), sick, batches)
+    assert doctor.report.of("stuck_gate")
+    assert pickle.loads(pickle.dumps(doctor)).report.of("stuck_gate")
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_advice_names_options_only_in_runs_from_the_command_line(ours, network, batches, trainer):
+    (line,) = told(trainer(Doctor(1, command_line=ours)), network(kind=Shut), batches)
+    assert ("optimizer.lr=1e-3" in line) is ours
+    assert ("model.encoder.reset_parameters()" in line) is not ours
+    assert "rnn-diag-train" not in line
+
+
+class Shut(nn.LSTM):
+    """Its input gates are always shut."""
+
+    def reset_parameters(self):
+        super().reset_parameters()
+        with torch.no_grad():
+            self.bias_ih_l0[:5] = -20.0
+
+
+class Chunks(pl.LightningModule):
+    """Goes on, from batch to batch, where the last one ended; or starts every batch from data."""
+
+    def __init__(self, carries):
+        super().__init__()
+        self.recurrent, self.carries, self.state = nn.RNN(3, 4, batch_first=True), carries, None
+        orthogonal_per_gate(self.recurrent)
+
+    def training_step(self, batch, batch_idx):
+        data = 0.1 * batch[0][:, 0, :1].repeat(1, 1, 4)
+        output, state = self.recurrent(0.01 * batch[0], self.state if self.carries else data)
+        self.state = state.detach()
+        return output.square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=1e-4)
+
+
+@pytest.mark.parametrize("carries", [True, False], ids=["carried", "data"])
+def test_a_state_that_is_carried_from_batch_to_batch_is_told_from_one_that_is_data(carries, batches, trainer):
+    doctor = Doctor(2)
+    told(trainer(doctor), Chunks(carries), batches)
+    assert [one.id for one in doctor.report.findings] == ["truncation_too_short"] * carries
+
+
+class TakingTurns(pl.LightningModule):
+    """Two recurrent networks, each trained at every other batch, and both run at each."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+        self.generator, self.critic = (nn.LSTM(3, 3, batch_first=True) for _ in range(2))
+        for one in (self.generator, self.critic):
+            chrono(one, 6)
+
+    def training_step(self, batch, batch_idx):
+        turn = 1 - batch_idx % 2
+        made = self.generator(batch[0])[0]
+        judged = self.critic(made.detach() if turn else made)[0]
+        optimizer = self.optimizers()[turn]
+        optimizer.zero_grad()
+        self.manual_backward(judged.square().mean())
+        optimizer.step()
+
+    def configure_optimizers(self):
+        return [torch.optim.SGD(one.parameters(), lr=0.01) for one in (self.generator, self.critic)]
+
+
+@pytest.mark.parametrize("every_n_steps", [1, 2], ids=["every turn", "the critic's turns alone"])
+def test_networks_that_take_turns_are_not_said_to_get_no_gradient(every_n_steps, batches, trainer):
+    doctor = Doctor(every_n_steps, max_overhead=None)
+    told(trainer(doctor, max_epochs=4), TakingTurns(), batches)
+    assert doctor.report.of("no_gradient") == []
 
 
 def test_weights_are_the_same_with_and_without_it(network, batches, trainer):
@@ -247,4 +374,7 @@ def test_a_head_that_is_trained_on_detached_states_is_found(network, batches, tr
     torch.manual_seed(1)
     doctor = Doctor(1)
     told(trainer(doctor), Cut(nn.LSTM(3, 5, batch_first=True)), batches)
+    assert doctor.report.findings == ()  # six batches may be a matter of turns
+    (line,) = told(trainer(doctor, max_epochs=2), Cut(nn.LSTM(3, 5, batch_first=True)), batches)
+    assert "step 9: warning: encoder.l0: no_gradient: The layer ran, and in 10 batches" in line
     assert [one.id for one in doctor.report.findings] == ["no_gradient"]

@@ -32,7 +32,8 @@ def test_a_configuration_is_examined_and_followed_advice_is_seen_in_the_comparis
     with pytest.raises(SystemExit) as ended:
         main([*SMALL, "--json", before, "--fail-on", "warning"])
     assert ended.value.code == 1
-    assert "forget_bias_low" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "forget_bias_low" in printed and "On the command line" in printed
     main([*SMALL, *CHRONO, "--json", after, "--fail-on", "advice"])
     assert json.loads(Path(after).read_text())["findings"] == []
     capsys.readouterr()
@@ -76,4 +77,4 @@ def test_the_callback_is_one_word_on_the_command_line() -> None:
     with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
         configuration = compose("train", overrides=["callbacks=[doctor]", "+callbacks.doctor.stop_on=[non_finite]"])
     doctor = instantiate(configuration.callbacks.doctor)
-    assert isinstance(doctor, Doctor) and doctor.stop_on == ("non_finite",)
+    assert isinstance(doctor, Doctor) and doctor.stop_on == ("non_finite",) and doctor.command_line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import random
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 from rnn_diag.doctor import Report, Vitals, compare, examine
@@ -99,6 +101,27 @@ def test_what_is_printed_names_the_findings_and_every_layer_and_direction() -> N
     text = str(seen(nn.LSTM(FEATURES, 8, num_layers=2, bidirectional=True)))
     assert "forget_bias_low" in text and "chrono" in text
     assert all(layer in text for layer in ("l0", "l0_reverse", "l1", "l1_reverse"))
+
+
+def test_advice_is_a_call_or_in_a_run_from_the_command_line_an_option_and_json_has_both() -> None:
+    report = seen(nn.LSTM(FEATURES, 8), inputs(60))
+    call, option = "rnn_diag.nn.initialization.chrono(model, longest=60)", "initialization.chrono.longest=60"
+    assert call in str(report) and option not in str(report) and "rnn-diag" not in str(report)
+    assert option in str(report.for_command_line()) and call not in str(report.for_command_line())
+    for one in (report, report.for_command_line()):
+        assert call in one.to_json() and option in one.to_json()
+        assert str(Report.from_dict(one.to_dict())) == str(one)
+
+
+def test_a_narrow_terminal_folds_a_call_and_loses_none_of_it() -> None:
+    console = Console(file=io.StringIO(), width=60, color_system=None)
+    console.print(seen(nn.RNN(FEATURES, 8), inputs(60)))
+    text = "".join(console.file.getvalue().split()).replace("│", "")  # type: ignore[attr-defined]
+    assert "rnn_diag.nn.initialization.identity(model)" in text and "…" not in text
+
+
+def test_the_table_of_layers_leaves_out_columns_that_no_layer_has_a_number_for() -> None:
+    assert "radius" in str(seen(nn.RNN(FEATURES, 8))) and "radius" not in str(seen(nn.LSTM(FEATURES, 8)))
 
 
 def test_all_calls_of_a_layer_count_together() -> None:

@@ -13,8 +13,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import rnn_diag.nn
 from rnn_diag.capture import record
-from rnn_diag.doctor import Severity
-from rnn_diag.doctor.examine import vitals_of
+from rnn_diag.doctor import Severity, Vitals
+from rnn_diag.doctor.examine import clip_facts, vitals_of
 from rnn_diag.doctor.rules import findings_of
 from rnn_diag.nn.initialization import chrono, forget_gate_bias, identity, orthogonal_per_gate
 from tests.doctor.wards import FEATURES, every_step, found, inputs, last_step, seen
@@ -174,8 +174,19 @@ def test_a_forget_bias_in_one_place_beside_a_random_one_in_the_other_is_found() 
 
 def test_clipping_to_a_small_norm_acts_always_and_to_a_large_one_never() -> None:
     (finding,) = seen(keeping(lstm()), gradient_clip_val=1e-6).findings
-    assert finding.id == "clipping_nearly_always"
+    assert (finding.id, finding.severity) == ("clipping_nearly_always", Severity.INFO)  # one batch is not always
     assert seen(keeping(lstm()), gradient_clip_val=1e6).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("steps", "severity"), [(9, Severity.INFO), (10, Severity.ADVICE)], ids=["too few to know", "enough"]
+)
+def test_clipping_is_told_once_for_all_layers_and_names_the_usual_norm(steps: int, severity: Severity) -> None:
+    facts = clip_facts([0.25] * steps, limit=0.5)
+    (finding,) = findings_of([Vitals(layer, **facts) for layer in ("l0", "l1", "l2")])
+    assert (finding.layer, finding.severity) == ("the run", severity)
+    assert finding.evidence[-1].value == 2.0
+    assert (finding.call == "Trainer(gradient_clip_val=2)") is (severity is Severity.ADVICE)
 
 
 class HalfPrecision(nn.Module):
@@ -199,30 +210,39 @@ def test_a_loss_too_small_for_float16_is_underflow_and_for_bfloat16_it_is_not() 
     assert "float16_underflow" not in found(HalfPrecision(torch.float16), inputs(8))
 
 
-class Carried(nn.Module):
-    """Goes on from a state that an earlier chunk left."""
+def in_chunks(detached: bool = True, unrelated: bool = False) -> Callable[..., Tensor]:
+    """Return a loss at every step of two chunks, the second of which starts where the first one ended."""
 
-    def __init__(self, recurrent: nn.Module, units: int) -> None:
-        super().__init__()
-        self.recurrent = recurrent
-        self.state = torch.randn(1, 4, units)
+    def loss(model: nn.Module, batch: Tensor) -> Tensor:
+        first, second = batch.chunk(2)
+        output, state = model(first)
+        state = torch.rand_like(state) if unrelated else state.detach() if detached else state
+        return output.square().mean() + model(second, state)[0].square().mean()
 
-    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        output, state = self.recurrent(batch, self.state)
-        self.state = state.detach()
-        return output, state
+    return loss
 
 
 def test_a_carried_state_is_cut_too_short_where_gradients_would_reach_further() -> None:
-    assert found(Carried(linear(torch.eye(4)), 4), loss=every_step) == ["truncation_too_short"]
+    assert found(linear(torch.eye(4)), loss=in_chunks()) == ["truncation_too_short"]
     assert "truncation_too_short" not in found(linear(torch.eye(4)), loss=every_step)  # nothing was cut
-    assert "truncation_too_short" not in found(Carried(linear(0.5 * torch.eye(4)), 4), loss=every_step)
+    assert "truncation_too_short" not in found(linear(0.5 * torch.eye(4)), loss=in_chunks())
 
 
-def test_a_decoder_that_starts_from_what_an_encoder_made_is_cut_nowhere() -> None:
-    model = Carried(linear(torch.eye(4)), 4)
-    model.state.requires_grad_()
-    assert "truncation_too_short" not in found(model, loss=every_step)
+def test_a_state_that_stays_on_the_graph_is_cut_nowhere() -> None:
+    assert "truncation_too_short" not in found(linear(torch.eye(4)), loss=in_chunks(detached=False))
+
+
+def test_a_state_that_is_data_is_not_taken_for_a_carried_one() -> None:
+    assert "truncation_too_short" not in found(linear(torch.eye(4)), loss=in_chunks(unrelated=True))
+
+
+def test_sequences_that_start_anew_among_others_that_go_on_are_carried_all_the_same() -> None:
+    def loss(model: nn.Module, batch: Tensor) -> Tensor:
+        output, state = model(batch[:20])
+        going_on = state.detach() * torch.tensor([1.0, 0.0, 1.0, 1.0])[:, None]
+        return output.square().mean() + model(batch[20:], going_on)[0].square().mean()
+
+    assert found(linear(torch.eye(4)), loss=loss) == ["truncation_too_short"]
 
 
 def end_states(model: nn.Module, batch: Tensor) -> Tensor:
@@ -332,6 +352,19 @@ def test_a_recurrence_that_cannot_be_followed_is_told_without_alarm() -> None:
     assert "rnn_diag.register" in finding.meaning
 
 
+def test_a_model_of_which_nothing_can_be_followed_gets_a_report_that_says_so() -> None:
+    def loss(model: nn.Module, batch: Tensor) -> Tensor:
+        return model(batch).square().mean()
+
+    report = seen(HomeMadeLSTM(), loss=loss)
+    (finding,) = report.findings
+    assert (finding.id, finding.layer) == ("not_followed", "the model")
+    assert "rnn_diag.register" in finding.meaning and finding.call.startswith("rnn_diag.register(")
+    assert math.isfinite(report.loss) and "the model" in str(report)
+    with pytest.raises(ValueError, match="has no recurrent module"):
+        seen(nn.Linear(FEATURES, 2), loss=loss)
+
+
 @pytest.mark.parametrize("loss", [last_step, every_step])
 def test_a_layer_without_gradients_is_judged_by_its_states_and_weights_alone(loss: Callable[..., Tensor]) -> None:
     layer = with_bias(lstm(), 0, -20.0)
@@ -351,7 +384,8 @@ def test_a_layer_whose_result_is_detached_gets_no_gradient_and_a_frozen_one_is_l
             return self.upper(below.detach() if self.cut else below)
 
     (finding,) = seen(Two(cut=True)).findings
-    assert (finding.id, finding.layer, finding.severity) == ("no_gradient", "lower.l0", Severity.WARNING)
+    assert (finding.id, finding.layer, finding.severity) == ("no_gradient", "lower.l0", Severity.ADVICE)
+    assert finding.confidence == 0.5  # networks may take turns
     assert found(Two(cut=False)) == []
     frozen = Two(cut=True)
     frozen.lower.requires_grad_(False)

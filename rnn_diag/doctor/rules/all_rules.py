@@ -41,12 +41,14 @@ RULES: tuple[Rule, ...] = (
     forget_bias_one_of_two,
     hidden_vanishing,
     truncation_too_short,
-    clipping_nearly_always,
     padding_dominates,
     latching,
 )
 
-WORDS: tuple[str, ...] = tuple(rule.__name__ for rule in (*FIRST, *RULES))
+OF_THE_RUN: tuple[Rule, ...] = (clipping_nearly_always,)
+"""They find the same at every layer, and are told once."""
+
+WORDS: tuple[str, ...] = tuple(rule.__name__ for rule in (*FIRST, *RULES, *OF_THE_RUN))
 """What findings are called: each as its rule."""
 
 EFFECTS = ("vanishing",)
@@ -59,6 +61,7 @@ def findings_of(vitals: Iterable[Vitals] | Mapping[str, Vitals]) -> tuple[Findin
     layers = list(vitals.values() if isinstance(vitals, Mapping) else vitals)
     together = beside_each_other({one.layer: one for one in layers})
     found = [(rank, finding) for one in together.values() for rank, finding in _ranked(one)]
+    found += [(len(WORDS), one) for rule in OF_THE_RUN if (one := next(filter(None, map(rule, layers)), None))]
     return tuple(finding for _, finding in sorted(found, key=lambda pair: (-pair[1].severity, pair[0])))
 
 

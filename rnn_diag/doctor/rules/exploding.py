@@ -30,7 +30,8 @@ def exploding(vitals: Vitals) -> Finding | None:
         remedy = "make the recurrent matrices orthogonal, and clip gradients (Trainer(gradient_clip_val=1.0))."
         call, option = initialised(vitals, "orthogonal_per_gate"), f"{option} trainer.gradient_clip_val=1.0"
         if vitals.kind in DETACHABLE:
-            remedy += " If it comes back, let random steps hand it on through the memory alone (cell.h_detach=0.25)."
+            remedy += " If it comes back, let random steps hand it on through the memory alone: "
+            remedy += "rnn_diag.nn.LSTM(..., h_detach=0.25)."
     return Finding(
         id="exploding",
         severity=Severity.CRITICAL if vitals.influence_peak >= HOPELESS else Severity.WARNING,

@@ -6,6 +6,8 @@ from rnn_diag.doctor.finding import Evidence, Finding, Severity
 from rnn_diag.doctor.rules.remedies import module_of
 from rnn_diag.doctor.vitals import Vitals
 
+REGISTER = "rnn_diag.register(TheCell, read=..., equations=...)  # docs/projects.md shows three"
+
 
 def non_finite(vitals: Vitals) -> Finding | None:
     """Find the first number that is NaN or infinite."""
@@ -34,17 +36,19 @@ def non_finite(vitals: Vitals) -> Finding | None:
 
 def no_gradient(vitals: Vitals) -> Finding | None:
     """Find a layer that ran on the graph and that the backward pass never reached."""
-    if vitals.has_gradients or not (vitals.differentiated and vitals.on_graph):
+    if vitals.has_gradients or not (vitals.batches and vitals.on_graph):
         return None
+    once = vitals.batches == 1
+    when, so = ("in this batch", "it did not learn") if once else (f"in {vitals.batches} batches", "it does not learn")
     return Finding(
         id="no_gradient",
-        severity=Severity.WARNING,
+        severity=Severity.ADVICE if once else Severity.WARNING,
         layer=vitals.layer,
-        meaning="The layer ran and the loss's gradient never came back to it: it cannot learn.",
+        meaning=f"The layer ran, and {when} the loss's gradient never came back to it: {so}.",
         remedy="look between here and the loss for detach(), no_grad, .data, argmax, or an output that nothing uses; "
         "if it is meant to stay as it is, freeze it with requires_grad_(False).",
         call=f"{module_of(vitals)}.requires_grad_(False)",
-        confidence=0.8,
+        confidence=0.5 if once else 0.9,
     )
 
 
@@ -88,6 +92,8 @@ def not_followed(vitals: Vitals) -> Finding | None:
         severity=Severity.INFO,
         layer=vitals.layer,
         meaning=f"Nothing is known of this layer ({vitals.coverage}).",
-        remedy="do what the reason says.",
+        remedy="do what the reason says; a class of cells that is called at every step can be registered with its "
+        "equations, and a loop inside another module's forward cannot be looked into.",
+        call=REGISTER if "partial" not in vitals.coverage else "",
         confidence=1.0,
     )

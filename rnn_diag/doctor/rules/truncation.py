@@ -10,7 +10,7 @@ LEFT = 0.1
 
 
 def truncation_too_short(vitals: Vitals) -> Finding | None:
-    """Find chunks that start from a carried state, at whose start a loss still has a tenth of its influence."""
+    """Find chunks known to go on from a carried state, at whose start a loss still has a tenth of its influence."""
     if not (vitals.carried_state and vitals.furthest >= 1 and vitals.influence_at_furthest >= LEFT):
         return None
     longer = 2 * vitals.steps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rnn_diag.doctor.finding import Evidence, Finding, Severity
-from rnn_diag.doctor.rules.remedies import initialised, module_of
+from rnn_diag.doctor.rules.remedies import initialised
 from rnn_diag.doctor.vitals import Vitals
 
 MANY_DEAD = 0.3
@@ -11,6 +11,9 @@ MANY_DEAD = 0.3
 
 MOSTLY = 0.8
 """Share of steps at which a plain recurrence's tanh units are saturated; their slope is then below 0.19."""
+
+LARGE = 1.5
+"""A spectral radius above which units drive each other to their ends; below it, inputs do."""
 
 
 def dead_relu(vitals: Vitals) -> Finding | None:
@@ -35,14 +38,17 @@ def saturated_tanh(vitals: Vitals) -> Finding | None:
     share = vitals.tanh_saturated.get("hidden", 0.0)
     if not share >= MOSTLY:
         return None
+    own_doing = vitals.spectral_radius > LARGE
     return Finding(
         id="saturated_tanh",
         severity=Severity.WARNING,
         layer=vitals.layer,
         meaning=f"Its tanh units are saturated at {share:.0%} of all steps: no gradient passes them.",
-        remedy="scale the inputs to about 1 and the recurrent matrix to a spectral radius of 1.",
-        call=f"{module_of(vitals)}.reset_parameters()",
-        option="initialization=[spectral_radius]",
+        remedy="scale the recurrent matrix to a spectral radius of 1." if own_doing else "scale the inputs to about 1.",
+        call=initialised(vitals, "rescale_spectral_radius", "radius=1.0")
+        if own_doing
+        else "inputs = (inputs - inputs.mean()) / inputs.std()",
+        option="initialization=[spectral_radius]" if own_doing else "",
         evidence=(Evidence("share of steps above 0.9", share, f"saturation/{vitals.layer}/hidden/tanh_saturated"),),
         confidence=0.9,
     )

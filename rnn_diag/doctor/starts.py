@@ -1,0 +1,74 @@
+"""The states that a layer's calls started from: zero, what the call before left, or something else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnn_diag.diagnostics.reading_order import at_positions, last_read
+from rnn_diag.trace import Trace
+
+BOUNDED = ("lstm", "peephole_lstm", "gru")
+"""Recurrences whose hidden states never leave [-1, 1] when they started there: a larger one was not carried over."""
+
+ROUNDING = 1e-3
+"""Relative difference between the state that a call left and the next one's; half precision rounds by less."""
+
+
+@dataclass(frozen=True)
+class Starts:
+    """How the calls of one layer started.
+
+    Attributes:
+        carried: Whether a call started where the one before had ended, with the gradient cut between them.
+        at_zero: Whether all of them started from zero.
+        cut_off: Whether one started elsewhere and off the graph: from a carried state, or from data.
+        began: `[batch, hidden]` where the first call started, if that was off the graph; None otherwise.
+        ended: Where the last one ended; None where no graph was built.
+    """
+
+    carried: bool = False
+    at_zero: bool = False
+    cut_off: bool = False
+    began: Tensor | None = None
+    ended: Tensor | None = None
+
+    @classmethod
+    def of(cls, trace: Trace) -> Starts:
+        """Return how one call started; calls without a graph, such as those that draw samples, teach nothing."""
+        if not trace.had_grad:
+            return cls()
+        initial = trace.initial_hidden
+        hidden = trace.hidden[0] if trace.reverse else at_positions(trace.hidden, last_read(trace))
+        differ = bool(initial.any()) and (len(initial) == 1 or bool((initial != initial[:1]).any()))
+        off_graph = not trace.initial_requires_grad
+        return cls(
+            at_zero=not bool(initial.any()),
+            cut_off=off_graph and differ and not _is_out_of_reach(trace),
+            began=initial.detach().cpu() if off_graph else None,
+            ended=hidden.detach().cpu(),
+        )
+
+    def __add__(self, later: Starts) -> Starts:
+        return Starts(
+            self.carried or later.carried or _goes_on(self.ended, later.began),
+            self.at_zero and later.at_zero,
+            self.cut_off or later.cut_off,
+            self.began,
+            later.ended,
+        )
+
+
+def _is_out_of_reach(trace: Trace) -> bool:
+    known = trace.equations is not None and trace.equations.name in BOUNDED and trace.weights.weight_hr is None
+    return known and bool(trace.initial_hidden.abs().max() > 1 + ROUNDING)
+
+
+def _goes_on(ended: Tensor | None, began: Tensor | None) -> bool:
+    """Return whether every sequence starts where one ended, but for those that start anew from zero."""
+    if ended is None or began is None or ended.shape != began.shape or not bool(began.any()):
+        return False
+    same = torch.isclose(ended.float(), began.float(), rtol=ROUNDING, atol=1e-6).all(-1)
+    return bool((same | (began == 0).all(-1)).all())
