@@ -15,6 +15,7 @@ from rnn_diag.lab.coloured_text import coloured_figure, coloured_html
 from rnn_diag.lab.excerpt import Excerpt, best_excerpt
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
 from rnn_diag.lab.marked_text import some_windows
+from rnn_diag.lab.one_thread import one_thread
 from rnn_diag.lab.settings import expect_at_least, expect_numbers
 from rnn_diag.tasks import Braces
 from rnn_diag.tasks.lexer import Region
@@ -75,6 +76,7 @@ class BraceCell(Experiment):
         if not self.sparsity >= 0:
             raise ValueError(f"sparsity={self.sparsity!r}; expected a weight of at least 0")
 
+    @one_thread()
     def run(self) -> Outcome:
         """Train, choose the unit on training text, and measure it on files that were not trained on."""
         task = Braces(self.path, max_depth=1, sequence_length=self.window, max_characters=self.max_characters)
@@ -133,8 +135,8 @@ def _checks(found: Found) -> list[Check]:
     ]
     for place, share in moved.items():
         checks.append(Check(f"move by {{ in a {place}, share of that in code", 0.0, share, 0.2))
-    for one in found.reactions:
-        checks.append(Check(f"share right after {one.brace} planted in {one.place}", 1.0, one.right, 0.15, "at least"))
+    for place in PLACES:
+        checks.append(Check(f"share right after a brace planted in {place}", 1.0, found.right(place), 0.15, "at least"))
     return checks
 
 
@@ -177,7 +179,7 @@ def _conclusion(found: Found, units: int) -> str:
     own = f" The comments and strings of these files hold {count} braces of their own; {right} are answered rightly."
     return (
         f"On files that were not trained on, tanh c of unit {found.unit.index} of {units} correlates "
-        f"{found.correlation:.3f} with an open brace, and the answers are right at {found.accuracy:.2%} "
+        f"{found.correlation:.3f} with an open brace, and the answers are right at {found.accuracy:.3%} "
         f"of the characters (always saying the commoner one: {found.guessing:.1%}). "
         f"A {{ planted in code has moved the unit by {found.change('{', 'code'):.2f} five characters later, one in a "
         f"comment by {found.change('{', 'comment'):.2f}, one in a string by "

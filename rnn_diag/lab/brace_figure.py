@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from rnn_diag.lab.coloured_text import shades, tints
+from rnn_diag.lab.coloured_text import shades, tints, visible
 from rnn_diag.lab.figure_style import COLOURS, GUIDE, INK, THEORY, figure, name_axes
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _draw_strips(axes: Axes, shown: Course) -> None:
         axes.imshow(image, extent=(-0.5, wide, row + 0.42, row - 0.42), aspect="auto", interpolation="nearest")
     axes.set(ylim=(len(images) - 0.5, -0.5), xlim=(-0.5, wide))
     axes.set_yticks(range(len(images)), [*shown.gates, *shown.others], fontsize=9)
-    axes.set_xticks(range(len(shown.characters)), [{"\n": "↵"}.get(c, c) for c in shown.characters])
+    axes.set_xticks(range(len(shown.characters)), [visible(character) for character in shown.characters])
     axes.tick_params(axis="x", length=0)
     axes.grid(False)
     for label, aside in zip(axes.get_xticklabels(), shown.aside, strict=True):

@@ -46,6 +46,11 @@ class Found:
     natural: tuple[int, int]
     trace: Trace
 
+    def right(self, place: str) -> float:
+        """Return the share of right answers after planted braces of both kinds."""
+        there = [one for one in self.reactions if one.place == place and one.events]
+        return sum(one.right * one.events for one in there) / max(1, sum(one.events for one in there))
+
     def change(self, brace: str, place: str) -> float:
         """Return how far a planted brace has moved the unit some characters later."""
         return next(one.later for one in self.reactions if (one.brace, one.place) == (brace, place))

@@ -47,7 +47,7 @@ def coloured_html(characters: Sequence[str], values: Sequence[float], strips: Ma
     Args:
         characters: One string each; markup in them is escaped, a line end is shown as an arrow.
         values: From -1 to 1, one per character.
-        strips: Rows of numbers from 0 to 1 by name; dark is 1.
+        strips: Rows of numbers from 0 to 1 by name; filled is 1.
 
     Example:
         >>> "&lt;" in coloured_html("<", [0.5], {"forget": [1.0]})
@@ -56,7 +56,7 @@ def coloured_html(characters: Sequence[str], values: Sequence[float], strips: Ma
     blocks = []
     for line in lines_of(characters):
         tints = [_css_tint(values[p]) for p in line]
-        letters = _runs([(tint, _visible(characters[p])) for tint, p in zip(tints, line, strict=True)])
+        letters = _runs([(tint, visible(characters[p])) for tint, p in zip(tints, line, strict=True)])
         rows = [_html_strip([strip[p] for p in line]) for strip in strips.values()]
         blocks.append(f'<div style="margin-bottom:5px">{letters}{"".join(rows)}</div>')
     return (
@@ -64,7 +64,7 @@ def coloured_html(characters: Sequence[str], values: Sequence[float], strips: Ma
         f"{''.join(blocks)}</div>\n"
         f'<p class="faint"><span style="background:{_css_tint(1.0)}">&nbsp;near 1&nbsp;</span> '
         f'<span style="background:{_css_tint(-1.0)}">&nbsp;near −1&nbsp;</span> '
-        f"Strips from top to bottom, dark is 1: {escape(', '.join(strips))}.</p>"
+        f"Strips from top to bottom, filled is 1: {escape(', '.join(strips))}.</p>"
     )
 
 
@@ -76,7 +76,7 @@ def coloured_figure(
     Args:
         characters: One string each.
         values: From -1 to 1, one per character.
-        strips: Rows of numbers from 0 to 1 by name; dark is 1.
+        strips: Rows of numbers from 0 to 1 by name; filled is 1.
     """
     from matplotlib.figure import Figure
 
@@ -108,8 +108,9 @@ def shades(values: Sequence[float]) -> Float[np.ndarray, "one value rgba"]:
     return np.array([[(*_rgb(_STRIP), min(max(value, 0.0), 1.0)) for value in values]])
 
 
-def _visible(character: str) -> str:
-    return "↵" if character == "\n" else character
+def visible(character: str) -> str:
+    """Return what stands for a character: a line end and the beginning of a file have no glyph of their own."""
+    return {"\n": "↵", "\N{SYMBOL FOR FILE SEPARATOR}": "¶"}.get(character, character)
 
 
 def _runs(pairs: Sequence[tuple[str, str]]) -> str:
@@ -127,7 +128,7 @@ def _html_strip(values: Sequence[float]) -> str:
         parts += (
             f'<span style="display:inline-block;width:{width}ch;height:4px;background:{_css(_STRIP, level)}"></span>'
         )
-    return f'<div style="height:4px;line-height:0">{parts}</div>'
+    return f'<div style="height:4px;line-height:0;margin-bottom:1px">{parts}</div>'
 
 
 def _css_tint(value: float) -> str:
@@ -150,7 +151,7 @@ def _draw_text(axes: Axes, top: float, characters: Sequence[str], values: Sequen
     style["parse_math"] = False
     for place, character in enumerate(characters):
         if character != " ":
-            axes.text(place + 0.5, top + 0.76, _visible(character), **style)
+            axes.text(place + 0.5, top + 0.76, visible(character), **style)
 
 
 def _draw_strip(axes: Axes, top: float, values: Sequence[float]) -> None:
@@ -163,5 +164,5 @@ def _draw_key(axes: Axes, middle: float, names: Sequence[str]) -> None:
         extent = (left, left + 7.5, middle + 0.6, middle - 0.6)
         axes.imshow(tints([value]), extent=extent, aspect="auto")
         axes.text(left + 3.75, middle, text, fontsize=8, ha="center", va="center", color=INK)
-    words = f"strips from top to bottom, dark is 1: {', '.join(names)}"
+    words = f"strips from top to bottom, filled is 1: {', '.join(names)}"
     axes.text(0.0, middle + 1.5, words, fontsize=8, va="center", color=INK)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rnn_diag.diagnostics import half_life, impulse_response, module_trace, state_jacobian
+from rnn_diag.lab.blank_layer import blank_layer
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
 from rnn_diag.lab.falling_lines import name_beside
 from rnn_diag.lab.figure_style import (
@@ -103,7 +104,7 @@ class GruLeak(Experiment):
 
     def _at_rest(self) -> tuple[Tensor, Tensor]:
         """Return the Jacobian at a state of zeros without input and biases, and its closed form."""
-        layer = GRU(1, self.units, bias=False, dtype=torch.float64).requires_grad_(False)
+        layer = blank_layer(GRU, 1, self.units)
         generator = torch.Generator().manual_seed(self.seed)
         weight = layer.get_parameter("weight_hh_l0")
         weight.copy_(torch.randn(weight.shape, generator=generator, dtype=torch.float64) / math.sqrt(self.units))
@@ -112,13 +113,9 @@ class GruLeak(Experiment):
 
 
 def _leak(z: float, steps: int) -> Leak:
-    layer = GRU(1, 1, dtype=torch.float64).requires_grad_(False)
-    for name, parameter in layer.named_parameters():
-        parameter.zero_()
-        if name == "weight_ih_l0":
-            parameter[2] = 1.0  # the candidate sees the input
-        if name == "bias_ih_l0":
-            parameter[1] = math.log(z / (1 - z))
+    layer = blank_layer(GRU, 1, 1)
+    layer.get_parameter("weight_ih_l0")[2] = 1.0  # the candidate sees the input
+    layer.get_parameter("bias_ih_l0")[1] = math.log(z / (1 - z))
     answer = impulse_response(module_trace(layer, one_input(steps, 0.0)))
     return Leak(z, module_trace(layer, one_input(steps)), answer.response[:, 0], answer.verdicts[0])
 

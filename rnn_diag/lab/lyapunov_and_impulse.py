@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rnn_diag.diagnostics import impulse_response, lyapunov_exponents, module_trace
+from rnn_diag.lab.blank_layer import blank_layer
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
 from rnn_diag.lab.figure_style import FAINT, INK, THEORY, LineEnd, figure, label_ends, name_axes, ordered_colours
 from rnn_diag.lab.mean_field import mean_field
@@ -125,9 +126,7 @@ class LyapunovAndImpulse(Experiment):
 
     def _forgetting(self) -> Trace:
         """Return an LSTM at rest without recurrent weights: without an input nothing is written, and f alone acts."""
-        layer = LSTM(1, self.units, dtype=torch.float64).requires_grad_(False)
-        for parameter in layer.parameters():
-            parameter.zero_()
+        layer = blank_layer(LSTM, 1, self.units)
         bias = layer.get_parameter("bias_ih_l0")
         bias[self.units : 2 * self.units] = math.log(self.forget / (1 - self.forget))
         layer.get_parameter("weight_ih_l0")[2 * self.units : 3 * self.units] = 1.0

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rnn_diag.lab.blank_layer import blank_layer
 from rnn_diag.lab.recorded_gradients import recorded
 from rnn_diag.nn import PeepholeLSTM
 
@@ -35,7 +36,7 @@ def backward_errors(seed: int) -> BackwardErrors:
         seed: Of all three.
     """
     generator = torch.Generator().manual_seed(seed)
-    layer = PeepholeLSTM(_FEATURES, _UNITS, dtype=torch.float64)
+    layer = blank_layer(PeepholeLSTM, _FEATURES, _UNITS).requires_grad_()
     for parameter in layer.parameters():
         parameter.data.normal_(std=0.5, generator=generator)
     inputs = torch.randn(_STEPS, _BATCH, _FEATURES, generator=generator, dtype=torch.float64)

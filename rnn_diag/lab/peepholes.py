@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 
 from rnn_diag.diagnostics import module_trace
+from rnn_diag.lab.blank_layer import blank_layer
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
 from rnn_diag.lab.figure_style import COLOURS, FAINT, GUIDE, THEORY, figure, name_axes
 from rnn_diag.lab.networks import one_input
 from rnn_diag.lab.numbers import written
+from rnn_diag.lab.one_thread import one_thread
 from rnn_diag.lab.peephole_reference import BackwardErrors, backward_errors
 from rnn_diag.lab.settings import expect_at_least, expect_numbers
 from rnn_diag.lab.single_units import SingleUnits
 from rnn_diag.nn import LSTM, PeepholeLSTM
+from rnn_diag.nn.layer import RecurrentLayer
 from rnn_diag.tasks import Timing
 from rnn_diag.trace import Trace
 
@@ -68,7 +71,7 @@ class Peepholes(Experiment):
     ticks: int = 4
     interval: int = 5
     networks: int = 40
-    steps: int = 1500
+    steps: int = 2000
     learning_rate: float = 0.05
     seed: int = 0
 
@@ -78,6 +81,7 @@ class Peepholes(Experiment):
             expect_at_least(name, getattr(self, name), least)
         expect_numbers("learning_rate", self.learning_rate, above=0.0)
 
+    @one_thread()
     def run(self) -> Outcome:
         """Set a clock by hand, train many, and check the gradients that trained them."""
         steps = self.period * self.ticks + self.period // 2
@@ -100,11 +104,9 @@ class Peepholes(Experiment):
         return Trained(*shares)
 
 
-def _clock(kind: type[PeepholeLSTM] | type[LSTM], period: int) -> PeepholeLSTM | LSTM:
+def _clock(kind: type[PeepholeLSTM] | type[LSTM], period: int) -> RecurrentLayer:
     """Return a unit that counts in ticks of 1/period from a cue on, speaks at `period` ticks, and starts anew."""
-    layer = kind(1, 1, dtype=torch.float64).requires_grad_(False)
-    for parameter in layer.parameters():
-        parameter.zero_()
+    layer = blank_layer(kind, 1, 1)
     tick, full = 1 / period, 1 - 0.5 / period
     into, bias = layer.get_parameter("weight_ih_l0"), layer.get_parameter("bias_ih_l0")
     into[0] = _SHARP

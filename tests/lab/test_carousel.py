@@ -1,0 +1,58 @@
+"""Gradients through tanh networks and LSTMs, beside what must come out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from rnn_diag.lab.carousel import Carousel
+from rnn_diag.lab.recorded_gradients import at_the_end, recorded
+
+SMALL = {"radii": (0.5,), "forget_biases": (0.0, 3.0), "units": 6, "steps": 70}
+
+
+def test_a_recorded_gradient_is_that_of_autograd_on_an_unrolled_cell() -> None:
+    layer, cell = nn.RNN(2, 3, dtype=torch.float64), nn.RNNCell(2, 3, dtype=torch.float64)
+    cell.load_state_dict({name.removesuffix("_l0"): value for name, value in layer.state_dict().items()})
+    inputs, direction = torch.randn(6, 4, 2).double(), torch.randn(4, 3).double()
+    states, hidden = [], torch.zeros(4, 3, dtype=torch.float64)
+    for x in inputs:
+        hidden = cell(x, hidden)
+        hidden.retain_grad()
+        states.append(hidden)
+    (hidden * direction).sum().backward()
+    expected = torch.stack([state.grad for state in states if state.grad is not None])
+    assert torch.allclose(recorded(layer, inputs, at_the_end(6, direction)).hidden_grad, expected, atol=1e-14)
+
+
+def test_recording_leaves_no_gradient_on_the_weights() -> None:
+    layer = nn.RNN(1, 1, dtype=torch.float64)
+    recorded(layer, torch.zeros(3, 1, 1).double(), torch.ones(3, 1, 1).double())
+    assert all(parameter.grad is None for parameter in layer.parameters())
+
+
+def test_without_recurrent_weights_only_the_forget_gates_multiply() -> None:
+    checks = {check.what: check for check in Carousel(**SMALL).run().checks}  # type: ignore[arg-type]
+    alone = [check for what, check in checks.items() if "without recurrent weights" in what]
+    assert len(alone) == 4
+    assert all(check.predicted == 0.0 and check.measured < 1e-12 for check in alone)
+
+
+def test_larger_forget_biases_keep_more_and_the_spectral_radius_does_not_say_so() -> None:
+    outcome = Carousel(**SMALL).run()  # type: ignore[arg-type]
+    lstms = [row for row in outcome.tables[0].rows if row[0] == "LSTM"]
+    assert lstms[0][2] == lstms[1][2]
+    assert lstms[0][5] < 1e-6 < lstms[1][5]  # type: ignore[operator]
+
+
+def test_the_same_seed_gives_the_same_numbers_and_moves_no_generator() -> None:
+    before = torch.random.get_rng_state()
+    first, again = Carousel(**SMALL).run(), Carousel(**SMALL).run()  # type: ignore[arg-type]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert first.tables[0].rows == again.tables[0].rows
+
+
+def test_too_few_steps_are_refused() -> None:
+    with pytest.raises(ValueError, match="steps=59; expected an integer of at least 60"):
+        Carousel(steps=59)
