@@ -73,6 +73,9 @@ class Trace:
     initial_requires_grad = False
     """Whether the state that it started from was on the graph: the gradient goes on into what made it, uncut."""
 
+    was_frozen = False
+    """Whether its `weight_hh` needed no gradient when it was recorded."""
+
     def __init__(
         self,
         layer: str,

@@ -55,6 +55,7 @@ class ChainedTrace(Trace):
             fidelity=_of_first_part,
             tolerance=first.tolerance,
         )
+        self.was_frozen = first.was_frozen
 
     @property
     def has_gradients(self) -> bool:

@@ -59,6 +59,7 @@ class NotedCall:
         continues_from: What the state that it was given is recognised by, or None if it was given none.
         copied_from: The same of the returned state of which it was given a copy, if it was given one.
         kernel_dtype: What it was computed in.
+        trained: Names of the layers whose `weight_hh` needed a gradient.
         problem: What went wrong when a gradient came back.
         number: Its place among all calls of the recording.
     """
@@ -80,6 +81,7 @@ class NotedCall:
         self.ends = [identity(after)]
         self._kept_alive = [state.detach() for state in after]  # so that no other tensor takes their place in memory
         self._handles: list[Any] = []
+        self.trained: set[str] = set()
         self.problem = ""
         self.number = 0
 

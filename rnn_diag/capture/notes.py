@@ -140,6 +140,7 @@ class Notes:
         if not call.had_grad or found.equations is None:
             return
         by_layer = {name: self._weight_copies[name][2] for name in found.names}
+        call.trained = {name for name, layer in by_layer.items() if layer.weight_hh.requires_grad}
         weights = [value for layer in by_layer.values() for value in layer.present().values()]
         frozen = not any(value.requires_grad for value in weights)
         targets = {name: layer.weight_hh for name, layer in by_layer.items()} if call.selection.complete else {}

@@ -88,10 +88,11 @@ class Reading:
         if not calls:
             return None, "no backward pass reached the layer"
         whole = all(call.selection.complete and getattr(call, "masks", {}) is not None for call in calls)
-        if name in self._notes.weight_grads and whole:
+        if name in self._notes.weight_grads and whole and not trace.was_frozen:
             if not bool(self._notes.weight_grads[name].isfinite().all()):
                 return None, "nothing to check against: the gradient of weight_hh is not finite"
-            ours = torch.stack([t.recurrent_weight_grad for t in self.traces(name) if t.has_gradients]).sum(0)
+            trained = [t for t in self.traces(name) if t.has_gradients and not t.was_frozen]
+            ours = torch.stack([t.recurrent_weight_grad for t in trained]).sum(0)
             return relative_error(ours, self._notes.weight_grads[name]), "checked against the gradient of weight_hh"
         pairs = [
             (self._stack(self._found[path], call).input_grad(), call.grads.get("input"))

@@ -42,7 +42,7 @@ class Stack:
     def _make(self, index: int, suffix: str) -> Trace:
         layer, direction = divmod(index, self.directions)
         assert self.found.equations is not None
-        return Trace(
+        trace = Trace(
             self.found.name(suffix),
             self.found.equations,
             self.call.weights[suffix],
@@ -58,6 +58,8 @@ class Stack:
             sweeper=self._sweeper,
             detached=self.call.detached.get(suffix),
         )
+        trace.was_frozen = trace.layer not in self.call.trained
+        return trace
 
     def _is_last(self, layer: int) -> bool:
         return (layer + 1) * self.directions == len(self.found.suffixes)

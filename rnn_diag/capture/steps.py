@@ -64,6 +64,7 @@ class StepwiseTrace(Trace):
             sequences=first.selection.indices,
             **options,
         )
+        self.was_frozen = layer not in first.trained
 
     @property
     def has_gradients(self) -> bool:

@@ -164,3 +164,33 @@ def test_the_inputs_gradient_counts_each_call_for_itself_where_calls_hang_togeth
         output, _ = module(inputs, state)  # the same input once more, from where the first call ended
         (output.sum() + inputs.pow(2).sum()).backward()
     assert recording["l0"].fidelity < 1e-13
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_a_layer_that_is_frozen_for_one_of_its_calls_is_faithful_in_all(kind: type[nn.RNNBase]) -> None:
+    generator, critic = nn.Linear(5, 5).double(), kind(5, 8, bidirectional=True).double()
+    inputs = torch.randn(6, 4, 5, dtype=torch.float64)
+    with record(critic) as recording:  # adversarial training: the critic judges, frozen, and then learns
+        critic.requires_grad_(False)
+        critic(generator(inputs))[0].sum().backward()
+        critic.requires_grad_(True)
+        critic(generator(inputs).detach())[0].pow(2).sum().backward()
+    judged, learned = recording.calls("l0_reverse")
+    assert judged.fidelity < 1e-13 and "module's input" in judged.fidelity_reason
+    assert learned.fidelity < 1e-13 and "weight_hh" in learned.fidelity_reason
+    assert {row.status for row in recording.coverage} == {"exact"}
+
+
+def test_a_cell_that_is_frozen_for_one_of_its_loops_is_held_against_the_others_gradient_only() -> None:
+    cell = nn.GRUCell(5, 8).double()
+    inputs = torch.randn(6, 4, 5, dtype=torch.float64, requires_grad=True)
+    with record(cell) as recording:
+        for frozen in (True, False):
+            cell.requires_grad_(not frozen)
+            state = torch.zeros(4, 8, dtype=torch.float64)
+            for step in inputs:
+                state = cell(step, state)
+            state.pow(2).sum().backward()
+    judged, learned = recording.calls("l0")
+    assert judged.fidelity is None and judged.hidden_grad[-1].abs().max() > 0
+    assert learned.fidelity < 1e-13
