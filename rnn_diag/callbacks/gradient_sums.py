@@ -31,7 +31,7 @@ class NormSums:
     """Sums of norms over sequences.
 
     Attributes:
-        by_lag: By distance from each sequence's last step read.
+        by_lag: By distance from each sequence's last step read, as far as any of them goes.
         first, last: At each sequence's first and last step read.
     """
 
@@ -43,8 +43,10 @@ class NormSums:
     def of(cls, trace: Trace, norms: Tensor) -> NormSums:
         """Return the sums of one call."""
         by_lag = gradient_profile_from_the_end(trace, norms)
+        reached = by_lag.count > 0  # the longest sequences of the batch may not be among those that are looked at
         first, last = in_reading_order(trace, norms)[0], from_the_end(trace, norms)[0]
-        return cls(Profile(by_lag.total.cpu(), by_lag.count.cpu()), first.nansum().item(), last.nansum().item())
+        profile = Profile(by_lag.total[reached].cpu(), by_lag.count[reached].cpu())
+        return cls(profile, first.nansum().item(), last.nansum().item())
 
     @property
     def log10_first_to_last(self) -> float:

@@ -180,7 +180,10 @@ class SaturationCounts:
 
 
 def _on_cpu(share: Share) -> Share:
-    return Share(share.blocks, share.unit_counts.cpu(), share.step_counts.cpu(), share.sequences.cpu())
+    """Return a share as far as any of the sequences goes: the longest of the batch may not be among them."""
+    reached = share.sequences > 0
+    by_step = share.step_counts[:, reached].cpu(), share.sequences[reached].cpu()
+    return Share(share.blocks, share.unit_counts.cpu(), *by_step)
 
 
 def _share(holds: Tensor) -> float:

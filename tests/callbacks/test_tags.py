@@ -8,10 +8,12 @@ import re
 from pathlib import Path
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 from tensorboard.util import tensor_util
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnn_diag.nn
 from rnn_diag.callbacks import GateSaturation, GradientNorms, MemoryHorizon, RecurrentSpectrum, RNNDiagnostics
@@ -117,6 +119,31 @@ def test_norms_are_those_of_autograd_on_the_last_output(batches, trainer, networ
     run = trainer(GradientNorms(1), limit_train_batches=1)
     run.fit(model, batches)
     assert run.callback_metrics["gradient_norms/encoder.l0/log10_max"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_padding_for_a_longer_sequence_that_is_not_looked_at_leaves_no_number_undefined(
+    network, batches, trainer, tensorboard
+):
+    packed = pack_padded_sequence(torch.randn(2, 6, 3), torch.tensor([4, 6]), batch_first=True, enforce_sorted=False)
+
+    class Packing(type(network())):
+        def training_step(self, batch, batch_idx):
+            return self.encoder(packed)[1][0].square().mean()
+
+    values = {}
+    for sequences in (1, None):
+        model = network()
+        model.__class__ = Packing
+        callback = RNNDiagnostics(1, sequences)
+        run = trainer(callback, limit_train_batches=1, logger=tensorboard)
+        run.fit(model, batches)
+        values[sequences] = {tag: value.item() for tag, value in run.callback_metrics.items()}
+        gradients, *_, gates = callback.diagnostics
+        columns = [*gradients._histories["encoder.l0"].columns, *gates._histories["encoder.l0"].columns]
+        assert {column.shape[-1] for column in columns} == {4 if sequences else 6}
+        assert not any(np.isnan(column).any() for column in columns)
+    assert values[None].keys() - values[1].keys() == {"gradient_norms/encoder.l0/fidelity"}
+    assert [tag for tag, value in values[1].items() if math.isnan(value)] == []
 
 
 def test_gates_forced_open_and_shut_are_counted_so(batches, trainer, network):
