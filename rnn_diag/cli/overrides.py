@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
@@ -73,9 +74,16 @@ def suggestion(word: str, known: Collection[str]) -> str:
 
 
 def _parsed(text: str) -> Override:
+    """Read an override; a value with characters that Hydra would want quoted, such as those of a path, is quoted."""
+    parser = OverridesParser.create()
+    key, _, value = text.partition("=")
+    plain_text = value and not any(mark in value for mark in "[]{},'\"\\")
     try:
-        return OverridesParser.create().parse_override(text)
+        return parser.parse_override(text)
     except HydraException as error:
+        if plain_text:
+            with suppress(HydraException):
+                return parser.parse_override(f"{key}='{value}'")
         raise ValueError(f"cannot read {text!r}; expected group=choice or option=value") from error
 
 

@@ -64,6 +64,19 @@ def test_arguments_that_no_file_spells_out_are_added(override: str, completed: s
     assert check(override) == [completed]
 
 
+@pytest.mark.parametrize(
+    ("override", "understood"),
+    [
+        ("task.path=~/notes/**/*.md", "++task.path='~/notes/**/*.md'"),
+        ("checkpoint=runs/epoch=3-step=90.ckpt", "checkpoint='runs/epoch=3-step=90.ckpt'"),
+        ("output_dir=runs/(old)", "output_dir='runs/(old)'"),
+        ("output_dir=runs/new", "output_dir=runs/new"),
+    ],
+)
+def test_paths_need_no_quotes_of_hydras(override: str, understood: str) -> None:
+    assert check("task=source_text", override)[1].removeprefix("++") == understood.removeprefix("++")
+
+
 def test_options_are_looked_up_in_the_choice_of_the_same_command_line() -> None:
     assert check("task=timing", "task.interval=5") == ["task=timing", "++task.interval=5"]
     with pytest.raises(ValueError, match=r"unknown option task\.interval"):
