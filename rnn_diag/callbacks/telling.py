@@ -74,17 +74,21 @@ class Telling:
             console.print(findings_table(case.report.findings, f"What the doctor found at step {case.step}"))
         for episode in case.past:
             console.print(f"over since step {episode.last_step}: {episode.worst.summary}", highlight=False)
-        self.write(trainer, case)
+        file = self.write(trainer, case)
+        if file is not None:
+            console.print(f"all of it, with every number: {file}", highlight=False, soft_wrap=True)
 
-    def write(self, trainer: Trainer, case: Case) -> None:
-        """Write the file of a run."""
+    def write(self, trainer: Trainer, case: Case) -> Path | None:
+        """Write the file of a run; return where, or None where there is none."""
         if self._folder is None or not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
-            return
+            return None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             (self._folder / FILE).write_text(case.to_json())
         except OSError as error:
             self.warn(trainer, f"{FILE} is not written: {described(error)}")
+            return None
+        return self._folder / FILE
 
 
 def _statement(finding: Finding) -> Statement:

@@ -22,6 +22,12 @@ BARE = ["callbacks=none", "logger=none", "trainer=cpu", "trainer.enable_checkpoi
 NOT_ASKED = ("callbacks", "logger", "trainer", "hydra", "output_dir", "checkpoint")
 """Options of a run that an examination does without."""
 
+EXAMPLES = """examples:
+  rnn-diag-doctor task=adding cell=rnn --json before.json
+  rnn-diag-doctor task=adding cell=rnn "initialization=[identity]" --json after.json
+  rnn-diag-doctor --compare before.json after.json
+  rnn-diag-doctor --checkpoint outputs/.../checkpoints/last.ckpt"""
+
 
 def main(words: Sequence[str] | None = None) -> None:
     """Examine, print the report, and end with 1 where a finding is as bad as `--fail-on` says."""
@@ -129,7 +135,7 @@ def _show(report: Report) -> None:
     console.print(report)
     step, measuring = (report.seconds[name] for name in ("step", "measuring"))
     console.print(
-        f"loss {report.loss:.4g}; one step forward and backward took {step:.2g} s, examining it {measuring:.2g} s",
+        f"\nloss {report.loss:.4g}; one step forward and backward took {step:.2g} s, examining it {measuring:.2g} s",
         highlight=False,
     )
 
@@ -143,15 +149,32 @@ def _level(word: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rnn-diag-doctor",
-        description="Examine a network on one batch, before or after training, and say what is wrong with it.",
-        epilog="Example: rnn-diag-doctor task=adding cell=gru task.sequence_length=200",
+        description="Examine a network on one batch, before or after training: what is wrong, and what to try first.\n"
+        "Nothing is trained and nothing is written unless asked for.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("overrides", nargs="*", help="as for rnn-diag-train: group=choice or option=value")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="WORD",
+        help="group=choice or option=value, as for rnn-diag-train; rnn-diag-train --help lists them",
+    )
     parser.add_argument("--checkpoint", metavar="FILE", help="take the weights, and the run's configuration, from here")
-    parser.add_argument("--sequences", type=int, default=8, help="how many sequences of the batch to look at")
+    parser.add_argument("--sequences", metavar="N", type=int, default=8, help="look at so many sequences (default: 8)")
     parser.add_argument("--json", metavar="FILE", help="write the report here")
-    parser.add_argument("--fail-on", choices=LEVELS, help="end with 1 if a finding is as bad as this")
-    parser.add_argument("--compare", nargs=2, metavar=("BEFORE", "AFTER"), help="compare two reports, and do no more")
+    parser.add_argument(
+        "--fail-on",
+        choices=LEVELS,
+        metavar="SEVERITY",
+        help=f"end with exit status 1 if a finding is as bad as this: {', '.join(LEVELS)}",
+    )
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("BEFORE", "AFTER"),
+        help="say what differs between two reports, and do no more; a doctor.json of a run is one, too",
+    )
     return parser
 
 

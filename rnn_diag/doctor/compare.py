@@ -62,8 +62,8 @@ class Comparison:
 
     def __str__(self) -> str:
         lines = [f"By findings: {self.verdict}."]
-        lines += [f"gone: {one.summary}" for one in self.gone]
-        lines += [f"new: {one.summary}" for one in self.new]
+        lines += [f"gone: {one.headline}" for one in self.gone]
+        lines += [f"new: {one.headline}" for one in self.new]
         for word, pairs in (("milder", self.milder), ("graver", self.graver)):
             lines += [f"{word}: {b.layer}: {b.id}: {b.severity} → {a.severity}" for b, a in pairs]
         lines += [str(change) for change in self.changes]

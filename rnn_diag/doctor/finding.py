@@ -39,7 +39,7 @@ class Evidence(NamedTuple):
     tag: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name} {_short(self.value)}"
+        return f"{self.name}: {_short(self.value)}"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Finding:
     Example:
         >>> peak = Evidence("largest influence", 200.0)
         >>> print(Finding("exploding", Severity.WARNING, "l0", "It grows.", "Clip.", evidence=(peak,)))
-        warning: l0: exploding: It grows. (largest influence 200)
+        warning: l0: exploding: It grows. (largest influence: 200)
             Try: Clip.
     """
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -28,16 +28,29 @@ STYLES = {
 WIDTH = 120
 """Columns of a report that is turned into text."""
 
-COLUMNS: dict[str, Callable[[Vitals], float]] = {
-    "steps": lambda one: one.steps or math.nan,
-    "horizon": lambda one: one.horizon,
-    "expected": lambda one: one.predicted_horizon,
-    "first/last": lambda one: one.log10_first_to_last,
-    "bias": lambda one: one.forget_bias,
-    "memory": lambda one: one.longest_memory,
-    "radius": lambda one: one.spectral_radius,
+
+class Column(NamedTuple):
+    """A column of the table of layers.
+
+    Attributes:
+        number: What it shows of a layer; NaN for nothing.
+        meaning: What that is.
+    """
+
+    number: Callable[[Vitals], float]
+    meaning: str
+
+
+COLUMNS = {
+    "steps": Column(lambda one: one.steps or math.nan, "of the longest sequence"),
+    "horizon": Column(lambda one: one.horizon, "steps back at which a single loss keeps 1 % of its influence"),
+    "expected": Column(lambda one: one.predicted_horizon, "the horizon that weights and gates alone let expect"),
+    "first/last": Column(lambda one: one.log10_first_to_last, "log10 of the gradient at the first step over the last"),
+    "bias": Column(lambda one: one.forget_bias, "of the gate that remembers"),
+    "memory": Column(lambda one: one.longest_memory, "of the slowest unit, in steps"),
+    "radius": Column(lambda one: one.spectral_radius, "spectral radius of the recurrent matrix"),
 }
-"""What the table of layers shows; a column that no layer has a number for is left out."""
+"""A column that no layer has a number for is left out."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +122,7 @@ class Report:
 
     def __rich__(self) -> RenderableType:
         parts: list[RenderableType] = [findings_table(self.findings)] if self.findings else [Text("No findings.")]
-        return Group(*parts, vitals_table(self.vitals))
+        return Group(*parts, vitals_table(self.vitals), legend(self.vitals))
 
     def __str__(self) -> str:
         console = Console(file=io.StringIO(), width=WIDTH, color_system=None)
@@ -136,20 +149,28 @@ def findings_table(findings: tuple[Finding, ...], title: str = "What the doctor 
 
 
 def vitals_table(vitals: Mapping[str, Vitals]) -> Table:
-    """Return one row for each layer: how far it reaches, against how far it would have to, and how it starts.
-
-    Horizons and memories are in steps; `first/last` is the log10 of the ratio of gradients, `bias` that of the gate
-    that remembers, `radius` that of a plain recurrence's matrix.
-    """
+    """Return one row for each layer: how far it reaches, against how far it would have to, and how it starts."""
     title = "Every layer and direction"
     table = Table(
         "layer", "kind", title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
     table.columns[0].overflow = "fold"
-    known = [name for name, number in COLUMNS.items() if any(not math.isnan(number(one)) for one in vitals.values())]
+    known = _known_columns(vitals)
     for name in known:
         table.add_column(name, justify="right", no_wrap=True)
     for layer, one in vitals.items():
-        numbers = [COLUMNS[name](one) for name in known]
+        numbers = [COLUMNS[name].number(one) for name in known]
         table.add_row(layer, one.kind, *("" if math.isnan(number) else f"{number:.3g}" for number in numbers))
     return table
+
+
+def legend(vitals: Mapping[str, Vitals]) -> Table:
+    """Return what the columns of the table of layers mean, one a row."""
+    rows = Table.grid(padding=(0, 1))
+    for name in _known_columns(vitals):
+        rows.add_row(Text(f" {name}", "dim"), Text(COLUMNS[name].meaning, "dim"))
+    return rows
+
+
+def _known_columns(vitals: Mapping[str, Vitals]) -> list[str]:
+    return [name for name, column in COLUMNS.items() if any(not math.isnan(column.number(v)) for v in vitals.values())]

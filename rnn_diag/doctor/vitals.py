@@ -63,7 +63,8 @@ class Vitals:
         forget_bias: Mean of `b_ih + b_hh` in that gate.
         forget_bias_parts: Mean and spread of each of the two, as `ih`, `hh`, `ih_spread`, `hh_spread`.
         forget_bias_elsewhere: `forget_bias` of the same module's other layers and directions.
-        spectral_radius, spectral_norm, transient_growth: Of a plain recurrence's matrix.
+        spectral_radius, spectral_norm, transient_growth: Of a plain recurrence's matrix; powers that do not decay have
+            no transient growth.
         predicted_horizon: The horizon that weights and gates alone let expect, in steps.
     """
 

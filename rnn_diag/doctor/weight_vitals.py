@@ -39,7 +39,7 @@ def _spectrum(trace: Trace) -> dict[str, Any]:
     return {
         "spectral_radius": radius,
         "spectral_norm": spectrum.spectral_norm,
-        "transient_growth": spectrum.transient_growth,
+        "transient_growth": spectrum.transient_growth if math.isfinite(spectrum.transient_growth) else math.nan,
         "predicted_horizon": _steps_to_one_percent(radius),
     }
 
