@@ -15,6 +15,7 @@ from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
 from rnn_diag.lab.figure_style import THEORY, LineEnd, figure, label_ends, name_axes, ordered_colours
 from rnn_diag.lab.networks import gaussian_matrix, network
 from rnn_diag.lab.numbers import named, written
+from rnn_diag.lab.one_thread import one_thread
 from rnn_diag.lab.recorded_gradients import at_the_end, recorded
 from rnn_diag.lab.settings import expect_at_least, expect_numbers
 from rnn_diag.nn import LSTM
@@ -104,6 +105,7 @@ class Carousel(Experiment):
         expect_at_least("units", self.units, 2)
         expect_at_least("steps", self.steps, 3 * _SETTLING)
 
+    @one_thread()
     def run(self) -> Outcome:
         """Differentiate the same kind of loss in every network."""
         rnns = [self._rnn(radius) for radius in sorted(self.radii)]

@@ -17,6 +17,7 @@ from rnn_diag.lab.figure_style import FAINT, INK, THEORY, LineEnd, figure, label
 from rnn_diag.lab.mean_field import mean_field
 from rnn_diag.lab.networks import gaussian_matrix, network
 from rnn_diag.lab.numbers import written
+from rnn_diag.lab.one_thread import one_thread
 from rnn_diag.lab.settings import expect_at_least, expect_numbers
 from rnn_diag.nn import LSTM
 from rnn_diag.trace import Trace
@@ -96,6 +97,7 @@ class LyapunovAndImpulse(Experiment):
         if self.lags >= self.steps // 2:
             raise ValueError(f"lags={self.lags}; expected fewer than half of steps={self.steps}")
 
+    @one_thread()
     def run(self) -> Outcome:
         """Measure every network twice."""
         linear = gaussian_matrix(self.units, 1.0, self.seed)
