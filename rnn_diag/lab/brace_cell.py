@@ -162,7 +162,7 @@ def _gate_table(found: Found) -> Table:
 
 
 def _training_table(losses: Sequence[float]) -> Table:
-    size = max(1, len(losses) // 6)
+    size = -(-len(losses) // 6)
     rows = [
         (start + 1, sum(part) / len(part))
         for start in range(0, len(losses), size)
