@@ -13,7 +13,7 @@ from rnn_diag.callbacks.framework import writers_of
 from rnn_diag.callbacks.measured_step import described
 from rnn_diag.callbacks.notices import DiagnosticWarning
 from rnn_diag.doctor.case import Case
-from rnn_diag.doctor.finding import Finding, Severity
+from rnn_diag.doctor.finding import Finding, Severity, alike
 from rnn_diag.doctor.report import Report, findings_table
 from rnn_diag.reporting.verdict import Statement, as_markdown
 from rnn_diag.tb.writer import write_verdict
@@ -37,6 +37,7 @@ class Telling:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._standing: set[tuple[str, str, Severity]] | None = None
+        self._shown: set[tuple[str, str, Severity]] = set()
 
     def warn(self, trainer: Trainer, message: str) -> None:
         """Say something in one line, which names no line of code: none of the user's has to do with it."""
@@ -44,14 +45,15 @@ class Telling:
             warnings.warn_explicit(f"rnn_diag: {message}", DiagnosticWarning, SPEAKER, 0, module="rnn_diag")
 
     def changes(self, trainer: Trainer, changed: Sequence[Finding], step: int) -> None:
-        """Say what came up or got worse, from a warning on."""
-        for finding in changed:
-            if finding.severity >= Severity.WARNING:
-                self.warn(trainer, f"step {step}: {finding.headline} Try: {finding.advice}")
+        """Say what came up or got worse, from a warning on, unless a whole report has just said it."""
+        news = [one for one in changed if one.severity >= Severity.WARNING and _identity(one) not in self._shown]
+        for first, *others in alike(news):
+            also = f" (the same at {', '.join(one.layer for one in others)})" if others else ""
+            self.warn(trainer, f"step {step}: {first.headline}{also} Try: {first.advice}")
 
     def to_tensorboard(self, trainer: Trainer, findings: Sequence[Finding], step: int) -> None:
         """Write all findings, if they are others than those written last."""
-        standing = {(one.layer, one.id, one.severity) for one in findings}
+        standing = set(map(_identity, findings))
         if standing == self._standing:
             return
         self._standing = standing
@@ -62,6 +64,7 @@ class Telling:
 
     def show(self, trainer: Trainer, report: Report) -> None:
         """Print a whole report."""
+        self._shown = set(map(_identity, report.findings))
         if trainer.is_global_zero:
             Console().print(report)
 
@@ -89,6 +92,10 @@ class Telling:
             self.warn(trainer, f"{FILE} is not written: {described(error)}")
             return None
         return self._folder / FILE
+
+
+def _identity(finding: Finding) -> tuple[str, str, Severity]:
+    return finding.layer, finding.id, finding.severity
 
 
 def _statement(finding: Finding) -> Statement:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -113,6 +113,20 @@ class Finding:
         """Return what `to_dict` gave."""
         evidence = tuple(Evidence(one["name"], float(one["value"]), one["tag"]) for one in values["evidence"])
         return cls(**{**values, "severity": Severity[values["severity"].upper()], "evidence": evidence})
+
+
+def alike(findings: Iterable[Finding]) -> list[tuple[Finding, ...]]:
+    """Return findings in groups that differ in their layer and numbers alone, in the order of the first of each.
+
+    Example:
+        >>> grows = [Finding("exploding", Severity.WARNING, layer, "It grows.", "Clip.") for layer in ("l0", "l1")]
+        >>> [len(group) for group in alike(grows)]
+        [2]
+    """
+    groups: dict[tuple[str, Severity, str], list[Finding]] = {}
+    for one in findings:
+        groups.setdefault((one.id, one.severity, one.advice), []).append(one)
+    return [tuple(group) for group in groups.values()]
 
 
 def _short(value: float) -> str:

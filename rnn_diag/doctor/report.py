@@ -15,7 +15,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rnn_diag.doctor.finding import Finding, Severity
+from rnn_diag.doctor.finding import Finding, Severity, alike
 from rnn_diag.doctor.vitals import Vitals
 
 STYLES = {
@@ -131,20 +131,21 @@ class Report:
 
 
 def findings_table(findings: tuple[Finding, ...], title: str = "What the doctor found") -> Table:
-    """Return one row for each finding."""
+    """Return one row for each finding; what differs in its layer and numbers alone is one row, with the first's."""
     table = Table(
         "severity", "layer", "finding", title=title, title_justify="left", title_style="bold", show_lines=True
     )
     for column in table.columns:
         column.overflow = "fold"
-    for one in findings:
-        text = Text(f"{one.id}: ", style="bold").append(one.meaning, style="not bold")
-        numbers = "; ".join(map(str, one.evidence))
-        text.append(f"\n{numbers}" if numbers else "", style="not bold dim").append(
-            f"\nTry: {one.remedy}", style="not bold"
-        )
-        text.append(f"\n{one.way}" if one.way else "", style="not bold italic")
-        table.add_row(Text(str(one.severity), STYLES[one.severity]), one.layer, text)
+    for first, *others in alike(findings):
+        text = Text(f"{first.id}: ", style="bold").append(first.meaning, style="not bold")
+        numbers = "; ".join(map(str, first.evidence))
+        whose = f"at {first.layer}: " if others else ""
+        text.append(f"\n{whose}{numbers}" if numbers else "", style="not bold dim")
+        text.append(f"\nTry: {first.remedy}", style="not bold")
+        text.append(f"\n{first.way}" if first.way else "", style="not bold italic")
+        layers = "\n".join(one.layer for one in (first, *others))
+        table.add_row(Text(str(first.severity), STYLES[first.severity]), layers, text)
     return table
 
 

@@ -297,6 +297,19 @@ def test_a_start_that_is_not_as_bad_is_reported_with_reach_bias_and_cost_and_goe
     assert "expected" in printed and "bias" in printed
 
 
+def test_what_the_preflight_report_said_is_not_warned_of_again(sick, batches, trainer, capsys):
+    assert told(trainer(Doctor(1, preflight="report")), sick, batches) == []
+    assert capsys.readouterr().out.count("stuck_gate") == 2  # at the start and at the end
+
+
+def test_layers_with_the_same_finding_are_warned_of_in_one_line(batches, trainer, network):
+    model = network(num_layers=2)
+    with torch.no_grad():
+        model.encoder.bias_ih_l0[:5] = model.encoder.bias_ih_l1[:5] = -20.0
+    (line,) = [line for line in told(trainer(Doctor(1)), model, batches) if "stuck_gate" in line]
+    assert "encoder.l0: stuck_gate" in line and "(the same at encoder.l1)" in line
+
+
 def test_the_cost_is_told_in_share_of_training(network, batches, trainer, caplog):
     model = network()
     chrono(model.encoder, 6)

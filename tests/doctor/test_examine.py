@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rnn_diag.doctor import Report, Vitals, compare, examine
 from rnn_diag.nn import initialization
 from tests.doctor.advice import CASES, Case, follow
-from tests.doctor.wards import FEATURES, inputs, last_step, seen
+from tests.doctor.wards import FEATURES, every_step, inputs, last_step, seen
 
 
 class Stateful(nn.Module):
@@ -119,6 +119,14 @@ def test_a_narrow_terminal_folds_a_call_and_loses_none_of_it() -> None:
     console.print(seen(nn.RNN(FEATURES, 8), inputs(60)))
     text = "".join(console.file.getvalue().split()).replace("│", "")  # type: ignore[attr-defined]
     assert "rnn_diag.nn.initialization.identity(model)" in text and "…" not in text
+
+
+def test_what_is_found_at_several_layers_with_the_same_advice_is_one_row_with_all_their_names() -> None:
+    report = seen(nn.LSTM(FEATURES, 8, num_layers=3), inputs(60), every_step)
+    assert len(report.of("hidden_vanishing")) == 3
+    findings = str(report).split("Every layer")[0]
+    assert findings.count("hidden_vanishing:") == 1 and "at l0: horizon in steps" in findings
+    assert all(f"│ {layer} " in findings for layer in ("l0", "l1", "l2"))
 
 
 def test_the_table_of_layers_leaves_out_columns_that_no_layer_has_a_number_for() -> None:

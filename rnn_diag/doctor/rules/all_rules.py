@@ -29,8 +29,8 @@ RULES: tuple[Rule, ...] = (
     no_gradient,
     dead_direction,
     padding_read,
+    saturated_gates,  # before the gates that are stuck: what drives them all there drives each
     stuck_gate,
-    saturated_gates,
     dead_relu,
     saturated_tanh,
     exploding,
