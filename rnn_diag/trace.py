@@ -44,6 +44,13 @@ class OutputGrads(NamedTuple):
     final: State
 
 
+class ByName(dict[str, Tensor]):
+    """Tensors by the name of a gate or block; a name that there is not is answered with those that there are."""
+
+    def __missing__(self, name: str) -> Tensor:
+        raise KeyError(f"no gate or block is called {name!r}; found: {', '.join(self) or 'none'}")
+
+
 class Trace:
     """What one recurrent layer went through in one call and one direction.
 
@@ -169,20 +176,20 @@ class Trace:
         """Gate `[T, B, H]` by name; LSTM: input, forget, candidate, output; GRU: reset, update, candidate."""
         activations = self.unrolled.steps.gates
         pairs = zip(self.equations.gates, activations, strict=True)
-        return {gate.name: self._in_time(values) for gate, values in pairs}
+        return ByName({gate.name: self._in_time(values) for gate, values in pairs})
 
     @cached_property
     def preactivations(self) -> dict[str, Tensor]:
         """What the gates' nonlinearities are applied to, `[T, B, H]` by name; a plain RNN has one, `hidden`."""
         preactivations = self.unrolled.steps.preactivations
         pairs = zip(self.equations.blocks, preactivations, strict=True)
-        return {block.name: self._in_time(values) for block, values in pairs}
+        return ByName({block.name: self._in_time(values) for block, values in pairs})
 
     @property
     @in_full_precision
     def recurrent_weights(self) -> dict[str, Tensor]:
         """The recurrent map of every block `[H, H]`, by name: `W_hh`, with `proj_size` times `W_hr`."""
-        return self.equations.recurrent_maps(self.weights)
+        return ByName(self.equations.recurrent_maps(self.weights))
 
     @property
     def has_gradients(self) -> bool:
@@ -219,7 +226,7 @@ class Trace:
         """Gradient of every pre-activation, `[T, B, H]` by name."""
         blocks = self.swept.projected_grad.chunk(len(self.equations.blocks), dim=-1)
         pairs = zip(self.equations.blocks, blocks, strict=True)
-        return {block.name: self._valid(self._in_time(grad)) for block, grad in pairs}
+        return ByName({block.name: self._valid(self._in_time(grad)) for block, grad in pairs})
 
     @property
     def fidelity(self) -> float | None:

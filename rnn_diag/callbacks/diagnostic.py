@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnn_diag.callbacks.framework import Callback, GradientUnits
 from rnn_diag.callbacks.session import Session
+from rnn_diag.capture.modules import patterns_in
+from rnn_diag.diagnostics.whole_number import whole
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -127,6 +130,7 @@ class Diagnostic(DiagnosticCallback):
 
     Raises:
         ValueError: If `every_n_steps` or `sequences` is not positive, or `max_overhead` not between 0 and 1.
+        TypeError: If one of these is no number, or `layers` neither a pattern nor several.
     """
 
     name: ClassVar[str]
@@ -150,10 +154,15 @@ class Diagnostic(DiagnosticCallback):
         max_overhead: float | None = 0.02,
     ) -> None:
         super().__init__()
+        every_n_steps = whole("every_n_steps", every_n_steps)
+        sequences = None if sequences is None else whole("sequences", sequences)
+        patterns_in(layers)
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps is {every_n_steps}; expected a positive number of steps")
         if sequences is not None and sequences < 1:
             raise ValueError(f"sequences is {sequences}; expected a positive number, or None for the whole batch")
+        if not isinstance(max_overhead, (int, float, NoneType)):
+            raise TypeError(f"max_overhead is {max_overhead!r}; expected a share between 0 and 1, or None for no limit")
         if max_overhead is not None and not 0 < max_overhead < 1:
             raise ValueError(f"max_overhead is {max_overhead}; expected a share between 0 and 1, or None for no limit")
         self.every_n_steps = every_n_steps

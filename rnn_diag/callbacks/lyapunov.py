@@ -12,6 +12,7 @@ from torch import Tensor
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.callbacks.framework import GradientUnits
 from rnn_diag.diagnostics import kaplan_yorke_dimension, lyapunov_exponents
+from rnn_diag.diagnostics.whole_number import whole
 from rnn_diag.reporting.tensorboard import Writer
 from rnn_diag.tb.writer import write_lyapunov
 from rnn_diag.trace import Trace
@@ -60,6 +61,7 @@ class LyapunovSpectrum(Diagnostic):
         warmup: int = 0,
     ) -> None:
         super().__init__(every_n_steps, sequences, layers, max_overhead)
+        k, warmup = whole("k", k), whole("warmup", warmup)
         if k < 1:
             raise ValueError(f"k is {k}; expected a positive number of exponents")
         if warmup < 0:

@@ -15,6 +15,7 @@ from rnn_diag.callbacks.bands import PERCENTILES, Bands
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.callbacks.framework import GradientUnits
 from rnn_diag.diagnostics import Profile, half_life, lagged_grad_norms, memory_horizon
+from rnn_diag.diagnostics.whole_number import whole
 from rnn_diag.reporting.tensorboard import Writer, write_ridge
 from rnn_diag.tb.writer import write_horizon, write_influence
 from rnn_diag.trace import Trace
@@ -70,6 +71,7 @@ class MemoryHorizon(Diagnostic):
         threshold: float = 0.01,
     ) -> None:
         super().__init__(every_n_steps, sequences, layers, max_overhead)
+        targets = whole("targets", targets)
         if targets < 1:
             raise ValueError(f"targets is {targets}; expected a positive number of steps")
         if not 0 < threshold <= 1:

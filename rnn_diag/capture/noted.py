@@ -135,6 +135,8 @@ def version(value: Tensor) -> int:
 def _kernel_dtype(result: Tensor) -> torch.dtype:
     """Return what a result was computed in: under autocast a kernel may give back more digits than it has."""
     kind = result.device.type
+    if kind == "meta":
+        raise RuntimeError("it ran on the meta device, where there are shapes and no numbers")
     if result.dtype == torch.float64 or not torch.is_autocast_enabled(kind):
         return result.dtype
     return torch.get_autocast_dtype(kind)

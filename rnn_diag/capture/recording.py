@@ -11,6 +11,7 @@ from rnn_diag.capture.modules import find_recurrent, matching, type_name
 from rnn_diag.capture.notes import Notes
 from rnn_diag.capture.reading import Reading
 from rnn_diag.capture.replay import ENGINES
+from rnn_diag.diagnostics.whole_number import whole
 from rnn_diag.trace import Trace
 
 
@@ -29,6 +30,7 @@ class Recording(Mapping[str, Trace]):
 
     Raises:
         ValueError: If a pattern matches no layer, or `sequences` is not positive.
+        TypeError: If `model` is no module, `sequences` no whole number, or `layers` neither a pattern nor several.
 
     Example:
         >>> import torch
@@ -48,6 +50,9 @@ class Recording(Mapping[str, Trace]):
         engine: str = "auto",
         exact_dropout: bool = False,
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model is {type(model).__name__}; expected a torch.nn.Module that holds recurrent layers")
+        sequences = None if sequences is None else whole("sequences", sequences)
         if sequences is not None and sequences < 1:
             raise ValueError(f"sequences is {sequences}; expected a positive number, or None for the whole batch")
         if engine not in ENGINES:

@@ -51,6 +51,9 @@ class Registration:
         return seen
 
 
+FOLLOWED = ("torch.nn.", "rnn_diag.")
+"""Where the classes are from that are followed without being registered."""
+
 _registrations: dict[type[nn.Module], Registration] = {}
 
 
@@ -78,7 +81,7 @@ def register(
 
     Raises:
         TypeError: If `module_type` is not a class of modules.
-        ValueError: If `weights` is given without `equations`.
+        ValueError: If `weights` is given without `equations`, or the class is torch's or this package's own.
 
     Example:
         >>> class Leaky(nn.Module):
@@ -88,6 +91,10 @@ def register(
     """
     if not (isinstance(module_type, type) and issubclass(module_type, nn.Module)):
         raise TypeError(f"module_type is {module_type!r}; expected a subclass of torch.nn.Module")
+    if issubclass(module_type, (nn.RNNBase, nn.RNNCellBase)) and module_type.__module__.startswith(FOLLOWED):
+        raise ValueError(
+            f"module_type is {module_type.__name__}, which is followed as it is; expected a class of yours"
+        )
     if weights is not None and equations is None:
         raise ValueError("weights without equations say nothing; give equations too, or neither")
     make = (lambda _: equations) if isinstance(equations, Equations) else equations

@@ -119,8 +119,12 @@ def _cell_grad(swept: Swept) -> Tensor:
 
 def _positions(trace: Trace, targets: Targets) -> Int[Tensor, "target batch"]:
     """Return every target's position in reading order, for each sequence; -1 where it is padding."""
-    chosen = torch.as_tensor(targets, dtype=torch.long, device=trace.mask.device)
-    chosen = chosen.view(-1, 1) if chosen.dim() == 1 else chosen
+    chosen = torch.as_tensor(targets, device=trace.mask.device)
+    if chosen.dim() not in (1, 2) or not chosen.numel():
+        raise ValueError(f"targets are {targets!r}; expected a list of steps, such as [-1], or [target, batch] of them")
+    if (chosen != chosen.long()).any():
+        raise TypeError(f"targets are {chosen.flatten().tolist()}; expected whole numbers, the steps themselves")
+    chosen = (chosen.view(-1, 1) if chosen.dim() == 1 else chosen).long()
     steps, batch = trace.mask.shape
     if chosen.shape[1] not in (1, batch):
         raise ValueError(f"targets of {chosen.shape[1]} sequences; expected the same for all, or of each of {batch}")

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rnn_diag.diagnostics.tangent import Tangent
+from rnn_diag.diagnostics.whole_number import whole
 from rnn_diag.trace import Trace
 
 
@@ -55,6 +56,7 @@ def exponents_along(
     Raises:
         ValueError: If `k` is not between 1 and the length of the full state, or `warmup` is negative.
     """
+    k, warmup = whole("k", k), whole("warmup", warmup)
     if not 1 <= k <= tangent.state_size:
         raise ValueError(f"k={k}; expected 1 to {tangent.state_size}, the length of the full state")
     if warmup < 0:

@@ -105,6 +105,7 @@ def recurrent_spectrum(
 
     Raises:
         ValueError: If a matrix is not square.
+        TypeError: If a matrix is no tensor.
 
     Example:
         >>> spectrum = recurrent_spectrum(torch.tensor([[0.5, 2.0], [0.0, 0.5]]))
@@ -121,6 +122,10 @@ def recurrent_spectrum(
 
 
 def _spectrum(name: str, weights: Tensor, exact_up_to: int, max_power: int) -> Spectrum:
+    if not isinstance(weights, Tensor):
+        raise TypeError(
+            f"{name!r} is of type {type(weights).__name__}; expected a tensor, or a mapping of them by name"
+        )
     if weights.dim() != 2 or weights.shape[0] != weights.shape[1] or not len(weights):
         raise ValueError(
             f"{name!r} has shape {tuple(weights.shape)}; expected a square matrix: "

@@ -300,6 +300,20 @@ def test_wrong_arguments_are_refused(arguments, message):
         GateSaturation(low=0.9, high=0.1)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"every_n_steps": "5"}, "every_n_steps is '5'; expected a whole number"),
+        ({"sequences": 2.5}, "sequences is 2.5; expected a whole number"),
+        ({"max_overhead": "2%"}, "max_overhead is '2%'; expected a share between 0 and 1"),
+        ({"layers": None}, "layers is None; expected a glob pattern"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_refused(arguments, message):
+    with pytest.raises(TypeError, match=message):
+        RNNDiagnostics(**arguments)
+
+
 def test_nothing_is_warned_of_in_an_ordinary_run(network, batches, trainer, tensorboard):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DiagnosticWarning)

@@ -187,3 +187,11 @@ def test_a_gradient_that_cannot_be_read_ends_no_backward_pass(monkeypatch: pytes
         output.sum().backward()
     assert module.weight_hh_l0.grad is not None
     assert recording.coverage[0][2:] == ("partial", "a gradient could not be read: division by zero")
+
+
+def test_a_model_on_the_meta_device_runs_and_is_said_to_have_no_numbers() -> None:
+    module = nn.GRU(3, 4, device="meta")
+    with record(module) as recording, pytest.warns(UserWarning, match="meta device, where there are shapes and no num"):
+        output, _ = module(torch.empty(5, 2, 3, device="meta"))
+    assert output.shape == (5, 2, 4)
+    assert recording.coverage[0].status == "partial"

@@ -281,6 +281,23 @@ ERRORS = {
         "torch.compile",
     ),
     "follows_no_sequences": (ValueError, "sequences is 0; expected a positive number, or None for the whole batch"),
+    "follows_half_a_sequence": (TypeError, "sequences is 2.5; expected a whole number"),
+    "gives_no_pattern": (
+        TypeError,
+        "layers is None; expected a glob pattern such as 'encoder.*', or a list of them",
+    ),
+    "gives_an_empty_list_of_patterns": (
+        ValueError,
+        "layers is []; expected at least one glob pattern, such as '*' for all layers",
+    ),
+    "records_what_is_no_module": (
+        TypeError,
+        "model is list; expected a torch.nn.Module that holds recurrent layers",
+    ),
+    "asks_for_an_unknown_gate": (
+        KeyError,
+        "no gate or block is called 'forget'; found: reset, update, candidate",
+    ),
     "names_an_unknown_engine": (ValueError, "unknown engine 'fast'; choices: auto, explicit, replay"),
 }
 
@@ -323,6 +340,29 @@ def reads_what_never_ran() -> None:
 
 def follows_no_sequences() -> None:
     record(nn.GRU(3, 4), sequences=0)
+
+
+def follows_half_a_sequence() -> None:
+    record(nn.GRU(3, 4), sequences=2.5)  # type: ignore[arg-type]
+
+
+def gives_no_pattern() -> None:
+    record(nn.GRU(3, 4), layers=None)  # type: ignore[arg-type]
+
+
+def gives_an_empty_list_of_patterns() -> None:
+    record(nn.GRU(3, 4), layers=[])
+
+
+def records_what_is_no_module() -> None:
+    record([nn.GRU(3, 4)])  # type: ignore[arg-type]
+
+
+def asks_for_an_unknown_gate() -> None:
+    module = nn.GRU(3, 4)
+    with record(module) as recording:
+        module(torch.randn(5, 2, 3))
+    _ = recording["l0"].gates["forget"]
 
 
 def names_an_unknown_engine() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import rnn_diag.nn
 from rnn_diag.capture import Recording, record, register, registry
 from rnn_diag.capture.registry import Seen
 from rnn_diag.cells import AutogradEquations, LSTMEquations, State, Step, Weights
@@ -118,6 +119,12 @@ def test_the_class_is_as_it_was_after_the_block() -> None:
 def test_what_is_no_module_class_is_refused() -> None:
     with pytest.raises(TypeError, match=r"module_type is 3; expected a subclass of torch\.nn\.Module"):
         register(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("own", [nn.LSTM, nn.GRUCell, rnn_diag.nn.PeepholeLSTM])
+def test_a_class_that_is_followed_as_it_is_cannot_be_registered(own: type[nn.Module]) -> None:
+    with pytest.raises(ValueError, match=f"module_type is {own.__name__}, which is followed as it is"):
+        register(own)
 
 
 def test_weights_without_equations_are_refused() -> None:

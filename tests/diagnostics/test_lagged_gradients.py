@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -123,6 +124,19 @@ def test_a_nan_at_one_target_leaves_the_others_alone() -> None:
 def test_targets_outside_the_trace_are_refused() -> None:
     with pytest.raises(ValueError, match=r"targets \[5\]; expected steps of a trace of 3"):
         lagged_grad_norms(linear_trace(0.5, steps=3), [5])
+
+
+@pytest.mark.parametrize(
+    ("targets", "kind", "said"),
+    [
+        ([], ValueError, r"targets are \[\]; expected a list of steps"),
+        (-1, ValueError, "targets are -1; expected a list of steps"),
+        ([1.5], TypeError, r"targets are \[1.5\]; expected whole numbers"),
+    ],
+)
+def test_targets_that_are_no_list_of_steps_are_refused(targets: Any, kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind, match=said):
+        lagged_grad_norms(linear_trace(0.5, steps=3), targets)
 
 
 def test_targets_of_each_sequence_are_those_of_the_sequences_alone() -> None:

@@ -151,6 +151,11 @@ def test_a_spectrum_can_be_pickled_before_and_after_all_of_it_is_read() -> None:
     assert spectrum.transient_step == before.transient_step == pickle.loads(pickle.dumps(spectrum)).transient_step
 
 
+def test_a_matrix_in_lists_is_refused() -> None:
+    with pytest.raises(TypeError, match="'weights' is of type list; expected a tensor, or a mapping of them by name"):
+        recurrent_spectrum([[0.5, 0.0], [0.0, 0.5]])  # type: ignore[call-overload]
+
+
 def test_the_stack_of_all_gates_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'weights' has shape \(4, 1\); expected a square matrix"):
         recurrent_spectrum(torch.ones(4, 1))
