@@ -7,6 +7,7 @@ import traceback
 from dataclasses import dataclass, field
 
 from rnn_diag.lab.experiment import Check, Experiment, Outcome
+from rnn_diag.lab.one_thread import one_thread
 from rnn_diag.lab.picture import Picture, drawn
 
 
@@ -57,7 +58,8 @@ def attempted(name: str, experiment: Experiment, command: str) -> Attempt:
     """Run an experiment and draw its figures; what goes wrong is noted and stops nobody else."""
     start = time.perf_counter()
     try:
-        outcome = experiment.run()
+        with one_thread():
+            outcome = experiment.run()
         pictures = {title: drawn(figure) for title, figure in outcome.figures.items()}
     except Exception as error:
         message = f"{type(error).__name__}: {' '.join(str(error).split())}"

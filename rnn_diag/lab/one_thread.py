@@ -1,4 +1,4 @@
-"""Training of networks so small that a second thread costs more than it gives."""
+"""Networks so small that a second thread costs more than it gives."""
 
 from __future__ import annotations
 
