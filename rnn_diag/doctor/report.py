@@ -122,7 +122,9 @@ class Report:
 
     def __rich__(self) -> RenderableType:
         parts: list[RenderableType] = [findings_table(self.findings)] if self.findings else [Text("No findings.")]
-        return Group(*parts, vitals_table(self.vitals), legend(self.vitals))
+        if _known_columns(self.vitals):
+            parts += [vitals_table(self.vitals), legend(self.vitals)]
+        return Group(*parts)
 
     def __str__(self) -> str:
         console = Console(file=io.StringIO(), width=WIDTH, color_system=None)

@@ -87,13 +87,16 @@ def not_followed(vitals: Vitals) -> Finding | None:
     """Say of a layer that it could not be followed, and why."""
     if not vitals.coverage.startswith(("not followed", "partial")):
         return None
+    may_be_registered = "rnn_diag.register" in vitals.coverage
     return Finding(
         id="not_followed",
         severity=Severity.INFO,
         layer=vitals.layer,
         meaning=f"Nothing is known of this layer ({vitals.coverage}).",
-        remedy="do what the reason says; a class of cells that is called at every step can be registered with its "
-        "equations, and a loop inside another module's forward cannot be looked into.",
-        call=REGISTER if "partial" not in vitals.coverage else "",
+        remedy="register the class of its cells, if one is called at every step, with or without equations; a loop "
+        "inside another module's forward cannot be looked into."
+        if may_be_registered
+        else "do what the reason says.",
+        call=REGISTER if may_be_registered else "",
         confidence=1.0,
     )
