@@ -79,7 +79,9 @@ class Measurer:
             traces = [trace for trace in traces if trace.equations is not None]
         if diagnostic.of_weights:
             traces = traces[:1]
-        elif diagnostic.needs_gradients:
+        else:
+            traces = [trace for trace in traces if len(trace.sequences)]  # a batch may be empty
+        if diagnostic.needs_gradients:
             traces = [trace for trace in traces if trace.has_gradients and self._is_shown(layer, trace, current)]
         units = current.units[0] if current.units else NO_UNITS
         for trace in traces:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnn_diag.callbacks.framework import writers_of
+from rnn_diag.callbacks.measured_step import described
 from rnn_diag.reporting.coverage import HEADER, Row
 from rnn_diag.reporting.layout import write_layout
 from rnn_diag.reporting.tensorboard import write_picture, write_table
@@ -98,7 +99,7 @@ class Publication:
                     logger.log_metrics(dict(metrics), step=step)
                 except Exception as error:
                     self._unwritable.add(place)
-                    warn(f"{type(logger).__name__} gets no numbers any more: {type(error).__name__}: {error}")
+                    warn(f"{type(logger).__name__} gets no numbers any more: {described(error)}")
 
     def _write(self, writers: list[Any], step: int, merged: Findings, warn: Warn) -> None:
         if not self._coverage_is_written and self.coverage:
@@ -147,4 +148,4 @@ class Publication:
     def _leave_out(self, place: int, what: str, error: Exception, warn: Warn) -> None:
         if place not in self._undrawable:
             self._undrawable.add(place)
-            warn(f"{what} {self._diagnostics[place].name} are left out: {type(error).__name__}: {error}")
+            warn(f"{what} {self._diagnostics[place].name} are left out: {described(error)}")

@@ -207,7 +207,7 @@ class Session:
         try:
             self._publication.publish(trainer, step, found, of_the_run, self._notices.warn)
         except Exception as error:
-            self._notices.warn_once("publishing", described(error))
+            self._notices.warn_once("what was measured is not all written", described(error))
 
     def _publish_cost(self, trainer: Trainer, spent: float) -> None:
         """Write what the step before took, once it is known."""
@@ -216,7 +216,7 @@ class Session:
             try:
                 self._publication.write_cost(trainer, step.step, 1000 * (spent - step.spent), self._overhead.share)
             except Exception as error:
-                self._notices.warn_once("cost", described(error))
+                self._notices.warn_once("what measuring took is not written", described(error))
 
     def _of_the_run(self, ranks: list[Report]) -> dict[str, float]:
         enabled = [d for place, d in enumerate(self._diagnostics) if place not in self._disabled]

@@ -11,6 +11,7 @@ import pytest
 import pytorch_lightning
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from rnn_diag.callbacks import (
     DiagnosticWarning,
@@ -76,6 +77,37 @@ def test_logger_that_fails_is_left_out_and_the_other_gets_its_numbers(network, b
     with pytest.warns(DiagnosticWarning, match="Failing gets no numbers any more: ConnectionError: gone"):
         run.fit(network(), batches)
     assert MAX in run.callback_metrics
+
+
+def test_a_disk_that_is_full_ends_no_run_and_is_said_in_lines_that_say_what_is_missing(
+    network, batches, trainer, tensorboard, monkeypatch
+):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left\non device")
+
+    for write in ("add_scalar", "add_text", "add_image", "add_histogram_raw", "add_custom_scalars"):
+        monkeypatch.setattr(tensorboard.experiment, write, full)
+    monkeypatch.setattr(tensorboard.experiment._get_file_writer(), "add_summary", full)
+    run = trainer(RNNDiagnostics(1), logger=tensorboard)
+    with pytest.warns(DiagnosticWarning) as caught:
+        run.fit(network(), batches)
+    said = [str(w.message) for w in caught if w.category is DiagnosticWarning]
+    assert len(said) == len(set(said)) and not any("\n" in line for line in said)
+    assert "rnn_diag: what was measured is not all written: OSError: [Errno 28] No space left on device" in said
+    assert run.global_step == 6 and MAX in run.callback_metrics
+
+
+@pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
+def test_an_empty_batch_is_passed_over_and_the_next_one_is_measured(kind, network, trainer):
+    model = network(kind)
+    inputs, targets = torch.randn(4, 6, 3), torch.randn(4, 1)
+    run = trainer(RNNDiagnostics(1, lyapunov=True), logger=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DiagnosticWarning)
+        run.fit(model, DataLoader([(inputs[:0], targets[:0]), (inputs, targets)], batch_size=None))
+    assert run.global_step == 2
+    assert run.callback_metrics[MAX].isfinite()
+    assert any(name.startswith("memory_horizon") for name in run.callback_metrics)
 
 
 def test_everything_is_as_before_after_a_training_step_that_raised(network, batches, trainer):
