@@ -45,7 +45,10 @@ def coverage_of(name: str, found: RecurrentModule, notes: Notes, traces: list[Tr
         return Coverage(name, module_type, "not followed", UNKNOWN_MASK)
     if not calls:
         return Coverage(name, module_type, "never ran", why_silent(found.module))
-    read = f"{_counted(len(calls), 'call')} read as {_counted(len(traces), 'batch', 'batches')} of sequences"
+    on_graph = [call for call in calls if call.had_grad] or calls
+    read = f"{_counted(len(on_graph), 'call')} read as {_counted(len(traces), 'batch', 'batches')} of sequences"
+    if others := len(calls) - len(on_graph):
+        read += f", {_counted(others, 'call')} without a graph left out"
     if sum(trace.initial_requires_grad for trace in traces) > 1:
         read += ", whose first states the model made or changed between calls"
     if not any(trace.has_gradients for trace in traces):
