@@ -77,10 +77,8 @@ class Measurer:
         traces = current.recording.calls(layer)
         if diagnostic.needs_equations:
             traces = [trace for trace in traces if trace.equations is not None]
-        if diagnostic.of_weights:
-            traces = traces[:1]
-        else:
-            traces = [trace for trace in traces if len(trace.sequences)]  # a batch may be empty
+        filled = [trace for trace in traces if len(trace.sequences)]  # a batch may be empty
+        traces = traces[:1] if diagnostic.of_weights else filled
         if diagnostic.needs_gradients:
             traces = [trace for trace in traces if trace.has_gradients and self._is_shown(layer, trace, current)]
         units = current.units[0] if current.units else NO_UNITS

@@ -265,7 +265,9 @@ def test_a_call_without_a_graph_is_left_out_where_others_have_one_and_that_is_sa
         with torch.no_grad():
             module(torch.randn(7, 2, 3))
     assert len(recording["l0"].hidden) == 5
-    assert recording.coverage[0].reason.startswith("1 call read as 1 batch of sequences, 1 call without a graph left out;")
+    assert recording.coverage[0].reason.startswith(
+        "1 call read as 1 batch of sequences, 1 call without a graph left out;"
+    )
 
 
 ERRORS = {
