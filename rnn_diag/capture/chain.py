@@ -106,6 +106,11 @@ class ChainedTrace(Trace):
         )
 
 
+def parts_of(trace: Trace) -> list[Trace]:
+    """Return the traces of the single calls that a trace is put together from."""
+    return trace._parts if isinstance(trace, ChainedTrace) else [trace]
+
+
 def _of_first_part(trace: Trace) -> tuple[float | None, str]:
     assert isinstance(trace, ChainedTrace)
     first = trace._parts[0]

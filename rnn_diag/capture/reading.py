@@ -8,7 +8,7 @@ from functools import partial
 import torch
 
 from rnn_diag.capture.call import Call
-from rnn_diag.capture.chain import ChainedTrace, chained
+from rnn_diag.capture.chain import ChainedTrace, chained, parts_of
 from rnn_diag.capture.fidelity import TOLERANCES, relative_error
 from rnn_diag.capture.modules import RecurrentModule, type_name
 from rnn_diag.capture.noted import NotedCall
@@ -91,7 +91,8 @@ class Reading:
         if name in self._notes.weight_grads and whole and not trace.was_frozen:
             if not bool(self._notes.weight_grads[name].isfinite().all()):
                 return None, "nothing to check against: the gradient of weight_hh is not finite"
-            trained = [t for t in self.traces(name) if t.has_gradients and not t.was_frozen]
+            parts = [part for one in self.traces(name) for part in parts_of(one)]
+            trained = [part for part in parts if part.has_gradients and not part.was_frozen]
             ours = torch.stack([t.recurrent_weight_grad for t in trained]).sum(0)
             return relative_error(ours, self._notes.weight_grads[name]), "checked against the gradient of weight_hh"
         pairs = [

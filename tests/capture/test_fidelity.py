@@ -181,6 +181,20 @@ def test_a_layer_that_is_frozen_for_one_of_its_calls_is_faithful_in_all(kind: ty
     assert {row.status for row in recording.coverage} == {"exact"}
 
 
+@pytest.mark.parametrize("frozen_first", [True, False])
+def test_a_sequence_read_half_frozen_is_faithful(frozen_first: bool) -> None:
+    module = nn.LSTM(5, 8).double()
+    inputs = torch.randn(6, 4, 5, dtype=torch.float64, requires_grad=True)
+    with record(module) as recording:
+        module.requires_grad_(not frozen_first)
+        first, state = module(inputs)
+        module.requires_grad_(frozen_first)
+        second, _ = module(inputs, state)
+        (first.sum() + second.pow(2).sum()).backward()
+    assert len(recording["l0"].hidden) == 12
+    assert recording["l0"].fidelity < 1e-13
+
+
 def test_a_cell_that_is_frozen_for_one_of_its_loops_is_held_against_the_others_gradient_only() -> None:
     cell = nn.GRUCell(5, 8).double()
     inputs = torch.randn(6, 4, 5, dtype=torch.float64, requires_grad=True)
