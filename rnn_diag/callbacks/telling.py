@@ -58,9 +58,12 @@ class Telling:
             return
         self._standing = standing
         statements = [_statement(one) for one in findings]
-        for writer in writers_of(trainer):
-            writer.add_text("doctor/findings", as_markdown(statements, "The doctor finds nothing wrong."), step)
-            write_verdict(writer, step, [_for_the_tab(one) for one in statements])
+        try:
+            for writer in writers_of(trainer):
+                writer.add_text("doctor/findings", as_markdown(statements, "The doctor finds nothing wrong."), step)
+                write_verdict(writer, step, [_for_the_tab(one) for one in statements])
+        except Exception as error:
+            self.warn(trainer, f"the findings of step {step} are not in TensorBoard: {described(error)}")
 
     def show(self, trainer: Trainer, report: Report) -> None:
         """Print a whole report."""

@@ -176,7 +176,7 @@ def _reported(configuration: DictConfig) -> None:
             raise
         sys.exit(f"{PROGRAM}: {' '.join(str(error).split())} (HYDRA_FULL_ERROR=1 shows where)")
     folder = os.path.relpath(configuration.output_dir)
-    print(f"{len(attempts)} experiments in {time.perf_counter() - start:.0f} s")
+    print(f"{len(attempts)} experiment{'s' if len(attempts) > 1 else ''} in {time.perf_counter() - start:.0f} s")
     print(f"report: {os.path.join(folder, 'report.html')}")
     print(f"to see figures and tables in TensorBoard: tensorboard --logdir {folder}")
     if not all(attempt.holds for attempt in attempts):

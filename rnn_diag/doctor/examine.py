@@ -50,8 +50,9 @@ def examine(
         gradient_clip_val: To what norm training will clip gradients, if it does.
 
     Raises:
-        TypeError: If the loss is no tensor.
-        ValueError: If it is no scalar or not on the graph, or the module holds no recurrent layer.
+        TypeError: If the module is none, or the loss is no function or returns no tensor.
+        ValueError: If the loss is no scalar or not on the graph, the module holds no recurrent layer or no values, or
+            the batch is empty.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -60,6 +61,12 @@ def examine(
         >>> [finding.id for finding in report.findings]
         ['vanishing', 'forget_bias_low']
     """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module is {type(module).__name__}; expected a torch.nn.Module")
+    if not callable(loss):
+        raise TypeError(f"loss is {loss!r}; expected a function of the module and the batch that returns a scalar")
+    if any(one.is_meta for one in module.parameters()):
+        raise ValueError(f"{type(module).__name__} has parameters on the meta device; expected ones with values")
     with left_untouched(module), torch.enable_grad():
         module.train()
         start = time.perf_counter()
@@ -70,6 +77,9 @@ def examine(
             value = loss(module, batch)
             norm = _differentiated(module, value)
         ran = time.perf_counter()
+        traces = [trace for name in recording.names for trace in recording.calls(name)]
+        if traces and not any(bool(trace.mask.any()) for trace in traces):
+            raise ValueError("the batch has no sequences, or none with a step; expected at least one step to look at")
         vitals = vitals_of(recording, {"batches": 1, **_clipped([norm], gradient_clip_val)})
     seconds = {"step": ran - start, "measuring": time.perf_counter() - ran}
     return Report(findings_of(vitals), vitals, float(value.detach()), seconds)
@@ -131,7 +141,7 @@ def _clipped(norms: Iterable[float], limit: float | None) -> dict[str, Any]:
 
 
 def _tally(recording: Recording, name: str) -> Tally | None:
-    tallies = [Tally.of(trace) for trace in recording.calls(name)]
+    tallies = [Tally.of(trace) for trace in recording.calls(name) if bool(trace.mask.any())]
     return sum(tallies[1:], start=tallies[0]) if tallies else None
 
 

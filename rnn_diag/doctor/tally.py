@@ -54,7 +54,8 @@ class Tally:
         weights: Its numbers of weights.
         cells: Steps times sequences of the batch, padding included.
         valid: Those that are no padding.
-        tail, tails_differ: Steps that repeat a sequence's last input; whether sequences differ in that.
+        tail, tails_differ: Steps that repeat a sequence's last input, where what is made of them is used; whether
+            sequences differ in that.
         longest, sequences: Steps of the longest sequence; sequences.
         on_graph: Whether something could have been learned through the layer: a graph was built.
         saturation, stuck: Of the gates, with usual and with strict thresholds.
@@ -95,6 +96,8 @@ class Tally:
         known = trace.equations is not None
         wrong = first_non_finite(trace) if known else None
         tail = repeated_inputs(trace)
+        if known and trace.has_gradients and not enters_the_loss(trace, tail):
+            tail = torch.zeros_like(tail)
         parts: dict[str, Any] = _forward_parts(trace) if known else {}
         if known and trace.has_gradients and wrong is None:
             parts |= _backward_parts(trace, scale)
@@ -209,6 +212,18 @@ def repeated_inputs(trace: Trace) -> Tensor:
     same = (trace.inputs == trace.inputs[last, batch]).all(-1) | ~trace.mask.to(trace.inputs.device)
     run = same.flip(0).long().cumprod(0).sum(0) - (len(same) - 1 - last) - 1
     return torch.where(run + 1 < trace.lengths.to(run.device), run, 0).cpu()
+
+
+def enters_the_loss(trace: Trace, tail: Tensor) -> bool:
+    """Return whether the loss depends on what a layer made of its tails, or on what came after them.
+
+    A layer that reads from the end begins with them, so all that it makes of a sequence does.
+    """
+    if trace.reverse:
+        return True
+    direct = trace.hidden_grad_direct.abs().sum(-1).cpu()
+    first = (trace.lengths.cpu() - 1 - tail).where(tail > 0, len(direct))
+    return bool((direct * (torch.arange(len(direct)).unsqueeze(1) >= first)).any())
 
 
 def _gate_numbers(saturation: GateSaturation, stuck: GateSaturation) -> dict[str, dict[str, float]]:

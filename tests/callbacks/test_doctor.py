@@ -260,6 +260,20 @@ def test_findings_stand_in_tensorboards_text_tab(sick, batches, trainer, tensorb
     assert "doctor/findings/text_summary" in events(tensorboard).Tags()["tensors"]
 
 
+def test_a_writer_that_fails_silences_tensorboard_alone(sick, batches, trainer, tensorboard, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rnn_diag.callbacks.telling.write_verdict", fail)
+    doctor = Doctor(1)
+    run = trainer(doctor, logger=tensorboard)
+    with pytest.warns(DiagnosticWarning) as caught:
+        run.fit(sick, batches)
+    assert any("the findings of step 0 are not in TensorBoard: OSError" in str(one.message) for one in caught)
+    assert doctor.report.findings
+    assert run.callback_metrics["doctor/severity"] > 0
+
+
 def test_it_can_be_pickled_after_a_fit_and_keeps_its_report(sick, batches, trainer):
     doctor = Doctor(1)
     trainer(doctor).fit(sick, batches)

@@ -185,3 +185,17 @@ def test_the_loss_is_called_once_and_reported() -> None:
 
     assert examine(nn.LSTM(FEATURES, 8), inputs(), counted).loss == calls[0]
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "batch", "loss", "error", "said"),
+    [
+        (None, None, len, TypeError, "module is NoneType; expected a torch.nn.Module"),
+        (nn.LSTM(3, 5), torch.zeros(4, 2, 3), None, TypeError, "loss is None; expected a function"),
+        (nn.LSTM(3, 5, device="meta"), torch.zeros(4, 2, 3), len, ValueError, "meta device; expected ones with values"),
+        (nn.LSTM(3, 5), torch.zeros(4, 0, 3), lambda m, x: m(x)[0].sum(), ValueError, "the batch has no sequences"),
+    ],
+)
+def test_what_cannot_be_examined_is_refused_in_one_line(module, batch, loss, error, said) -> None:
+    with pytest.raises(error, match=said):
+        examine(module, batch, loss)

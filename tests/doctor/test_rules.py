@@ -279,6 +279,17 @@ def test_zeros_after_the_end_of_sequences_are_padding_that_is_read_unless_packed
     assert "padding_read" not in found(keeping(lstm()), packed(), last_states)
 
 
+def within_lengths(model: nn.Module, batch: Tensor) -> Tensor:
+    """A loss that leaves padding out, as one with an `ignore_index` does."""
+    steps = torch.arange(len(batch)).unsqueeze(1) < torch.tensor(LENGTHS)
+    return model(batch)[0][steps].square().mean()
+
+
+def test_padding_that_the_loss_leaves_out_is_none_unless_a_layer_reads_it_first() -> None:
+    assert "padding_read" not in found(keeping(lstm()), padded(), within_lengths)
+    assert "padding_read" in found(keeping(lstm(bidirectional=True)), padded(), within_lengths)
+
+
 def test_a_delay_without_input_that_all_sequences_share_is_not_taken_for_padding() -> None:
     batch = inputs()
     batch[15:] = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import urllib.request
 from typing import Any
 
@@ -37,6 +38,16 @@ def real(tmp_path_factory: pytest.TempPathFactory, tensorboard: Start) -> str:
     return tensorboard(folder, runs=2)
 
 
+def tags_once_loaded(address: str, plugin: str, wanted: str) -> dict[str, Any]:
+    """Return a plugin's tags by run; TensorBoard reads the runs one after the other."""
+    for _ in range(60):
+        tags: dict[str, Any] = json.loads(urllib.request.urlopen(f"{address}data/plugin/{plugin}/tags").read())
+        if wanted in tags.get("lstm", ()):
+            break
+        time.sleep(1)
+    return tags
+
+
 def test_every_panel_shows_the_real_run_and_the_slider_moves_them(open_tab: Any, real: str) -> None:
     shown = open_tab(f"{real}#rnn_diag&p.rnn_diag.run=lstm")
     assert [panel for panel in PANELS if not shown.frame.locator(f"#{panel} canvas").first.is_visible()] == []
@@ -64,8 +75,7 @@ def test_the_words_of_the_doctor_are_in_the_tab_and_among_the_texts(open_tab: An
     shown = open_tab(f"{real}#rnn_diag")
     shown.frame.locator(".findings .finding").first.wait_for()
     assert "Verdict of the doctor" in shown.text(".findings h3")
-    tags = json.loads(urllib.request.urlopen(f"{real}data/plugin/text/tags").read())
-    assert "doctor/findings/text_summary" in tags["lstm"]
-    images = json.loads(urllib.request.urlopen(f"{real}data/plugin/images/tags").read())
+    assert "doctor/findings/text_summary" in tags_once_loaded(real, "text", "doctor/findings/text_summary")["lstm"]
+    images = tags_once_loaded(real, "images", "saturation/recurrent.l0/gates_over_training")
     assert any(tag.endswith("/gates_over_training") for tag in images["lstm"])
     assert not any(tag.endswith("/gates_over_training") for tag in images["rnn"])

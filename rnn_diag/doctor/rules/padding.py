@@ -15,7 +15,10 @@ PACK = "torch.nn.utils.rnn.pack_padded_sequence(inputs, lengths.cpu(), batch_fir
 
 
 def padding_read(vitals: Vitals) -> Finding | None:
-    """Find that a layer reads tails of repeated inputs, of a length that differs from sequence to sequence."""
+    """Find that tails of repeated inputs, of a length that differs from sequence to sequence, are read and used.
+
+    Where the loss leaves such steps out, as with an `ignore_index`, and nothing else uses them, they do no harm.
+    """
     if not vitals.padding_read >= MUCH_READ:
         return None
     return Finding(
