@@ -69,6 +69,7 @@ class Trace:
         sequences: `[B]` which of the batch's sequences these are.
         fidelity: Relative error of the self-check against what autograd gave the module, or None.
         fidelity_reason: Why `fidelity` is None.
+        kept: What measures keep here so that none computes it twice.
     """
 
     started = 0
@@ -134,6 +135,7 @@ class Trace:
         self.tolerance = tolerance
         self._sweeper = sweeper
         self._detached = detached
+        self.kept: dict[Any, Any] = {}
 
     @property
     def lengths(self) -> Int[Tensor, " batch"]:

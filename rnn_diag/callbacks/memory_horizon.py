@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
 from rnn_diag.callbacks.bands import PERCENTILES, Bands
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.callbacks.framework import GradientUnits
-from rnn_diag.diagnostics import Profile, half_life, lagged_grad_norms, memory_horizon
+from rnn_diag.diagnostics import Profile, half_life, lagged_grad_norms, memory_horizon, spread_targets
 from rnn_diag.diagnostics.whole_number import whole
 from rnn_diag.reporting.tensorboard import Writer, write_ridge
 from rnn_diag.tb.writer import write_horizon, write_influence
@@ -81,20 +79,11 @@ class MemoryHorizon(Diagnostic):
 
     def measure(self, trace: Trace, units: GradientUnits) -> Influence:
         """Return the relative influence by lag: its sums, and its spread."""
-        norms = lagged_grad_norms(trace, self._spread(trace))
+        norms = lagged_grad_norms(trace, spread_targets(trace, self.targets))
         known = ~norms.isnan().flatten(1) & (norms[:1] > 0).flatten(1)
         influence = (norms / norms[:1]).flatten(1)
         profile = Profile.of(influence, known)
         return Influence(Profile(profile.total.cpu(), profile.count.cpu()), Bands.of(influence, known))
-
-    def _spread(self, trace: Trace) -> Int[Tensor, "target batch"]:
-        """Return steps spread evenly over each sequence; all of them where it has no more than are asked for."""
-        steps, lengths = len(trace.mask), trace.lengths
-        count = min(self.targets, steps)
-        place = torch.arange(count, device=lengths.device).unsqueeze(1)
-        before_last = torch.where(lengths < count, place, place * lengths // count)
-        chosen = before_last if trace.reverse else lengths - 1 - before_last
-        return torch.where(before_last < lengths, chosen, steps - 1)  # padding, in a sequence that has no more steps
 
     def scalars(self, layer: str, merged: Influence) -> Mapping[str, float]:
         """Return the layer's numbers."""

@@ -44,6 +44,7 @@ from rnn_diag.diagnostics.lagged_gradients import (
     lagged_cell_grad_norms,
     lagged_grad_norms,
     lagged_state_norms,
+    spread_targets,
 )
 from rnn_diag.diagnostics.lyapunov import (
     kaplan_yorke_dimension,
@@ -121,6 +122,7 @@ __all__ = [
     "module_trace",
     "recurrent_spectrum",
     "relu_silence",
+    "spread_targets",
     "stability_verdicts",
     "state_jacobian",
     "step_weight_grad_norms",

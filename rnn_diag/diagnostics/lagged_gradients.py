@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from rnn_diag.cells.equations import State
-from rnn_diag.cells.sweep import Swept
 from rnn_diag.diagnostics.precision import in_double
 from rnn_diag.diagnostics.reading_order import at_positions, in_reading_order, last_read, step_at
 from rnn_diag.trace import Trace
@@ -50,7 +49,8 @@ def lagged_grad_norms(trace: Trace, targets: Targets) -> Float[Tensor, "lag targ
     Reference:
         Verwimp et al. 2018, State gradients for RNN memory analysis, https://arxiv.org/abs/1805.04264
     """
-    return _lagged_losses(trace, targets, lambda swept: swept.hidden_grad)
+    positions = _positions(trace, targets)
+    return _by_lag(_lagged_losses(trace, positions)[0], positions)
 
 
 def lagged_cell_grad_norms(trace: Trace, targets: Targets) -> Float[Tensor, "lag target batch"]:
@@ -70,7 +70,33 @@ def lagged_cell_grad_norms(trace: Trace, targets: Targets) -> Float[Tensor, "lag
     """
     if not trace.equations.has_cell:
         raise ValueError(f"{trace.layer!r} is a {trace.equations.name}, without a memory cell; use lagged_grad_norms")
-    return _lagged_losses(trace, targets, _cell_grad)
+    positions = _positions(trace, targets)
+    return _by_lag(_lagged_losses(trace, positions)[1], positions)
+
+
+def spread_targets(trace: Trace, count: int) -> Int[Tensor, "target batch"]:
+    """Return steps spread evenly over each sequence, the last one read among them; all where there are no more.
+
+    Depends on each sequence alone, not on which others are in the batch.
+
+    Args:
+        trace: What was recorded.
+        count: Of steps for each sequence.
+
+    Returns:
+        Targets; in a sequence that has fewer steps, one in the padding stands for each that is missing.
+
+    Example:
+        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> spread_targets(linear_trace(1.0, steps=9), 3).flatten().tolist()
+        [8, 5, 2]
+    """
+    steps, lengths = len(trace.mask), trace.lengths
+    count = min(count, steps)
+    place = torch.arange(count, device=lengths.device).unsqueeze(1)
+    before_last = torch.where(lengths < count, place, place * lengths // count)
+    chosen = before_last if trace.reverse else lengths - 1 - before_last
+    return torch.where(before_last < lengths, chosen, steps - 1)
 
 
 def lagged_state_norms(trace: Trace, targets: Targets, probes: int | None = None) -> Float[Tensor, "lag target batch"]:
@@ -100,21 +126,20 @@ def lagged_state_norms(trace: Trace, targets: Targets, probes: int | None = None
     units = trace.unrolled.hidden.shape[-1]
     directions = torch.eye(units) if probes is None else _signs(probes, units)
     entering = directions.to(trace.unrolled.hidden).view(-1, 1, 1, units).expand(-1, *positions.shape, units)
-    norms = _swept_from(trace, positions.repeat(len(directions), 1), entering.flatten(0, 1))
+    norms = _swept_from(trace, positions.repeat(len(directions), 1), entering.flatten(0, 1))[0]
     squares = norms.view(len(norms), len(directions), *positions.shape).square()
     return _by_lag((squares.sum(1) if probes is None else squares.mean(1)).sqrt(), positions)
 
 
-def _lagged_losses(trace: Trace, targets: Targets, of: Callable[[Swept], Tensor]) -> Tensor:
-    positions = _positions(trace, targets)
-    direct = in_reading_order(trace, trace.hidden_grad_direct)
-    entering = torch.stack([at_positions(direct, chosen.clamp(min=0)) for chosen in positions])
-    return _by_lag(_swept_from(trace, positions, entering, _final_cell_grad(trace), of), positions)
-
-
-def _cell_grad(swept: Swept) -> Tensor:
-    assert swept.cell_grad is not None
-    return swept.cell_grad
+def _lagged_losses(trace: Trace, positions: Int[Tensor, "target batch"]) -> Float[Tensor, "part time target batch"]:
+    """Return the norms of what single losses send to every hidden state and memory cell; swept once for both."""
+    key = "lagged losses", tuple(map(tuple, positions.tolist()))
+    if key not in trace.kept:
+        direct = in_reading_order(trace, trace.hidden_grad_direct)
+        entering = torch.stack([at_positions(direct, chosen.clamp(min=0)) for chosen in positions])
+        trace.kept[key] = _swept_from(trace, positions, entering, _final_cell_grad(trace))
+    norms: Tensor = trace.kept[key]
+    return norms
 
 
 def _positions(trace: Trace, targets: Targets) -> Int[Tensor, "target batch"]:
@@ -140,9 +165,11 @@ def _swept_from(
     positions: Int[Tensor, "target batch"],
     entering: Float[Tensor, "target batch projected"],
     final_cell: Float[Tensor, "batch hidden"] | None = None,
-    of: Callable[[Swept], Tensor] = lambda swept: swept.hidden_grad,
-) -> Float[Tensor, "time target batch"]:
-    """Return the norm of what arrives at every step, in reading order, when gradients enter at one step per target."""
+) -> Float[Tensor, "part time target batch"]:
+    """Return the norm of what arrives at every step, in reading order, when gradients enter at one step per target.
+
+    The first part is the hidden state, the second the memory cell, where there is one.
+    """
     steps = len(trace.mask)
     at_once = max(1, _VALUES_AT_ONCE // (steps * entering[0].numel()))
     norms = []
@@ -153,8 +180,9 @@ def _swept_from(
             is_last = (chosen == last_read(trace)).unsqueeze(-1)
             final = State(torch.zeros_like(vectors), torch.where(is_last, final_cell, 0.0))
         swept = trace.sweep(torch.where(at_step, vectors, 0.0), final)
-        norms.append(torch.linalg.vector_norm(in_double(of(swept)), dim=-1))
-    return torch.cat(norms, dim=1)
+        parts = [swept.hidden_grad] if swept.cell_grad is None else [swept.hidden_grad, swept.cell_grad]
+        norms.append(torch.stack([torch.linalg.vector_norm(in_double(part), dim=-1) for part in parts]))
+    return torch.cat(norms, dim=2)
 
 
 def _final_cell_grad(trace: Trace) -> Float[Tensor, "batch hidden"] | None:

@@ -23,6 +23,7 @@ from rnn_diag.diagnostics import (
     lagged_grad_norms,
     memory_horizon,
     relu_silence,
+    spread_targets,
     tanh_saturation,
     unit_states,
 )
@@ -186,8 +187,7 @@ def _forward_parts(trace: Trace) -> dict[str, Any]:
 
 
 def _backward_parts(trace: Trace, scale: float) -> dict[str, Any]:
-    steps = len(trace.mask)
-    targets = sorted({-1 - place * steps // TARGETS for place in range(TARGETS)})
+    targets = spread_targets(trace, TARGETS)
     return {
         "backward": BackwardTally.of(trace, scale),
         "influence": _relative(lagged_grad_norms(trace, targets)),

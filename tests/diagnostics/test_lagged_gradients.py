@@ -10,7 +10,12 @@ from torch import Tensor
 from rnn_diag.diagnostics.gradient_norms import cell_grad_norms, gradient_profile_from_the_end, hidden_grad_norms
 from rnn_diag.diagnostics.horizon import half_life, memory_horizon
 from rnn_diag.diagnostics.known_traces import forgetting_trace, linear_trace
-from rnn_diag.diagnostics.lagged_gradients import lagged_cell_grad_norms, lagged_grad_norms, lagged_state_norms
+from rnn_diag.diagnostics.lagged_gradients import (
+    lagged_cell_grad_norms,
+    lagged_grad_norms,
+    lagged_state_norms,
+    spread_targets,
+)
 from rnn_diag.diagnostics.reading_order import from_the_end
 from tests.diagnostics.traces import CELLS, autograd_states, random_trace
 
@@ -149,3 +154,23 @@ def test_targets_of_each_sequence_are_those_of_the_sequences_alone() -> None:
 def test_targets_of_another_number_of_sequences_are_refused() -> None:
     with pytest.raises(ValueError, match="targets of 3 sequences; expected the same for all, or of each of 2"):
         lagged_grad_norms(linear_trace(0.8, steps=4, batch=2), torch.zeros(1, 3))
+
+
+def test_hidden_states_and_memory_are_swept_once_for_both() -> None:
+    trace, swept = random_trace("lstm", [7, 4], grads=torch.ones_like), []
+    sweep = trace.sweep
+    trace.sweep = lambda *arguments: (swept.append(1), sweep(*arguments))[1]  # type: ignore[method-assign]
+    hidden, cell = lagged_grad_norms(trace, [-1, -3]), lagged_cell_grad_norms(trace, [-1, -3])
+    again = lagged_grad_norms(trace, [-1, -3])
+    assert len(swept) == 2  # the recorded gradients', and one for all targets
+    assert torch.equal(hidden.nan_to_num(), again.nan_to_num())
+    assert not torch.equal(hidden.nan_to_num(), cell.nan_to_num())
+    lagged_grad_norms(trace, [-2])
+    assert len(swept) == 3
+
+
+def test_spread_targets_are_all_steps_of_a_sequence_that_has_no_more() -> None:
+    chosen = spread_targets(random_trace("gru", [8, 2], grads=torch.ones_like), 4)
+    assert chosen.T.tolist() == [[7, 5, 3, 1], [1, 0, 7, 7]]
+    reverse = spread_targets(random_trace("gru", [8, 2], reverse=True, grads=torch.ones_like), 4)
+    assert reverse.T.tolist() == [[0, 2, 4, 6], [0, 1, 7, 7]]
