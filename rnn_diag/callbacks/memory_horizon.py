@@ -49,7 +49,7 @@ class MemoryHorizon(Diagnostic):
         sequences: See `Diagnostic`.
         layers: See `Diagnostic`.
         max_overhead: See `Diagnostic`.
-        targets: From how many steps of each sequence it is followed back: the last one read, and others spread over it.
+        targets: From how many steps of each sequence it is followed back, from the last one read to the first.
         threshold: Share of the influence that counts as reaching.
 
     Raises:

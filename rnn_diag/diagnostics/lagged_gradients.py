@@ -75,7 +75,7 @@ def lagged_cell_grad_norms(trace: Trace, targets: Targets) -> Float[Tensor, "lag
 
 
 def spread_targets(trace: Trace, count: int) -> Int[Tensor, "target batch"]:
-    """Return steps spread evenly over each sequence, the last one read among them; all where there are no more.
+    """Return steps spread evenly over each sequence, from the last one read to the first; all where there are no more.
 
     Depends on each sequence alone, not on which others are in the batch.
 
@@ -89,12 +89,12 @@ def spread_targets(trace: Trace, count: int) -> Int[Tensor, "target batch"]:
     Example:
         >>> from rnn_diag.diagnostics.known_traces import linear_trace
         >>> spread_targets(linear_trace(1.0, steps=9), 3).flatten().tolist()
-        [8, 5, 2]
+        [8, 4, 0]
     """
     steps, lengths = len(trace.mask), trace.lengths
     count = min(count, steps)
     place = torch.arange(count, device=lengths.device).unsqueeze(1)
-    before_last = torch.where(lengths < count, place, place * lengths // count)
+    before_last = torch.where(lengths < count, place, place * (lengths - 1) // max(count - 1, 1))
     chosen = before_last if trace.reverse else lengths - 1 - before_last
     return torch.where(before_last < lengths, chosen, steps - 1)
 

@@ -81,6 +81,14 @@ def test_what_sequences_of_several_lengths_show_does_not_depend_on_who_else_is_i
         assert together[name].count[8] == 1  # the last step that the longest one read is among them
 
 
+def test_a_backward_direction_that_is_used_before_it_has_read_anything_has_no_memory(network, batches, trainer):
+    model = network(nn.GRU, features=10, bidirectional=True)  # its head reads output[:, -1]
+    run = trainer(MemoryHorizon(1), limit_train_batches=1)
+    run.fit(model, batches)
+    assert run.callback_metrics["memory_horizon/encoder.l0_reverse/steps"] == 0
+    assert run.callback_metrics["memory_horizon/encoder.l0/steps"] > 0
+
+
 @pytest.mark.parametrize(
     ("options", "said"), [({"targets": 0}, "targets is 0"), ({"threshold": 2.0}, "threshold is 2.0")]
 )
