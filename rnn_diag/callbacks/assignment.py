@@ -79,7 +79,11 @@ class Assignment:
         rarer = "".join(f", {' and '.join(by_interval[steps])} every {_counted(steps)}" for steps in rarely)
         yield f"Measured every {_counted(often)}{rarer}; logged as <diagnostic>/<layer>/<statistic>;"
         limits = [d.max_overhead for d in self._diagnostics if d.max_overhead is not None]
-        yield "at all costs." if not limits else f"at most {min(limits):.0%} of the training time (rnn_diag/overhead)."
+        yield (
+            "at all costs."
+            if not limits
+            else f"at most {100 * min(limits):g}% of the training time (rnn_diag/overhead)."
+        )
 
 
 def _counted(steps: int) -> str:

@@ -68,7 +68,7 @@ class Preflight:
     def cost(self, report: Report, every_n_steps: int, max_overhead: float | None) -> str:
         """Return in words what measuring is going to cost."""
         step, measuring = report.seconds["step"], report.seconds["measuring"]
-        limit = "" if max_overhead is None else f", and intervals stretch to keep to {max_overhead:.0%}"
+        limit = "" if max_overhead is None else f", and intervals stretch to keep to {100 * max_overhead:g}%"
         return (
             f"pre-flight: the first step forward and backward took {step:.2g} s, looking at it {measuring:.2g} s: "
             f"{measuring / (every_n_steps * max(step, 1e-9)):.1%} of training at every {every_n_steps} steps{limit}"

@@ -228,6 +228,6 @@ class Session:
     def _say_how_often(self) -> None:
         if self._cadence.says_so and self._notices.speaks:
             say(
-                f"rnn_diag: measuring took more than {self._cadence.max_overhead:.0%} of the training time; intervals "
+                f"rnn_diag: measuring took more than {100 * (self._cadence.max_overhead or 0):g}% of the training time; intervals "
                 f"are {self._cadence.stretch} times as long from now on, or longer (rnn_diag/every_n_steps)"
             )

@@ -78,7 +78,7 @@ class Telling:
         console = Console()
         if case.report.findings:
             console.print(findings_table(case.report.findings, f"What the doctor found at step {case.step}"))
-        for episode in case.past:
+        for episode in (one for one in case.past if one.worst.severity >= Severity.WARNING):
             console.print(f"over since step {episode.last_step}: {episode.worst.summary}", highlight=False)
         file = self.write(trainer, case)
         if file is not None:
