@@ -226,8 +226,8 @@ class Session:
         }
 
     def _say_how_often(self) -> None:
-        if self._cadence.says_so and self._notices.speaks:
+        if self._cadence.says_so and self._cadence.max_overhead is not None and self._notices.speaks:
             say(
-                f"rnn_diag: measuring took more than {100 * (self._cadence.max_overhead or 0):g}% of the training time; intervals "
-                f"are {self._cadence.stretch} times as long from now on, or longer (rnn_diag/every_n_steps)"
+                f"rnn_diag: measuring took more than {100 * self._cadence.max_overhead:g}% of the training time; "
+                f"intervals are {self._cadence.stretch} times as long from now on, or longer (rnn_diag/every_n_steps)"
             )
