@@ -11,12 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rnn_diag.cells.equations import Equations, State, Weights
-from rnn_diag.cells.sweep import Swept, sweep
-from rnn_diag.cells.unroll import Unrolled, back_to_front, unroll, unroll_from_states
-
-Sweeper = Callable[[Equations, Weights, Unrolled, Tensor, State | None], Swept]
-"""An engine: what `rnn_diag.cells.sweep.sweep` does, by whatever means."""
-
+from rnn_diag.engine.sweep import Sweeper, Swept, sweep
+from rnn_diag.engine.unroll import Unrolled, back_to_front, unroll, unroll_from_states
 
 Quantity = TypeVar("Quantity")
 
@@ -99,7 +95,6 @@ class Trace:
         fidelity: Callable[[Trace], tuple[float | None, str]] | None = None,
         tolerance: float = 1e-3,
         sweeper: Sweeper = sweep,
-        detached: Bool[Tensor, " time"] | None = None,
     ) -> None:
         """Hold what was seen; compute nothing.
 
@@ -117,7 +112,6 @@ class Trace:
             fidelity: The self-check: a relative error, or None and the reason.
             tolerance: Largest fidelity that rounding explains.
             sweeper: The engine of the backward sweep.
-            detached: Steps, in processing order, whose gradient does not go on to the hidden state before them.
         """
         steps, batch = inputs.shape[:2]
         self.layer = layer
@@ -134,7 +128,6 @@ class Trace:
         self._fidelity: Callable[[Trace], tuple[float | None, str]] | tuple[float | None, str] | None = fidelity
         self.tolerance = tolerance
         self._sweeper = sweeper
-        self._detached = detached
         self.kept: dict[Any, Any] = {}
 
     @property
@@ -258,11 +251,9 @@ class Trace:
         """What the recurrence went through, in processing order."""
         inputs = self._in_order(self.inputs)
         if self._hidden is None:
-            return unroll(self.equations, self.weights, inputs, self._initial, self._padding, detached=self._detached)
+            return unroll(self.equations, self.weights, inputs, self._initial, self._padding)
         hidden = self._in_order(self._hidden)
-        return unroll_from_states(
-            self.equations, self.weights, inputs, self._initial, hidden, self._padding, self._detached
-        )
+        return unroll_from_states(self.equations, self.weights, inputs, self._initial, hidden, self._padding)
 
     @cached_property
     def swept(self) -> Swept:

@@ -194,7 +194,7 @@ def simple_trace(kind: str, output_grads: object = None) -> Trace:
 
 
 def test_the_direct_part_is_what_came_in_however_much_larger_the_recurrent_part_is() -> None:
-    from rnn_diag.diagnostics.known_traces import linear_trace  # a scalar recurrence with a loss on its last state
+    from rnn_diag.testing.known import linear_trace  # a scalar recurrence with a loss on its last state
 
     trace = linear_trace(10.0, steps=30)
     assert trace.hidden_grad[0].item() == pytest.approx(1e29)

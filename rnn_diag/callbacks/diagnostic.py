@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rnn_diag.callbacks.framework import Callback, GradientUnits
+from rnn_diag.arguments import whole
+from rnn_diag.callbacks.framework import Callback
 from rnn_diag.callbacks.session import Session
 from rnn_diag.capture.modules import patterns_in
-from rnn_diag.diagnostics.whole_number import whole
+from rnn_diag.measurements.gradients import GradientUnits
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:

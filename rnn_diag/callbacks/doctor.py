@@ -12,7 +12,7 @@ import torch
 
 from rnn_diag.callbacks.clipping import clip_factor
 from rnn_diag.callbacks.diagnostic import Diagnostic, DiagnosticCallback
-from rnn_diag.callbacks.framework import GradientUnits, logging_step, say
+from rnn_diag.callbacks.framework import logging_step, say
 from rnn_diag.callbacks.measured_step import described
 from rnn_diag.callbacks.preflight import Preflight, Refused
 from rnn_diag.callbacks.session import Session
@@ -28,6 +28,7 @@ from rnn_diag.doctor.rules import WORDS, findings_of
 from rnn_diag.doctor.rules.clipping import FEWEST_STEPS
 from rnn_diag.doctor.tally import Tally
 from rnn_diag.doctor.vitals import Vitals
+from rnn_diag.measurements.gradients import GradientUnits
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:

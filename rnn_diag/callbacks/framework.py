@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+from rnn_diag.measurements.gradients import GradientUnits
 
 try:
     from lightning.pytorch.callbacks import Callback
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Callback",
-    "GradientUnits",
     "all_ranks",
     "gradient_units",
     "logging_step",
@@ -37,18 +38,6 @@ def logging_step(trainer: Trainer) -> int:
     """
     step = getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", trainer.global_step)
     return int(step)
-
-
-class GradientUnits(NamedTuple):
-    """What gradients are measured in during a backward pass.
-
-    Attributes:
-        factor: What they must be multiplied by to be those of the loss as trained.
-        scaled: Whether a gradient scaler is at work, which tries scales until gradients overflow, and skips such steps.
-    """
-
-    factor: float
-    scaled: bool
 
 
 def gradient_units(trainer: Trainer) -> GradientUnits:

@@ -9,10 +9,9 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from rnn_diag.callbacks.diagnostic import Diagnostic
-from rnn_diag.callbacks.framework import GradientUnits
-from rnn_diag.callbacks.gradient_sums import GradientSums, log10, log10_of
+from rnn_diag.measurements.gradients import GradientSums, GradientUnits, log10, log10_of
+from rnn_diag.measurements.history import History
 from rnn_diag.reporting.heatmap import gradient_heat_map
-from rnn_diag.reporting.history import History
 from rnn_diag.reporting.tensorboard import Writer, write_ridge
 from rnn_diag.tb.writer import write_gradients
 from rnn_diag.trace import Trace

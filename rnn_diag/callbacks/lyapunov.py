@@ -9,10 +9,10 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from rnn_diag.arguments import whole
 from rnn_diag.callbacks.diagnostic import Diagnostic
-from rnn_diag.callbacks.framework import GradientUnits
 from rnn_diag.diagnostics import kaplan_yorke_dimension, lyapunov_exponents
-from rnn_diag.diagnostics.whole_number import whole
+from rnn_diag.measurements.gradients import GradientUnits
 from rnn_diag.reporting.tensorboard import Writer
 from rnn_diag.tb.writer import write_lyapunov
 from rnn_diag.trace import Trace

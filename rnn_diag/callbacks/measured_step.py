@@ -8,8 +8,8 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from rnn_diag.callbacks.framework import GradientUnits
 from rnn_diag.capture import Coverage, Recording
+from rnn_diag.measurements.gradients import GradientUnits
 
 Findings = dict[tuple[int, str], Any]
 """What was found, by the place of the diagnostic and the layer."""

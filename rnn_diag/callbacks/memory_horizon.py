@@ -9,11 +9,11 @@ from typing import ClassVar, final
 
 import torch
 
-from rnn_diag.callbacks.bands import PERCENTILES, Bands
+from rnn_diag.arguments import whole
 from rnn_diag.callbacks.diagnostic import Diagnostic
-from rnn_diag.callbacks.framework import GradientUnits
 from rnn_diag.diagnostics import Profile, half_life, lagged_grad_norms, memory_horizon, spread_targets
-from rnn_diag.diagnostics.whole_number import whole
+from rnn_diag.measurements.gradients import GradientUnits
+from rnn_diag.measurements.spread import PERCENTILES, Bands
 from rnn_diag.reporting.tensorboard import Writer, write_ridge
 from rnn_diag.tb.writer import write_horizon, write_influence
 from rnn_diag.trace import Trace

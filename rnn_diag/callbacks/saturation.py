@@ -12,12 +12,12 @@ from torch import Tensor
 
 from rnn_diag import diagnostics
 from rnn_diag.callbacks.diagnostic import Diagnostic
-from rnn_diag.callbacks.framework import GradientUnits
 from rnn_diag.diagnostics import Share, UnitState, gate_saturation, tanh_saturation, unit_states
-from rnn_diag.diagnostics.precision import in_double
+from rnn_diag.diagnostics.numerics.precision import in_double
+from rnn_diag.measurements.gradients import GradientUnits
+from rnn_diag.measurements.history import History
 from rnn_diag.reporting.gate_history import gates_over_training
 from rnn_diag.reporting.gates import GateShares, gate_map
-from rnn_diag.reporting.history import History
 from rnn_diag.reporting.tensorboard import Writer
 from rnn_diag.tb.schema import bin_starts, bin_widths, mean_in_bins
 from rnn_diag.tb.writer import write_gate_units, write_gates

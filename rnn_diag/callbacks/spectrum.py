@@ -10,8 +10,8 @@ from typing import Any, ClassVar, NamedTuple, final
 from torch import Tensor
 
 from rnn_diag.callbacks.diagnostic import Diagnostic
-from rnn_diag.callbacks.framework import GradientUnits
 from rnn_diag.diagnostics import recurrent_spectrum
+from rnn_diag.measurements.gradients import GradientUnits
 from rnn_diag.reporting import plane
 from rnn_diag.reporting.tensorboard import Writer
 from rnn_diag.tb.writer import write_eigenvalues, write_singular_values

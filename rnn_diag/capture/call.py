@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnn_diag.capture.noted import NotedCall, Selection, trace_dtype
 from rnn_diag.cells.equations import Weights
-from rnn_diag.nn.packing import Packing
+from rnn_diag.engine.packing import Packing
 
 
 class Call(NotedCall):
@@ -25,7 +25,6 @@ class Call(NotedCall):
         weights: Detached copies, by layer suffix.
         grads: `output`, `hidden`, `cell` (of the final state) and, for the self-check, `input`.
         masks: Dropout masks between layers, by the layer they feed, or None if a mask is not known.
-        detached: Steps `[T]` that took the hidden state before them as a constant, by layer suffix.
     """
 
     def __init__(
@@ -48,7 +47,6 @@ class Call(NotedCall):
         self.dtype = trace_dtype(next(iter(weights.values())).weight_hh.dtype)
         self.weights = weights
         self.masks: dict[int, Tensor] | None = {}
-        self.detached: dict[str, Tensor] = {}
         self._batch_first = module.batch_first
         self._columns = _columns(packing, self.selection)
         self.inputs = self._steps(packing)

@@ -13,8 +13,8 @@ from rnn_diag.capture.call import Call
 from rnn_diag.capture.noted import Identity
 from rnn_diag.capture.steps import StepCall
 from rnn_diag.cells.equations import State, Step
-from rnn_diag.cells.sweep import Swept
-from rnn_diag.cells.unroll import Unrolled
+from rnn_diag.engine.sweep import Swept
+from rnn_diag.engine.unroll import Unrolled
 from rnn_diag.trace import Trace
 
 AnyCall = TypeVar("AnyCall", Call, StepCall)
@@ -80,8 +80,7 @@ class ChainedTrace(Trace):
             ),
         )
         cell = _joined_or_none([part.cell for part in parts])
-        hidden, detached = _joined([part.hidden for part in parts]), _detached(parts)
-        return Unrolled(parts[0].initial, hidden, cell, steps, detached=detached)
+        return Unrolled(parts[0].initial, _joined([part.hidden for part in parts]), cell, steps)
 
     @cached_property
     def swept(self) -> Swept:
@@ -119,14 +118,6 @@ def _of_first_part(trace: Trace) -> tuple[float | None, str]:
 
 def _joined(parts: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
     return torch.cat(tuple(parts))
-
-
-def _detached(parts: list[Unrolled]) -> Tensor | None:
-    if all(part.detached is None for part in parts):
-        return None
-    never = [torch.zeros(len(part.hidden), dtype=torch.bool) for part in parts]
-    given = [other if part.detached is None else part.detached for part, other in zip(parts, never, strict=True)]
-    return torch.cat(given)
 
 
 def _joined_or_none(parts: list[Tensor | None]) -> Tensor | None:

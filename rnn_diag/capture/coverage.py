@@ -7,8 +7,8 @@ from typing import NamedTuple
 from rnn_diag.capture.call import Call
 from rnn_diag.capture.modules import RecurrentModule, type_name, why_silent
 from rnn_diag.capture.notes import Notes
-from rnn_diag.capture.replay import engine_sweeper
-from rnn_diag.cells.sweep import sweep
+from rnn_diag.engine.replay import engine_sweeper
+from rnn_diag.engine.sweep import sweep
 from rnn_diag.trace import Trace
 
 UNKNOWN_MASK = (
@@ -65,7 +65,6 @@ def _engine(found: RecurrentModule, notes: Notes, engine: str) -> str:
         return "gradients of every step from autograd itself"
     call = notes.calls[found.path][0]
     replays = found.equations and engine_sweeper(engine, found.equations, call.inputs.device) is not sweep
-    replays = replays and not call.detached
     return f"gradients by {'replaying the kernel' if replays else 'an explicit sweep'}"
 
 

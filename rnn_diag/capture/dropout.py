@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from rnn_diag.nn.h_detach import drawn_steps
 from rnn_diag.nn.layer import RecurrentLayer
 
 
@@ -40,9 +39,6 @@ def redrawn_masks(module: nn.RNNBase, state: Tensor | None, output: Any) -> list
     )
     generator = torch.Generator(data.device)
     generator.set_state(state)
-    if isinstance(module, RecurrentLayer) and module.is_detaching and data.device.type == "cpu":  # drawn before
-        detached = list(module.detached_steps.values())
-        drawn_steps(module.h_detach, len(detached), len(detached[0]), generator)
     masks = []
     for _ in range(1, module.num_layers):
         mask = torch.zeros(time_first.shape, dtype=data.dtype, device=data.device)

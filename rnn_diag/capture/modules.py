@@ -12,7 +12,7 @@ from torch import nn
 
 from rnn_diag.capture.registry import Registration, registration_of
 from rnn_diag.cells.equations import Equations
-from rnn_diag.cells.equations_of import equations_of, suffixes_of
+from rnn_diag.cells.of_module import equations_of, suffixes_of
 
 _SOUNDS_RECURRENT = re.compile(r"LSTM|GRU|RNN|SRU|[Rr]ecurrent|(Lstm|Gru|Rnn|Sru|^lstm|^gru|^rnn)(?![a-z])")
 

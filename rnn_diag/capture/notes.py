@@ -20,7 +20,6 @@ from rnn_diag.capture.modules import RecurrentModule
 from rnn_diag.capture.noted import trace_dtype, version
 from rnn_diag.capture.steps import StepCall
 from rnn_diag.cells.equations import Weights
-from rnn_diag.nn.layer import RecurrentLayer
 
 Known = Tensor | LayerByLayer | None
 """What is known of the dropout masks of a call before it."""
@@ -106,8 +105,6 @@ class Notes:
         else:
             assert isinstance(module, nn.RNNBase)
             call = Call(module, arguments[:2], result, weights, self._sequences, found.equations.has_cell)
-            if isinstance(module, RecurrentLayer) and module.is_detaching:
-                call.detached = module.detached_steps
             if draws_masks(module):
                 masks = known.masks if isinstance(known, LayerByLayer) else redrawn_masks(module, known, result[0])
                 call.masks = None if masks is None else call.chosen_masks(masks)

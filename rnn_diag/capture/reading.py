@@ -13,9 +13,9 @@ from rnn_diag.capture.fidelity import TOLERANCES, relative_error
 from rnn_diag.capture.modules import RecurrentModule, type_name
 from rnn_diag.capture.noted import NotedCall
 from rnn_diag.capture.notes import Notes
-from rnn_diag.capture.replay import engine_sweeper
 from rnn_diag.capture.stack import Stack
 from rnn_diag.capture.steps import HiddenOnlyTrace, StepwiseTrace
+from rnn_diag.engine.replay import engine_sweeper
 from rnn_diag.trace import Trace
 
 
@@ -76,8 +76,7 @@ class Reading:
     def _stack(self, found: RecurrentModule, call: Call) -> Stack:
         assert found.equations is not None
         if call.number not in self._stacks:
-            engine = "explicit" if call.detached else self._engine  # torch's kernel detaches nothing
-            sweeper = engine_sweeper(engine, found.equations, call.inputs.device)
+            sweeper = engine_sweeper(self._engine, found.equations, call.inputs.device)
             self._stacks[call.number] = Stack(found, call, self._check, sweeper)
         return self._stacks[call.number]
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from torch import nn
 
+from rnn_diag.arguments import whole
 from rnn_diag.capture.coverage import Coverage, coverage_of
 from rnn_diag.capture.modules import find_recurrent, matching, type_name
 from rnn_diag.capture.notes import Notes
 from rnn_diag.capture.reading import Reading
-from rnn_diag.capture.replay import ENGINES
-from rnn_diag.diagnostics.whole_number import whole
+from rnn_diag.engine.replay import ENGINES
 from rnn_diag.trace import Trace
 
 

@@ -12,7 +12,8 @@ from rnn_diag.capture.call import Call
 from rnn_diag.capture.fidelity import TOLERANCES
 from rnn_diag.capture.modules import RecurrentModule
 from rnn_diag.cells.equations import State
-from rnn_diag.trace import OutputGrads, Sweeper, Trace
+from rnn_diag.engine.sweep import Sweeper
+from rnn_diag.trace import OutputGrads, Trace
 
 Check = Callable[[str, Trace], tuple[float | None, str]]
 """The self-check of a layer, by its full name."""
@@ -56,7 +57,6 @@ class Stack:
             fidelity=partial(self._check, self.found.name(suffix)),
             tolerance=TOLERANCES.get(self.call.kernel_dtype, 1e-3),
             sweeper=self._sweeper,
-            detached=self.call.detached.get(suffix),
         )
         trace.was_frozen = trace.layer not in self.call.trained
         return trace

@@ -56,6 +56,7 @@ from rnn_diag.diagnostics.non_finite import (
     first_non_finite,
     first_non_finite_of,
 )
+from rnn_diag.diagnostics.numerics.tangent import Tangent
 from rnn_diag.diagnostics.profile import Profile
 from rnn_diag.diagnostics.saturation import (
     GateSaturation,
@@ -75,7 +76,6 @@ from rnn_diag.diagnostics.step_contributions import (
     early_late_cosine,
     step_weight_grad_norms,
 )
-from rnn_diag.diagnostics.tangent import Tangent
 
 __all__ = [
     "DRIVE_SOURCES",

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from rnn_diag.diagnostics.gradient_norms import cell_grad_norms
-from rnn_diag.diagnostics.precision import in_double
-from rnn_diag.diagnostics.reading_order import in_reading_order, padding_as_nan
+from rnn_diag.diagnostics.numerics.precision import in_double
+from rnn_diag.diagnostics.numerics.reading_order import in_reading_order, padding_as_nan
 from rnn_diag.trace import Trace
 
 
@@ -86,7 +86,7 @@ def carousel(trace: Trace) -> Carousel:
         ValueError: If the recurrence has no memory cell with a forget gate.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import forgetting_trace
+        >>> from rnn_diag.testing.known import forgetting_trace
         >>> found = carousel(forgetting_trace(0.5, steps=3))
         >>> found.log_retention.exp().flatten().tolist(), found.carousel_share.flatten().tolist()
         ([0.25, 0.5, 1.0], [1.0, 1.0, 0.0])
@@ -105,7 +105,7 @@ def log_retention(trace: Trace) -> Float[Tensor, "time batch hidden"]:
         ValueError: If the recurrence has no memory cell with a forget gate.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import forgetting_trace
+        >>> from rnn_diag.testing.known import forgetting_trace
         >>> log_retention(forgetting_trace(0.5, steps=3)).exp().flatten().tolist()
         [0.25, 0.5, 1.0]
     """
@@ -122,7 +122,7 @@ def forget_rate(trace: Trace) -> ForgetRate:
 
     Example:
         >>> import math
-        >>> from rnn_diag.diagnostics.known_traces import forgetting_trace
+        >>> from rnn_diag.testing.known import forgetting_trace
         >>> math.exp(-1 / forget_rate(forgetting_trace(0.5, steps=3)).time_constants.item())
         0.5
     """

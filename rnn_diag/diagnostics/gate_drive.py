@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnn_diag.cells.equations import State
-from rnn_diag.diagnostics.precision import in_double, weights_in_double
-from rnn_diag.diagnostics.reading_order import in_reading_order
+from rnn_diag.diagnostics.numerics.precision import in_double, weights_in_double
+from rnn_diag.diagnostics.numerics.reading_order import in_reading_order
 from rnn_diag.trace import Trace
 
 DRIVE_SOURCES = ("input", "recurrent", "bias", "peephole")
@@ -52,7 +52,7 @@ def gate_drive(trace: Trace) -> GateDrive:
     passed the reset gate. The sum runs over valid steps.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> gate_drive(linear_trace(0.5, steps=3)).shares.flatten().tolist()
         [0.0, 1.0, 0.0, 0.0]
     """

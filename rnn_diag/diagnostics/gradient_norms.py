@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rnn_diag.diagnostics.precision import in_double
+from rnn_diag.diagnostics.numerics.precision import in_double
+from rnn_diag.diagnostics.numerics.reading_order import from_the_end, padding_as_nan
 from rnn_diag.diagnostics.profile import Profile
-from rnn_diag.diagnostics.reading_order import from_the_end, padding_as_nan
 from rnn_diag.trace import Trace
 
 
@@ -28,7 +28,7 @@ def hidden_grad_norms(trace: Trace) -> Float[Tensor, "time batch"]:
         RuntimeError: If the trace holds no gradients (no backward pass ran while it was recorded).
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> hidden_grad_norms(linear_trace(0.5, steps=3)).flatten().tolist()  # 0.5 to the steps remaining
         [0.25, 0.5, 1.0]
 
@@ -50,7 +50,7 @@ def hidden_grad_norms_direct(trace: Trace) -> Float[Tensor, "time batch"]:
         RuntimeError: If the trace holds no gradients.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> hidden_grad_norms_direct(linear_trace(0.5, steps=3)).flatten().tolist()
         [0.0, 0.0, 1.0]
     """
@@ -67,7 +67,7 @@ def hidden_grad_norms_recurrent(trace: Trace) -> Float[Tensor, "time batch"]:
         RuntimeError: If the trace holds no gradients.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> hidden_grad_norms_recurrent(linear_trace(0.5, steps=3)).flatten().tolist()
         [0.25, 0.5, 0.0]
     """
@@ -85,7 +85,7 @@ def cell_grad_norms(trace: Trace) -> Float[Tensor, "time batch"]:
         ValueError: If the recurrence has no memory cell.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import forgetting_trace
+        >>> from rnn_diag.testing.known import forgetting_trace
         >>> norms = cell_grad_norms(forgetting_trace(0.5, steps=3)).flatten()
         >>> (norms / norms[-1]).tolist()  # the carousel alone: f to the steps remaining
         [0.25, 0.5, 1.0]
@@ -108,7 +108,7 @@ def gradient_profile(trace: Trace, norms: Float[Tensor, "time batch"] | None = N
         norms: Norms of this trace; `hidden_grad_norms` by default.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> profile = gradient_profile(linear_trace(0.5, steps=3, batch=2))
         >>> profile.mean.tolist(), profile.count.tolist()
         ([0.25, 0.5, 1.0], [2.0, 2.0, 2.0])
@@ -126,7 +126,7 @@ def gradient_profile_from_the_end(trace: Trace, norms: Float[Tensor, "time batch
         norms: Norms of this trace; `hidden_grad_norms` by default.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> gradient_profile_from_the_end(linear_trace(0.5, steps=3)).mean.tolist()
         [1.0, 0.5, 0.25]
     """
@@ -149,7 +149,7 @@ def gradient_ratio_to_last(
         Ratios, 1 at the last step read, NaN at padding; infinite or NaN for a sequence whose last step has no gradient.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> gradient_ratio_to_last(linear_trace(2.0, steps=3)).flatten().tolist()
         [4.0, 2.0, 1.0]
     """
@@ -175,7 +175,7 @@ def log_gradient_slope(trace: Trace, norms: Float[Tensor, "time batch"] | None =
 
     Example:
         >>> import math
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> math.exp(log_gradient_slope(linear_trace(0.5, steps=9)).item())
         0.5
     """

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rnn_diag.diagnostics.precision import in_double
+from rnn_diag.diagnostics.numerics.precision import in_double
 
 
 def memory_horizon(profile: Float[Tensor, "lag *others"], threshold: float = 0.01) -> Float[Tensor, "*others"]:

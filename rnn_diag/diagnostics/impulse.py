@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rnn_diag.cells.equations import State
-from rnn_diag.cells.unroll import unroll
 from rnn_diag.diagnostics.horizon import half_life, memory_horizon
 from rnn_diag.diagnostics.module_trace import module_trace
-from rnn_diag.diagnostics.precision import in_double, weights_in_double
-from rnn_diag.diagnostics.reading_order import in_reading_order
+from rnn_diag.diagnostics.numerics.precision import in_double, weights_in_double
+from rnn_diag.diagnostics.numerics.reading_order import in_reading_order
 from rnn_diag.diagnostics.stability import stability_verdicts
+from rnn_diag.engine.unroll import unroll
 from rnn_diag.trace import Trace
 
 _SETTLED = 0.02
@@ -84,7 +84,7 @@ def impulse_response(
         ValueError: If the step is not within the trace, the direction not one of the input, or the kick zero.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> found = impulse_response(linear_trace(0.5, steps=40))
         >>> [round(value, 6) for value in found.response[:3, 0].tolist()], found.verdicts
         ([1.0, 0.5, 0.25], ('forgets',))
@@ -119,7 +119,7 @@ def bounded_input_gain(layer: Trace | nn.Module, size: float = 1e-2, draws: int 
         ValueError: If the noise has no size, or there is none.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> round(bounded_input_gain(linear_trace(0.0, steps=5)).item(), 9)
         1.0
     """

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rnn_diag.cells.equations import State
-from rnn_diag.diagnostics.krylov import bidiagonal
-from rnn_diag.diagnostics.precision import in_double, weights_in_double
-from rnn_diag.diagnostics.reading_order import step_at
-from rnn_diag.diagnostics.tangent import Tangent
+from rnn_diag.diagnostics.numerics.krylov import bidiagonal
+from rnn_diag.diagnostics.numerics.precision import in_double, weights_in_double
+from rnn_diag.diagnostics.numerics.reading_order import step_at
+from rnn_diag.diagnostics.numerics.tangent import Tangent
 from rnn_diag.trace import Trace
 
 
@@ -40,7 +40,7 @@ def state_jacobian(trace: Trace, t: int) -> Float[Tensor, "batch state state"]:
         ValueError: If there is no such step.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> state_jacobian(linear_trace([[0.9, 1.0], [0.0, 0.9]], steps=3), 0)[0].tolist()
         [[0.9, 1.0], [0.0, 0.9]]
     """
@@ -86,7 +86,7 @@ def jacobian_product_singular_values(
         ValueError: If the steps are not within the trace, or there is none.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> values = jacobian_product_singular_values(linear_trace([[0.5, 0.0], [0.0, 2.0]], steps=3))
         >>> round(values.largest.item(), 9), round(values.smallest.item(), 9)
         (8.0, 0.125)

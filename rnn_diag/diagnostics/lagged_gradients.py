@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rnn_diag.cells.equations import State
-from rnn_diag.diagnostics.precision import in_double
-from rnn_diag.diagnostics.reading_order import at_positions, in_reading_order, last_read, step_at
+from rnn_diag.diagnostics.numerics.precision import in_double
+from rnn_diag.diagnostics.numerics.reading_order import at_positions, in_reading_order, last_read, step_at
 from rnn_diag.trace import Trace
 
 Targets = Sequence[int] | Int[Tensor, " target"] | Int[Tensor, "target batch"]
@@ -42,7 +42,7 @@ def lagged_grad_norms(trace: Trace, targets: Targets) -> Float[Tensor, "lag targ
         ValueError: If a target is outside the trace.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> lagged_grad_norms(linear_trace(0.5, steps=3), targets=[-1]).flatten().tolist()
         [1.0, 0.5, 0.25]
 
@@ -63,7 +63,7 @@ def lagged_cell_grad_norms(trace: Trace, targets: Targets) -> Float[Tensor, "lag
         ValueError: If a target is outside the trace, or the recurrence has no memory cell.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import forgetting_trace
+        >>> from rnn_diag.testing.known import forgetting_trace
         >>> norms = lagged_cell_grad_norms(forgetting_trace(0.5, steps=3), targets=[-1]).flatten()
         >>> (norms / norms[0]).tolist()
         [1.0, 0.5, 0.25]
@@ -87,7 +87,7 @@ def spread_targets(trace: Trace, count: int) -> Int[Tensor, "target batch"]:
         Targets; in a sequence that has fewer steps, one in the padding stands for each that is missing.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> spread_targets(linear_trace(1.0, steps=9), 3).flatten().tolist()
         [8, 4, 0]
     """
@@ -118,7 +118,7 @@ def lagged_state_norms(trace: Trace, targets: Targets, probes: int | None = None
         ValueError: If a target is outside the trace.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> lagged_state_norms(linear_trace([[0.0, 2.0], [0.0, 0.0]], steps=3), targets=[-1]).flatten()
         tensor([1.4142, 2.0000, 0.0000], dtype=torch.float64)
     """

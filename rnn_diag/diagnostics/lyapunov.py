@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rnn_diag.diagnostics.tangent import Tangent
-from rnn_diag.diagnostics.whole_number import whole
+from rnn_diag.arguments import whole
+from rnn_diag.diagnostics.numerics.tangent import Tangent
 from rnn_diag.trace import Trace
 
 
@@ -36,7 +36,7 @@ def lyapunov_exponents(trace: Trace, k: int = 1, warmup: int = 0) -> Float[Tenso
 
     Example:
         >>> import math
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> exponents = lyapunov_exponents(linear_trace([[2.0, 0.0], [0.0, 0.5]], steps=60), k=2, warmup=40)
         >>> [round(math.exp(exponent), 6) for exponent in exponents[0].tolist()]
         [2.0, 0.5]

@@ -62,7 +62,7 @@ def first_non_finite(trace: Trace) -> NonFinite | None:
     not mix within a layer, so what is not finite in one says nothing of the others.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> trace = linear_trace(0.8, steps=5)
         >>> trace.inputs[3] = float("inf")
         >>> print(first_non_finite(trace))

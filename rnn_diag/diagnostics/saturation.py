@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rnn_diag.cells.equations import Gate
-from rnn_diag.diagnostics.precision import in_double
+from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.diagnostics.share import Share, one_where
 from rnn_diag.trace import Trace
 
@@ -81,7 +81,7 @@ def gate_saturation(trace: Trace, low: float = 0.1, high: float = 0.9) -> GateSa
         ValueError: Unless `0 <= low < high <= 1`.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import forgetting_trace
+        >>> from rnn_diag.testing.known import forgetting_trace
         >>> saturation = gate_saturation(forgetting_trace(0.95, steps=4))
         >>> saturation.gates
         ('input', 'forget', 'output')
@@ -117,7 +117,7 @@ def unit_states(saturation: GateSaturation, stuck: float = 0.99) -> Int[Tensor, 
         ValueError: Unless `0.5 < stuck <= 1`.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import forgetting_trace
+        >>> from rnn_diag.testing.known import forgetting_trace
         >>> states = unit_states(gate_saturation(forgetting_trace(0.5, steps=4)))
         >>> [UnitState(state).name for state in states.flatten().tolist()]
         ['STUCK_SHUT', 'UNDECIDED', 'STUCK_OPEN']
@@ -148,7 +148,7 @@ def tanh_saturation(trace: Trace, threshold: float = 0.9) -> Share:
         ValueError: Unless `0 <= threshold <= 1`.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import forgetting_trace
+        >>> from rnn_diag.testing.known import forgetting_trace
         >>> share = tanh_saturation(forgetting_trace(0.5, steps=4))
         >>> share.blocks, share.mean.tolist()
         (('candidate', 'cell'), [0.0, 0.0])
@@ -169,7 +169,7 @@ def relu_silence(trace: Trace) -> Share:
     A unit whose share is 1 over all data is dead: no gradient passes it.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> relu_silence(linear_trace(0.5, steps=3)).blocks  # no ReLU in it
         ()
     """

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from rnn_diag.diagnostics.krylov import arnoldi, bidiagonal
-from rnn_diag.diagnostics.numerical_radius import numerical_radius
-from rnn_diag.diagnostics.power_growth import largest_power_norm
+from rnn_diag.diagnostics.numerics.krylov import arnoldi, bidiagonal
+from rnn_diag.diagnostics.numerics.numerical_radius import numerical_radius
+from rnn_diag.diagnostics.numerics.power_growth import largest_power_norm
 
 KRYLOV_STEPS = 128
 

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rnn_diag.diagnostics.precision import in_double
-from rnn_diag.diagnostics.reading_order import in_reading_order, padding_as_nan
+from rnn_diag.diagnostics.numerics.precision import in_double
+from rnn_diag.diagnostics.numerics.reading_order import in_reading_order, padding_as_nan
 from rnn_diag.trace import Trace
 
 
@@ -25,7 +25,7 @@ def step_weight_grad_norms(trace: Trace) -> Float[Tensor, "time batch"]:
         RuntimeError: If the trace holds no gradients.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> step_weight_grad_norms(linear_trace(0.5, steps=3)).flatten().tolist()  # w^(T-1-t) times w^t
         [0.25, 0.25, 0.25]
     """
@@ -47,7 +47,7 @@ def early_late_cosine(trace: Trace) -> Float[Tensor, " batch"]:
         RuntimeError: If the trace holds no gradients.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> early_late_cosine(linear_trace(-1.0, steps=2)).item()
         1.0
     """

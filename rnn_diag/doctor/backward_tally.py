@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from rnn_diag.diagnostics import cell_grad_norms, hidden_grad_norms, log_gradient_slope
-from rnn_diag.diagnostics.precision import in_double
-from rnn_diag.diagnostics.reading_order import from_the_end, in_reading_order
+from rnn_diag.diagnostics.numerics.precision import in_double
+from rnn_diag.diagnostics.numerics.reading_order import from_the_end, in_reading_order
 from rnn_diag.trace import Trace
 
 SMALLEST_NORMAL = 2.0**-14

@@ -27,10 +27,10 @@ from rnn_diag.diagnostics import (
     tanh_saturation,
     unit_states,
 )
-from rnn_diag.diagnostics.precision import in_double
+from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.doctor.backward_tally import BackwardTally
-from rnn_diag.doctor.starts import Starts
 from rnn_diag.doctor.weight_vitals import weight_vitals
+from rnn_diag.measurements.starts import Starts
 from rnn_diag.trace import Trace
 
 STUCK = 1e-3

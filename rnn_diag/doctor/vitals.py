@@ -152,7 +152,7 @@ def measure_vitals(trace: Trace) -> Vitals:
     """Return the vital signs of one layer, from what it went through.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> vitals = measure_vitals(linear_trace(0.5, steps=20))
         >>> vitals.horizon, vitals.furthest, vitals.spectral_radius
         (6.0, 19.0, 0.5)

@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rnn_diag.diagnostics import module_trace
+from rnn_diag.interventions.initialization import forget_gate_bias
 from rnn_diag.lab.marked_text import BraceTokens, MarkedText, marked_text, planted
 from rnn_diag.models import SequenceClassifier
 from rnn_diag.nn import LSTM
-from rnn_diag.nn.initialization import forget_gate_bias
 from rnn_diag.tasks import Braces
 from rnn_diag.tasks.vocabulary import Vocabulary
 from rnn_diag.trace import Trace

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rnn_diag.diagnostics import carousel, cell_grad_norms, hidden_grad_norms, lyapunov_exponents, recurrent_spectrum
+from rnn_diag.interventions.initialization import forget_gate_bias
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
 from rnn_diag.lab.figure_style import THEORY, LineEnd, figure, label_ends, name_axes, ordered_colours
 from rnn_diag.lab.networks import gaussian_matrix, network
@@ -19,7 +20,6 @@ from rnn_diag.lab.one_thread import one_thread
 from rnn_diag.lab.recorded_gradients import at_the_end, recorded
 from rnn_diag.lab.settings import expect_at_least, expect_numbers
 from rnn_diag.nn import LSTM
-from rnn_diag.nn.initialization import forget_gate_bias
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rnn_diag.interventions.initialization import forget_gate_bias
 from rnn_diag.nn import LSTM, PeepholeLSTM
-from rnn_diag.nn.initialization import forget_gate_bias
 from rnn_diag.tasks import Timing
 
 

@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnn_diag.cells.equations import Equations, State, Step, Weights
-from rnn_diag.cells.sweep import sweep, weight_grads
-from rnn_diag.cells.unroll import Unrolled, unroll
+from rnn_diag.engine.sweep import sweep, weight_grads
+from rnn_diag.engine.unroll import Unrolled, unroll
 
 
 def run_layer(
@@ -20,7 +20,6 @@ def run_layer(
     initial: State,
     weights: Weights,
     mask: Bool[Tensor, "time batch"] | None = None,
-    detached: Bool[Tensor, " time"] | None = None,
 ) -> tuple[Float[Tensor, "time batch projected"], State]:
     """Run one layer in one direction, in processing order.
 
@@ -31,7 +30,7 @@ def run_layer(
     present = weights.present()
     dtype = weights.weight_hh.dtype
     states = [state.to(dtype) for state in initial if state is not None]
-    plan = _Plan(equations, tuple(present), mask, detached)
+    plan = _Plan(equations, tuple(present), mask)
     results = _UnrolledLayer.apply(plan, inputs.to(dtype), *states, *present.values())  # type: ignore[no-untyped-call]
     if torch.is_autocast_enabled(inputs.device.type):
         results = [result.to(torch.get_autocast_dtype(inputs.device.type)) for result in results]
@@ -41,12 +40,11 @@ def run_layer(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What the node needs besides tensors: equations, which weights are given, which steps are valid or detached."""
+    """What the node needs besides tensors: equations, which weights are given, which steps are valid."""
 
     equations: Equations
     names: tuple[str, ...]
     mask: Tensor | None
-    detached: Tensor | None
 
     def parse(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, State, Weights]:
         """Return inputs, initial state and weights from the node's arguments."""
@@ -91,7 +89,7 @@ def _outputs(unrolled: Unrolled) -> tuple[Tensor, ...]:
 def _restored(initial: State, plan: _Plan, saved: tuple[Tensor, ...], gates: int) -> Unrolled:
     hidden, emitted, cell, *rest = saved
     steps = Step(hidden if emitted is None else emitted, cell, tuple(rest[:gates]), (), tuple(rest[gates:]))
-    return Unrolled(initial, hidden, cell, steps, plan.mask, detached=plan.detached)
+    return Unrolled(initial, hidden, cell, steps, plan.mask)
 
 
 def _explicit_backward(
@@ -117,7 +115,7 @@ def _differentiable_backward(
 ) -> list[Tensor | None]:
     """Return the same gradients through the plain differentiable recurrence, for second derivatives."""
     inputs, initial, weights = plan.parse(tensors)
-    unrolled = unroll(plan.equations, weights, inputs, initial, plan.mask, False, plan.detached)
+    unrolled = unroll(plan.equations, weights, inputs, initial, plan.mask, False)
     outputs = _outputs(unrolled)
     given = [(output, grad) for output, grad in zip(outputs, grads, strict=True) if grad is not None]
     wanted = [tensor for tensor, need in zip(tensors, needed, strict=True) if need]

@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from rnn_diag.cells.equations import Equations, State, Weights
-from rnn_diag.cells.equations_of import suffixes_of, weights_of
+from rnn_diag.cells.of_module import suffixes_of, weights_of
+from rnn_diag.engine.packing import Packing
 from rnn_diag.nn.function import run_layer
-from rnn_diag.nn.h_detach import checked_probability, drawn_steps
-from rnn_diag.nn.packing import Packing
 
 BACKENDS = ("auto", "explicit", "fused")
 
@@ -28,20 +27,11 @@ class RecurrentLayer(nn.RNNBase):
     backend: str
     extra_weights: ClassVar[tuple[str, ...]] = ()
     """Stems of the diagonal parameters `[H]` that a layer has beyond torch's, such as `weight_ci`."""
-    h_detach: float = 0.0
-    """Probability that a step of training takes the hidden state before it as a constant."""
-    detached_steps: dict[str, Tensor]
-    """Which steps `[T]` did so in the latest call, in processing order, by layer suffix."""
 
     @property
     def has_fused_kernel(self) -> bool:
         """Whether torch has a kernel for these equations."""
         return not self.extra_weights
-
-    @property
-    def is_detaching(self) -> bool:
-        """Whether a call now would draw steps to detach: in training only."""
-        return self.training and self.h_detach > 0
 
     def _use(self, equations: Equations, backend: str, h_detach: float = 0.0) -> None:
         """Set the recurrence and how it is run, and add the parameters that torch's module lacks."""
@@ -49,11 +39,9 @@ class RecurrentLayer(nn.RNNBase):
             raise ValueError(f"unknown backend {backend!r}; choices: {', '.join(BACKENDS)}")
         self.equations = equations
         self.backend = backend
-        self.h_detach = checked_probability(h_detach)
-        self.detached_steps = {}
-        if backend == "fused" and h_detach:
+        if h_detach:
             raise ValueError(
-                f"backend='fused' with h_detach={h_detach}: torch's kernel detaches nothing; choices: auto, explicit"
+                f"h_detach={h_detach}; expected 0: h-detach was removed, see docs/decisions/h_detach_is_gone.md"
             )
         if backend == "fused" and not self.has_fused_kernel:
             raise ValueError(
@@ -69,14 +57,9 @@ class RecurrentLayer(nn.RNNBase):
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Run the layers: `torch.nn.LSTM`'s inputs and outputs, whatever the backend."""
-        if self.backend == "explicit" or not self.has_fused_kernel or self.is_detaching:
+        if self.backend == "explicit" or not self.has_fused_kernel:
             return self._explicit(input, hx, {suffix: weights_of(self, suffix) for suffix in suffixes_of(self)})
         return super().forward(input, hx)
-
-    def extra_repr(self) -> str:
-        """Return what torch shows, and the probability of detaching where there is one."""
-        shown = super().extra_repr()
-        return f"{shown}, h_detach={self.h_detach}" if self.h_detach else shown
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _explicit(self, input: Any, hx: Any, weights: dict[str, Weights]) -> Any:
@@ -86,14 +69,13 @@ class RecurrentLayer(nn.RNNBase):
         inputs = packing.padded()
         final: list[State] = []
         directions = 2 if self.bidirectional else 1
-        detached = self._drawn(len(inputs))
         for layer in range(self.num_layers):
             if layer:
                 inputs = packing.on_valid_steps(inputs, self._drop)
             outputs = []
             for suffix in list(weights)[layer * directions : (layer + 1) * directions]:
                 initial = State(*(part[len(final)] for part in state))
-                hidden, last = self._run(suffix, inputs, initial, weights[suffix], packing, detached.get(suffix))
+                hidden, last = self._run(suffix, inputs, initial, weights[suffix], packing)
                 outputs.append(hidden)
                 final.append(last)
             inputs = torch.cat(outputs, dim=-1)
@@ -102,26 +84,12 @@ class RecurrentLayer(nn.RNNBase):
         return packing.restored_output(inputs), tuple(finals) if self.equations.has_cell else finals[0]
 
     def _run(
-        self,
-        suffix: str,
-        inputs: Tensor,
-        initial: State,
-        weights: Weights,
-        packing: Packing,
-        detached: Tensor | None,
+        self, suffix: str, inputs: Tensor, initial: State, weights: Weights, packing: Packing
     ) -> tuple[Tensor, State]:
         if not suffix.endswith("_reverse"):
-            return run_layer(self.equations, inputs, initial, weights, packing.mask, detached)
-        hidden, final = run_layer(self.equations, packing.reversed(inputs), initial, weights, packing.mask, detached)
+            return run_layer(self.equations, inputs, initial, weights, packing.mask)
+        hidden, final = run_layer(self.equations, packing.reversed(inputs), initial, weights, packing.mask)
         return packing.reversed(hidden), final
-
-    def _drawn(self, steps: int) -> dict[str, Tensor]:
-        """Return which steps are detached, by layer; remember them, for who wants to follow the gradient."""
-        if not self.is_detaching:
-            return {}
-        suffixes = suffixes_of(self)
-        self.detached_steps = dict(zip(suffixes, drawn_steps(self.h_detach, len(suffixes), steps), strict=True))
-        return self.detached_steps
 
     def _drop(self, between: Tensor) -> Tensor:
         return dropout(between, self.dropout, self.training) if self.dropout else between

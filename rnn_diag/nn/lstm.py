@@ -25,8 +25,7 @@ class LSTM(RecurrentLayer, nn.LSTM):
         proj_size: Size of the projected hidden state, or 0 for none.
         backend: `"auto"` and `"fused"` use torch's kernel, `"explicit"` runs this package's equations.
         device, dtype: Of the parameters.
-        h_detach: Probability that a step of training takes the hidden state before it as a constant, so that gradients
-            go back through the memory alone; the equations are then run explicitly. See `docs/interventions.md`.
+        h_detach: Accepted as 0 alone, for checkpoints of the time when there was h-detach.
 
     Shape:
         As `torch.nn.LSTM`: `(input, (h_0, c_0)) -> (output, (h_n, c_n))`; tensors, unbatched tensors or a

@@ -27,8 +27,7 @@ class PeepholeLSTM(RecurrentLayer, nn.LSTM):
         bidirectional: A second direction reads the sequence from its end.
         backend: `"auto"` and `"explicit"` are the same here; `"fused"` raises.
         device, dtype: Of the parameters.
-        h_detach: Probability that a step of training takes the hidden state before it as a constant, so that gradients
-            go back through the memory alone; the equations are then run explicitly. See `docs/interventions.md`.
+        h_detach: Accepted as 0 alone, for checkpoints of the time when there was h-detach.
 
     Shape:
         As `torch.nn.LSTM`: `(input, (h_0, c_0)) -> (output, (h_n, c_n))`.

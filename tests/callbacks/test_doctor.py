@@ -19,7 +19,7 @@ from rnn_diag.callbacks import DiagnosticWarning, Doctor, GradientNorms
 from rnn_diag.callbacks.clipping import clip_factor
 from rnn_diag.callbacks.preflight import Refused
 from rnn_diag.doctor import Report
-from rnn_diag.nn.initialization import chrono, orthogonal_per_gate
+from rnn_diag.interventions.initialization import chrono, orthogonal_per_gate
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from torch import Tensor
 from rnn_diag.cells import LSTMEquations, State, Weights
 from rnn_diag.diagnostics.carousel import carousel, forget_rate, log_retention
 from rnn_diag.diagnostics.gradient_norms import cell_grad_norms
-from rnn_diag.diagnostics.known_traces import forgetting_trace
+from rnn_diag.testing.known import forgetting_trace
 from rnn_diag.trace import Trace
 from tests.diagnostics.traces import random_trace
 

@@ -7,9 +7,9 @@ import torch
 
 from rnn_diag.cells import RNNEquations, State, Weights
 from rnn_diag.diagnostics import gradient_norms as measure
-from rnn_diag.diagnostics.known_traces import forgetting_trace, linear_trace
 from rnn_diag.diagnostics.profile import Profile
 from rnn_diag.diagnostics.step_contributions import early_late_cosine, step_weight_grad_norms
+from rnn_diag.testing.known import forgetting_trace, linear_trace
 from rnn_diag.trace import OutputGrads, Trace
 from tests.diagnostics.traces import CELLS, autograd_states, mask_of, random_trace
 

@@ -8,8 +8,8 @@ import torch
 from rnn_diag.cells import RNNEquations, State, Weights
 from rnn_diag.diagnostics.impulse import bounded_input_gain, impulse_response
 from rnn_diag.diagnostics.jacobian import state_jacobian
-from rnn_diag.diagnostics.known_traces import linear_trace
 from rnn_diag.diagnostics.stability import stability_verdicts
+from rnn_diag.testing.known import linear_trace
 from rnn_diag.trace import Trace
 from tests.diagnostics.traces import CELLS, mask_of, random_trace
 

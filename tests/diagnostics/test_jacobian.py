@@ -8,8 +8,8 @@ from torch import Tensor
 
 from rnn_diag.cells import GRUEquations, State, Weights
 from rnn_diag.diagnostics.jacobian import jacobian_product_singular_values, state_jacobian
-from rnn_diag.diagnostics.known_traces import forgetting_trace, linear_trace
-from rnn_diag.diagnostics.tangent import Tangent
+from rnn_diag.diagnostics.numerics.tangent import Tangent
+from rnn_diag.testing.known import forgetting_trace, linear_trace
 from rnn_diag.trace import Trace
 from tests.diagnostics.traces import CELLS, autograd_states, random_trace
 

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from rnn_diag.diagnostics.gradient_norms import cell_grad_norms, gradient_profile_from_the_end, hidden_grad_norms
 from rnn_diag.diagnostics.horizon import half_life, memory_horizon
-from rnn_diag.diagnostics.known_traces import forgetting_trace, linear_trace
 from rnn_diag.diagnostics.lagged_gradients import (
     lagged_cell_grad_norms,
     lagged_grad_norms,
     lagged_state_norms,
     spread_targets,
 )
-from rnn_diag.diagnostics.reading_order import from_the_end
+from rnn_diag.diagnostics.numerics.reading_order import from_the_end
+from rnn_diag.testing.known import forgetting_trace, linear_trace
 from tests.diagnostics.traces import CELLS, autograd_states, random_trace
 
 

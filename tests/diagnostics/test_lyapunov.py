@@ -7,8 +7,8 @@ import torch
 
 from rnn_diag.cells import RNNEquations, State, Weights
 from rnn_diag.diagnostics.jacobian import state_jacobian
-from rnn_diag.diagnostics.known_traces import forgetting_trace, linear_trace
 from rnn_diag.diagnostics.lyapunov import kaplan_yorke_dimension, lyapunov_exponents
+from rnn_diag.testing.known import forgetting_trace, linear_trace
 from rnn_diag.trace import Trace
 from tests.diagnostics.traces import CELLS, random_trace
 

@@ -7,8 +7,8 @@ import torch
 
 from rnn_diag.cells import GRUEquations, LSTMEquations, RNNEquations, State, Weights
 from rnn_diag.diagnostics.gate_drive import DRIVE_SOURCES, gate_drive
-from rnn_diag.diagnostics.known_traces import forgetting_trace, linear_trace
 from rnn_diag.diagnostics.saturation import UnitState, gate_saturation, relu_silence, tanh_saturation, unit_states
+from rnn_diag.testing.known import forgetting_trace, linear_trace
 from rnn_diag.trace import Trace
 from tests.diagnostics.traces import CELLS, mask_of, random_trace, random_weights
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rnn_diag.diagnostics.initial_spectrum import initial_expectations
-from rnn_diag.diagnostics.krylov import arnoldi, bidiagonal
+from rnn_diag.diagnostics.numerics.krylov import arnoldi, bidiagonal
 from rnn_diag.diagnostics.spectrum import recurrent_spectrum
 from tests.diagnostics.traces import random_trace
 

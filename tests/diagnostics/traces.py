@@ -16,7 +16,7 @@ from rnn_diag.cells import (
     State,
     Weights,
 )
-from rnn_diag.cells.unroll import back_to_front
+from rnn_diag.engine.unroll import back_to_front
 from rnn_diag.trace import OutputGrads, Trace
 
 CELLS: dict[str, Callable[[], Equations]] = {

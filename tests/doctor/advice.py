@@ -10,7 +10,7 @@ from torch import nn
 
 import rnn_diag.nn
 from rnn_diag.doctor import Report
-from rnn_diag.nn import initialization
+from rnn_diag.interventions import initialization
 from tests.doctor.wards import FEATURES, seen
 
 UNITS = 16

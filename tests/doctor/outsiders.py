@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, one_hot
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from rnn_diag.nn.initialization import chrono, forget_gate_bias, identity, rescale_spectral_radius
+from rnn_diag.interventions.initialization import chrono, forget_gate_bias, identity, rescale_spectral_radius
 
 SYMBOLS = 6
 

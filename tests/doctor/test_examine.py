@@ -17,7 +17,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from rnn_diag.doctor import Report, Vitals, compare, examine
-from rnn_diag.nn import initialization
+from rnn_diag.interventions import initialization
 from tests.doctor.advice import CASES, Case, follow
 from tests.doctor.wards import FEATURES, every_step, inputs, last_step, seen
 
@@ -106,7 +106,7 @@ def test_what_is_printed_names_the_findings_and_every_layer_and_direction() -> N
 
 def test_advice_is_a_call_or_in_a_run_from_the_command_line_an_option_and_json_has_both() -> None:
     report = seen(nn.LSTM(FEATURES, 8), inputs(60))
-    call, option = "rnn_diag.nn.initialization.chrono(model, longest=60)", "initialization.chrono.longest=60"
+    call, option = "rnn_diag.interventions.initialization.chrono(model, longest=60)", "initialization.chrono.longest=60"
     assert call in str(report) and option not in str(report) and "rnn-diag" not in str(report)
     assert option in str(report.for_command_line()) and call not in str(report.for_command_line())
     for one in (report, report.for_command_line()):
@@ -118,7 +118,7 @@ def test_a_narrow_terminal_folds_a_call_and_loses_none_of_it() -> None:
     console = Console(file=io.StringIO(), width=60, color_system=None)
     console.print(seen(nn.RNN(FEATURES, 8), inputs(60)))
     text = "".join(console.file.getvalue().split()).replace("│", "")  # type: ignore[attr-defined]
-    assert "rnn_diag.nn.initialization.identity(model)" in text and "…" not in text
+    assert "rnn_diag.interventions.initialization.identity(model)" in text and "…" not in text
 
 
 def test_what_is_found_at_several_layers_with_the_same_advice_is_one_row_with_all_their_names() -> None:

@@ -16,7 +16,7 @@ from rnn_diag.capture import record
 from rnn_diag.doctor import Severity, Vitals
 from rnn_diag.doctor.examine import clip_facts, vitals_of
 from rnn_diag.doctor.rules import findings_of
-from rnn_diag.nn.initialization import chrono, forget_gate_bias, identity, orthogonal_per_gate
+from rnn_diag.interventions.initialization import chrono, forget_gate_bias, identity, orthogonal_per_gate
 from tests.doctor.wards import FEATURES, every_step, found, inputs, last_step, seen
 
 UNITS = 16

@@ -12,7 +12,13 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnn_diag.nn
 from rnn_diag.doctor import Report, Severity, examine
-from rnn_diag.nn.initialization import chrono, forget_gate_bias, identity, orthogonal_per_gate, rescale_spectral_radius
+from rnn_diag.interventions.initialization import (
+    chrono,
+    forget_gate_bias,
+    identity,
+    orthogonal_per_gate,
+    rescale_spectral_radius,
+)
 
 Ward = tuple[nn.Module, Any, Callable[..., Tensor]]
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
+from rnn_diag.measurements.history import CAPACITY, History
 from rnn_diag.reporting.coverage import Row, print_coverage
-from rnn_diag.reporting.history import CAPACITY, History
 from rnn_diag.reporting.tensorboard import RIDGE_BUCKETS, Writer, write_picture, write_ridge, write_table
 
 

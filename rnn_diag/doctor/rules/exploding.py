@@ -13,10 +13,6 @@ HOPELESS = 1e4
 """From here on one step of any useful learning rate throws the weights away, clipped or not its direction is noise."""
 
 
-DETACHABLE = ("lstm", "peephole_lstm")
-"""Recurrences whose layers in `rnn_diag.nn` take `h_detach`: what grows on the way through h is then cut at random."""
-
-
 def exploding(vitals: Vitals) -> Finding | None:
     """Find a single loss whose gradient has grown a hundredfold at some step before it."""
     if not vitals.influence_peak >= LARGE:
@@ -29,9 +25,6 @@ def exploding(vitals: Vitals) -> Finding | None:
     else:
         remedy = "make the recurrent matrices orthogonal, and clip gradients (Trainer(gradient_clip_val=1.0))."
         call, option = initialised(vitals, "orthogonal_per_gate"), f"{option} trainer.gradient_clip_val=1.0"
-        if vitals.kind in DETACHABLE:
-            remedy += " If it comes back, let random steps hand it on through the memory alone: "
-            remedy += "rnn_diag.nn.LSTM(..., h_detach=0.25)."
     return Finding(
         id="exploding",
         severity=Severity.CRITICAL if vitals.influence_peak >= HOPELESS else Severity.WARNING,

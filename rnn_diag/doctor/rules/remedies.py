@@ -16,8 +16,8 @@ def module_of(vitals: Vitals) -> str:
 
 
 def initialised(vitals: Vitals, function: str, argument: str = "") -> str:
-    """Return the call of one of `rnn_diag.nn.initialization`."""
-    return f"rnn_diag.nn.initialization.{function}({module_of(vitals)}{argument and ', ' + argument})"
+    """Return the call of one of `rnn_diag.interventions.initialization`."""
+    return f"rnn_diag.interventions.initialization.{function}({module_of(vitals)}{argument and ', ' + argument})"
 
 
 def chrono(vitals: Vitals) -> tuple[str, str]:

@@ -72,7 +72,7 @@ def _remedy(vitals: Vitals) -> str:
     if vitals.kind == "rnn":
         return (
             "start from the identity and zero biases, or floss the gradients before training "
-            "(rnn_diag.nn.flossing.gradient_flossing), or take a gated cell (LSTM, GRU)."
+            "(rnn_diag.interventions.flossing.gradient_flossing), or take a gated cell (LSTM, GRU)."
         )
     return "start with gates that remember as long as the sequences are."
 

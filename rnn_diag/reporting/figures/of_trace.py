@@ -17,7 +17,7 @@ from rnn_diag.diagnostics import (
     memory_horizon,
     recurrent_spectrum,
 )
-from rnn_diag.diagnostics.precision import in_double
+from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.reporting.figures.gates import gates_over_time, units
 from rnn_diag.reporting.figures.gradients import gradient_profile, influence
 from rnn_diag.reporting.figures.spectrum import complex_plane
@@ -81,7 +81,7 @@ def figures_of(trace: Trace) -> dict[str, Figure]:
         ModuleNotFoundError: If matplotlib is not installed.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> list(figures_of(linear_trace(0.5, steps=3)))
         ['gradient_profile', 'influence', 'complex_plane']
     """

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rnn_diag.cells.equations import State, Step
-from rnn_diag.cells.unroll import back_to_front
+from rnn_diag.engine.unroll import back_to_front
 from rnn_diag.trace import Trace
 
 
@@ -26,7 +26,7 @@ def from_the_end(trace: Trace, steps: Float[Tensor, "time batch *units"]) -> Flo
     The last step read is the last valid step of a layer that reads forward, and step 0 of a reverse one.
 
     Example:
-        >>> from rnn_diag.diagnostics.known_traces import linear_trace
+        >>> from rnn_diag.testing.known import linear_trace
         >>> trace = linear_trace(1.0, steps=3)
         >>> from_the_end(trace, torch.tensor([[1.0], [2.0], [3.0]])).flatten().tolist()
         [3.0, 2.0, 1.0]

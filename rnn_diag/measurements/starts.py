@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rnn_diag.diagnostics.reading_order import at_positions, last_read
+from rnn_diag.diagnostics.numerics.reading_order import at_positions, last_read
 from rnn_diag.trace import Trace
 
 BOUNDED = ("lstm", "peephole_lstm", "gru")

@@ -26,8 +26,6 @@ class Unrolled:
         steps: The elementwise quantities of all steps, each `[T, B, H]`.
         mask: `[T, B]` valid steps, or None when all are.
         inputs: `[T, B, I]` what it was fed, or None where nobody will ask.
-        detached: `[T]`, on the CPU, steps that take `h_{t-1}` as a constant, so that no gradient reaches it through
-            them; None when there is no such step. What the memory cell carries is not concerned.
     """
 
     initial: State
@@ -36,7 +34,6 @@ class Unrolled:
     steps: Step
     mask: Bool[Tensor, "time batch"] | None = None
     inputs: Float[Tensor, "time batch features"] | None = None
-    detached: Bool[Tensor, " time"] | None = None
 
     @property
     def previous_hidden(self) -> Float[Tensor, "time batch projected"]:
@@ -75,7 +72,6 @@ def unroll(
     initial: State,
     mask: Bool[Tensor, "time batch"] | None = None,
     keep_preactivations: bool = True,
-    detached: Bool[Tensor, " time"] | None = None,
 ) -> Unrolled:
     """Run a recurrence over time.
 
@@ -86,16 +82,14 @@ def unroll(
         initial: The state before the first step.
         mask: Valid steps, or None; where it is False the state is held.
         keep_preactivations: Training has no use for them.
-        detached: Steps that take the hidden state before them as a constant; values are the same.
     """
     if mask is not None:
         inputs = _zero_at_padding(inputs, mask)
     projected = _product(inputs, weights.weight_ih, weights.bias_ih)
     state, steps, states = initial, [], []
     for t in range(len(projected)):
-        before = state if detached is None or not detached[t] else state._replace(hidden=state.hidden.detach())
-        recurrent = _product(before.hidden, weights.weight_hh, weights.bias_hh)
-        step = equations.step(projected[t], recurrent, before, weights)
+        recurrent = _product(state.hidden, weights.weight_hh, weights.bias_hh)
+        step = equations.step(projected[t], recurrent, state, weights)
         new = State(project(step.emitted, weights), step.cell)
         state = new if mask is None else new.where(mask[t].unsqueeze(-1), held=state)
         steps.append(step if keep_preactivations else step._replace(preactivations=()))
@@ -103,7 +97,7 @@ def unroll(
     hidden = torch.stack([state.hidden for state in states])
     cell = torch.stack([s.cell for s in states if s.cell is not None]) if equations.has_cell else None
     emitted = hidden if weights.weight_hr is None else torch.stack([step.emitted for step in steps])
-    return Unrolled(initial, hidden, cell, _stacked(steps, emitted, cell), mask, inputs, detached)
+    return Unrolled(initial, hidden, cell, _stacked(steps, emitted, cell), mask, inputs)
 
 
 def unroll_from_states(
@@ -113,7 +107,6 @@ def unroll_from_states(
     initial: State,
     hidden: Float[Tensor, "time batch projected"],
     mask: Bool[Tensor, "time batch"] | None = None,
-    detached: Bool[Tensor, " time"] | None = None,
 ) -> Unrolled:
     """Return what a recurrence went through, from the hidden states that it is known to have had.
 
@@ -126,7 +119,7 @@ def unroll_from_states(
     recurrent = _product(previous_hidden, weights.weight_hh, weights.bias_hh)
     if not equations.has_cell:
         step = equations.step(projected, recurrent, State(previous_hidden), weights)
-        return Unrolled(initial, hidden, None, step, mask, inputs, detached)
+        return Unrolled(initial, hidden, None, step, mask, inputs)
     state, steps, cells = initial, [], []
     for t in range(len(projected)):
         before = State(previous_hidden[t], state.cell)
@@ -138,7 +131,7 @@ def unroll_from_states(
         cells.append(state.cell)
     cell = torch.stack(cells)
     emitted = hidden if weights.weight_hr is None else torch.stack([step.emitted for step in steps])
-    return Unrolled(initial, hidden, cell, _stacked(steps, emitted, cell), mask, inputs, detached)
+    return Unrolled(initial, hidden, cell, _stacked(steps, emitted, cell), mask, inputs)
 
 
 def back_to_front(

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from rnn_diag.diagnostics.krylov import arnoldi
+from rnn_diag.diagnostics.numerics.krylov import arnoldi
 
 _ANGLES, _ANGLES_ESTIMATED = 9, 5
 

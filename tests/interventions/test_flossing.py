@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from rnn_diag import nn as ours
 from rnn_diag import record
 from rnn_diag.diagnostics import lyapunov_exponents
-from rnn_diag.nn.flossing import exponents_by_layer, gradient_flossing, lyapunov_penalty
+from rnn_diag.interventions.flossing import exponents_by_layer, gradient_flossing, lyapunov_penalty
 
 KINDS: dict[str, Any] = {
     "rnn": nn.RNN,

@@ -7,9 +7,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnn_diag.cells.equations import Equations, State, Weights
-from rnn_diag.cells.unroll import Unrolled, unroll_from_states
-from rnn_diag.diagnostics.precision import in_double, weights_in_double
-from rnn_diag.diagnostics.reading_order import in_reading_order
+from rnn_diag.diagnostics.numerics.precision import in_double, weights_in_double
+from rnn_diag.diagnostics.numerics.reading_order import in_reading_order
+from rnn_diag.engine.unroll import Unrolled, unroll_from_states
 from rnn_diag.trace import Trace
 
 

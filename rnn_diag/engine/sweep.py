@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rnn_diag.cells.equations import Equations, State, StepAdjoint, Weights
-from rnn_diag.cells.unroll import Unrolled
+from rnn_diag.engine.unroll import Unrolled
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class Swept:
     recurrent_grad: Tensor
     initial: State
     hidden_grad_direct: Tensor
+
+
+Sweeper = Callable[[Equations, Weights, Unrolled, Tensor, State | None], Swept]
+"""An engine: what `sweep` does, by whatever means."""
 
 
 def sweep(
@@ -96,9 +101,7 @@ def _step_back(
 
 
 def _previous_hidden_grad(weights: Weights, unrolled: Unrolled, t: int, adjoint: StepAdjoint) -> Tensor:
-    """Return what one step hands to the hidden state before it: through the product and past it, unless detached."""
-    if unrolled.detached is not None and unrolled.detached[t]:
-        return adjoint.recurrent_grad.new_zeros(*adjoint.recurrent_grad.shape[:-1], weights.weight_hh.shape[1])
+    """Return what one step hands to the hidden state before it: through the product and past it."""
     hidden = adjoint.recurrent_grad @ weights.weight_hh
     return hidden if adjoint.previous_hidden_grad is None else hidden + adjoint.previous_hidden_grad
 

@@ -12,9 +12,8 @@ from rnn_diag.cells.equations import Equations, State, Weights
 from rnn_diag.cells.gru import GRUEquations
 from rnn_diag.cells.lstm import LSTMEquations
 from rnn_diag.cells.rnn import RNNEquations
-from rnn_diag.cells.sweep import Swept, sweep
-from rnn_diag.cells.unroll import Unrolled
-from rnn_diag.trace import Sweeper
+from rnn_diag.engine.sweep import Sweeper, Swept, sweep
+from rnn_diag.engine.unroll import Unrolled
 
 ENGINES = ("auto", "explicit", "replay")
 
@@ -45,7 +44,7 @@ def replay_sweep(
     hidden_grad_direct: Tensor,
     final_grad: State | None = None,
 ) -> Swept:
-    r"""Return what `rnn_diag.cells.sweep.sweep` returns, at the speed of the fused kernel.
+    r"""Return what `rnn_diag.engine.sweep.sweep` returns, at the speed of the fused kernel.
 
     The kernel is fed `[x, p]` with `p = 0` of width `G·H` and the input weights `[W_ih, I]`, so `p` is added to every
     pre-activation and :math:`∂L/∂p_t = δ_t`, the pre-activation gradient, through time. What is left is elementwise:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from rnn_diag.cells.unroll import back_to_front
+from rnn_diag.engine.unroll import back_to_front
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from rnn_diag.callbacks.bands import MOST_SEQUENCES, Bands
+from rnn_diag.measurements.spread import MOST_SEQUENCES, Bands
 
 
 def bands(*sequences: list[float]) -> Bands:

@@ -13,8 +13,8 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from rnn_diag import cells
 from rnn_diag import nn as ours
-from rnn_diag.cells.equations_of import equations_of, recurrent_modules, suffixes_of, weights_of
-from rnn_diag.nn.initialization import (
+from rnn_diag.cells.of_module import equations_of, recurrent_modules, suffixes_of, weights_of
+from rnn_diag.interventions.initialization import (
     chrono,
     forget_gate_bias,
     identity,

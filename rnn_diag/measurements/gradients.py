@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rnn_diag.callbacks.bands import Bands
-from rnn_diag.callbacks.framework import GradientUnits
 from rnn_diag.diagnostics import (
     Profile,
     cell_grad_norms,
@@ -19,11 +17,24 @@ from rnn_diag.diagnostics import (
     hidden_grad_norms,
     log_gradient_slope,
 )
-from rnn_diag.diagnostics.reading_order import from_the_end, in_reading_order
+from rnn_diag.diagnostics.numerics.reading_order import from_the_end, in_reading_order
+from rnn_diag.measurements.spread import Bands
 from rnn_diag.trace import Trace
 
 LOG10_OF_ZERO = -45.0
 """What stands for the logarithm of an exact zero: single precision ends there."""
+
+
+class GradientUnits(NamedTuple):
+    """What gradients are measured in during a backward pass.
+
+    Attributes:
+        factor: What they must be multiplied by to be those of the loss as trained.
+        scaled: Whether a gradient scaler is at work, which tries scales until gradients overflow, and skips such steps.
+    """
+
+    factor: float
+    scaled: bool
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from rnn_diag.cells import State, Weights
 from rnn_diag.cells.cell import advance
-from rnn_diag.cells.sweep import sweep, weight_grads
-from rnn_diag.cells.unroll import back_to_front, unroll, unroll_from_states
+from rnn_diag.engine.sweep import sweep, weight_grads
+from rnn_diag.engine.unroll import back_to_front, unroll, unroll_from_states
 from tests.cells.recurrences import EQUATIONS, FEATURES, random_state, random_weights
 
 EXACT = {"rtol": 1e-11, "atol": 1e-11}

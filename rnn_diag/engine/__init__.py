@@ -1,0 +1,1 @@
+"""Equations over time: unrolled forwards, swept backwards, by a loop or by torch's own kernel."""

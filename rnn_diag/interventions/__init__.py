@@ -1,0 +1,1 @@
+"""What one does to a network before it trains: initialise it, floss its gradients."""

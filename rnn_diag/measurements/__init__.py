@@ -1,0 +1,1 @@
+"""What is measured of a layer, as sums and counts that merge exactly over calls and ranks."""
