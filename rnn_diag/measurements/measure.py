@@ -1,0 +1,39 @@
+"""What can be asked about one call of a layer, so that all who ask for the same share one measurement."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from rnn_diag.measurements.gradients import GradientUnits
+from rnn_diag.trace import Trace
+
+
+class Needs(NamedTuple):
+    """What a call must have to be measured.
+
+    Attributes:
+        gradients: A backward pass that reached the layer.
+        equations: Known equations; a cell may be registered without.
+        weights_only: Nothing but weights: they are the same at every call and on every rank, so rank zero measures once
+            and completes the measurement in the background.
+    """
+
+    gradients: bool = False
+    equations: bool = True
+    weights_only: bool = False
+
+
+class Measure(Protocol):
+    """What is to be measured of one call of a layer.
+
+    Hashable, and equal to every other measure that asks for the same: a session measures it once for all who ask.
+    """
+
+    needs: ClassVar[Needs] = Needs()
+
+    def of(self, trace: Trace, units: GradientUnits) -> Any:
+        """Measure one call. The result must support `+` (it is summed over calls and ranks) and live on the CPU."""
+
+    def complete(self, measured: Any) -> Any:
+        """Return the finished measurement: the slow part, computed in the background from copies alone."""
+        return measured
