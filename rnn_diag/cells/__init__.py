@@ -1,7 +1,7 @@
 """One recurrence per file: its equations, their adjoint and Jacobian, and the cell module that torch's users know."""
 
 from rnn_diag.cells.by_autograd import AutogradEquations
-from rnn_diag.cells.equations import Equations, Gate, State, Step, StepAdjoint, Weights
+from rnn_diag.cells.equations import Equations, Extreme, Gate, Role, State, Step, StepAdjoint, Weights
 from rnn_diag.cells.gru import GRUCell, GRUEquations
 from rnn_diag.cells.lstm import LSTMCell, LSTMEquations
 from rnn_diag.cells.peephole_lstm import PeepholeLSTMCell, PeepholeLSTMEquations
@@ -10,6 +10,7 @@ from rnn_diag.cells.rnn import RNNCell, RNNEquations
 __all__ = [
     "AutogradEquations",
     "Equations",
+    "Extreme",
     "GRUCell",
     "GRUEquations",
     "Gate",
@@ -19,6 +20,7 @@ __all__ = [
     "PeepholeLSTMEquations",
     "RNNCell",
     "RNNEquations",
+    "Role",
     "State",
     "Step",
     "StepAdjoint",

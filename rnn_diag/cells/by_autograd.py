@@ -18,15 +18,21 @@ class AutogradEquations(Equations):
     state enter through the two products.
 
     Example:
-        >>> from rnn_diag.cells import Gate
+        >>> from rnn_diag.cells import Gate, Role
         >>> class MinimalGatedUnit(AutogradEquations):
         ...     name = "minimal_gated_unit"
-        ...     blocks = (Gate("forget", 0.0, 1.0), Gate("candidate", -1.0, 1.0))
+        ...     blocks = (
+        ...         Gate("forget", 0.0, 1.0, Role.WRITES_OR_KEEPS),  # a large one forgets
+        ...         Gate("candidate", -1.0, 1.0, Role.CANDIDATE),
+        ...     )
+        ...     hidden_is_bounded = True
         ...
         ...     def forward_step(self, projected, recurrent, previous, weights):
         ...         z_f, z_n = (projected + recurrent).chunk(2, dim=-1)
         ...         f, n = z_f.sigmoid(), z_n.tanh()
         ...         return Step((1 - f) * previous.hidden + f * n, None, (f, n), (z_f, z_n))
+        >>> MinimalGatedUnit().memory_gate, MinimalGatedUnit().harmful["forget", "shut"]
+        ('forget', 'nothing is written into the state')
     """
 
     @abstractmethod

@@ -3,26 +3,83 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar, NamedTuple
+from enum import StrEnum
+from math import isfinite
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
+
+Extreme = Literal["shut", "open"]
+"""The two ends of a gate's range: the lower, where it lets nothing pass, and the upper."""
+
+
+class Role(StrEnum):
+    """What a block of a recurrence does to its memory (the cell; without one, the hidden state)."""
+
+    KEEPS = "keeps"
+    """Open, it keeps the memory; shut, it wipes it: an LSTM's forget gate."""
+    WRITES = "writes"
+    """Open, it writes the candidate into the memory: an LSTM's input gate."""
+    KEEPS_OR_WRITES = "keeps or writes"
+    """One gate for both: open, it keeps; shut, it writes: a GRU's update gate."""
+    WRITES_OR_KEEPS = "writes or keeps"
+    """One gate for both: open, it writes; shut, it keeps: a minimal gated unit's forget gate."""
+    SHOWS = "shows"
+    """Open, it shows the memory as the hidden state: an LSTM's output gate."""
+    RESETS = "resets"
+    """Shut, it hides the state from the candidate: a GRU's reset gate."""
+    CANDIDATE = "candidate"
+    """What is written: no gate, although it is a block."""
 
 
 class Gate(NamedTuple):
-    """A block of rows of `weight_hh`: its name and the open range that its activation lives in."""
+    """A block of rows of `weight_hh`: its name, the open range that its activation lives in, and what it does.
+
+    Attributes:
+        name: The field's word, such as `forget`.
+        low, high: Ends of the range; `high` is infinite for an exponential gate.
+        role: What it does to the memory; None if not declared: nothing then judges it.
+    """
 
     name: str
     low: float
     high: float
+    role: Role | None = None
 
     @property
     def is_sigmoid(self) -> bool:
         """Whether the block says how much passes, between 0 (shut) and 1 (open)."""
         return (self.low, self.high) == (0.0, 1.0)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether it has two ends to saturate at; an exponential gate has none above."""
+        return isfinite(self.low) and isfinite(self.high)
+
+    @property
+    def keeps_when(self) -> Extreme | None:
+        """The extreme at which it keeps the memory, or None if it has no part in that.
+
+        Example:
+            >>> Gate("update", 0.0, 1.0, Role.KEEPS_OR_WRITES).keeps_when
+            'open'
+            >>> Gate("forget", 0.0, 1.0, Role.WRITES_OR_KEEPS).keeps_when
+            'shut'
+        """
+        if self.role in (Role.KEEPS, Role.KEEPS_OR_WRITES):
+            return "open"
+        return "shut" if self.role is Role.WRITES_OR_KEEPS else None
+
+    @property
+    def writes_when(self) -> Extreme | None:
+        """The extreme at which it writes into the memory, or None if it has no part in that."""
+        if self.role in (Role.WRITES, Role.WRITES_OR_KEEPS):
+            return "open"
+        return "shut" if self.role is Role.KEEPS_OR_WRITES else None
 
 
 class State(NamedTuple):
@@ -132,11 +189,62 @@ class Equations(ABC):
     blocks: tuple[Gate, ...]
     """The row blocks of `weight_hh`, in torch's order."""
     has_cell: ClassVar[bool] = False
+    fused: Callable[..., nn.RNNBase] | None = None
+    """Torch's module whose kernel runs these equations, or None."""
+
+    hidden_is_bounded: bool = False
+    """Whether no hidden state leaves [-1, 1] when the initial one is inside; a projection can lead out of it."""
 
     @property
     def gates(self) -> tuple[Gate, ...]:
         """The blocks that gate something; a plain RNN's single block is its hidden state and gates nothing."""
         return self.blocks
+
+    @property
+    def by_role(self) -> dict[Role, str]:
+        """The names of the blocks by what they do; those that declare no role are left out."""
+        return {block.role: block.name for block in self.blocks if block.role is not None}
+
+    @property
+    def memory_gate(self) -> str | None:
+        """The name of the gate that keeps what was there, or None; its `Gate.keeps_when` says at which extreme."""
+        return next((gate.name for gate in self.gates if gate.keeps_when), None)
+
+    @property
+    def harmful(self) -> Mapping[tuple[str, Extreme], str]:
+        """What it means for a unit to be stuck at a gate's extreme, where that keeps the unit from its work.
+
+        Derived from roles; a recurrence that knows better overrides it. An exponential gate has no end to be stuck at.
+
+        Example:
+            >>> from rnn_diag.cells import GRUEquations
+            >>> GRUEquations().harmful["update", "open"]
+            'nothing is written into the state'
+        """
+        memory = "memory" if self.has_cell else "state"
+        meanings: dict[tuple[str, Extreme], str] = {}
+        for gate in self.gates:
+            if not gate.is_bounded:
+                continue
+            if gate.role is Role.SHOWS:
+                meanings[gate.name, "shut"] = f"nothing of the {memory} is shown"
+            if gate.writes_when:
+                meanings[gate.name, _opposite(gate.writes_when)] = f"nothing is written into the {memory}"
+            if gate.keeps_when:
+                lost = "wiped" if gate.role is Role.KEEPS else "overwritten"
+                meanings[gate.name, _opposite(gate.keeps_when)] = f"the {memory} is {lost} at every step"
+        return meanings
+
+    def block(self, name: str) -> Gate:
+        """Return the block of that name.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        for block in self.blocks:
+            if block.name == name:
+                return block
+        raise ValueError(f"block={name!r}; choices: {', '.join(block.name for block in self.blocks)}")
 
     def by_block(self, stacked: Tensor, dim: int) -> dict[str, Tensor]:
         """Return the blocks of a tensor whose axis `dim` holds all of them, by name; they are views."""
@@ -181,6 +289,10 @@ class Equations(ABC):
             previous_cells: `[T, B, H]`, the same one step earlier.
         """
         return {}
+
+
+def _opposite(extreme: Extreme) -> Extreme:
+    return "open" if extreme == "shut" else "shut"
 
 
 def through_sigmoid(grad: Tensor, activation: Tensor) -> Tensor:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, ClassVar, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnn_diag.cells.cell import RecurrentCell
 from rnn_diag.cells.equations import (
     Equations,
     Gate,
+    Role,
     State,
     Step,
     StepAdjoint,
@@ -33,7 +34,13 @@ class GRUEquations(Equations):
     """
 
     name: ClassVar[str] = "gru"
-    blocks = (Gate("reset", 0.0, 1.0), Gate("update", 0.0, 1.0), Gate("candidate", -1.0, 1.0))
+    blocks = (
+        Gate("reset", 0.0, 1.0, Role.RESETS),
+        Gate("update", 0.0, 1.0, Role.KEEPS_OR_WRITES),
+        Gate("candidate", -1.0, 1.0, Role.CANDIDATE),
+    )
+    hidden_is_bounded = True
+    fused = nn.GRU
 
     def step(self, projected: Tensor, recurrent: Tensor, previous: State, weights: Weights) -> Step:
         """Return the gates and the new hidden state."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, ClassVar, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnn_diag.cells.cell import RecurrentCell
 from rnn_diag.cells.equations import (
     Equations,
     Gate,
+    Role,
     State,
     Step,
     StepAdjoint,
@@ -32,8 +33,15 @@ class LSTMEquations(Equations):
     """
 
     name: ClassVar[str] = "lstm"
-    blocks = (Gate("input", 0.0, 1.0), Gate("forget", 0.0, 1.0), Gate("candidate", -1.0, 1.0), Gate("output", 0.0, 1.0))
+    blocks = (
+        Gate("input", 0.0, 1.0, Role.WRITES),
+        Gate("forget", 0.0, 1.0, Role.KEEPS),
+        Gate("candidate", -1.0, 1.0, Role.CANDIDATE),
+        Gate("output", 0.0, 1.0, Role.SHOWS),
+    )
     has_cell: ClassVar[bool] = True
+    hidden_is_bounded = True
+    fused = nn.LSTM
 
     def step(self, projected: Tensor, recurrent: Tensor, previous: State, weights: Weights) -> Step:
         """Return the gates, the new memory and the new hidden state."""

@@ -12,6 +12,7 @@ from rnn_diag.cells.cell import RecurrentCell
 from rnn_diag.cells.equations import (
     Equations,
     Gate,
+    Role,
     State,
     Step,
     StepAdjoint,
@@ -46,8 +47,14 @@ class PeepholeLSTMEquations(Equations):
     """
 
     name: ClassVar[str] = "peephole_lstm"
-    blocks = (Gate("input", 0.0, 1.0), Gate("forget", 0.0, 1.0), Gate("candidate", -1.0, 1.0), Gate("output", 0.0, 1.0))
+    blocks = (
+        Gate("input", 0.0, 1.0, Role.WRITES),
+        Gate("forget", 0.0, 1.0, Role.KEEPS),
+        Gate("candidate", -1.0, 1.0, Role.CANDIDATE),
+        Gate("output", 0.0, 1.0, Role.SHOWS),
+    )
     has_cell: ClassVar[bool] = True
+    hidden_is_bounded = True
 
     def step(self, projected: Tensor, recurrent: Tensor, previous: State, weights: Weights) -> Step:
         """Return the gates, the new memory and the new hidden state."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnn_diag.cells.cell import RecurrentCell
 from rnn_diag.cells.equations import Equations, Gate, State, Step, StepAdjoint, Weights, scaled_rows
@@ -41,6 +42,8 @@ class RNNEquations(Equations):
         self.nonlinearity = nonlinearity
         self._phi = NONLINEARITIES[nonlinearity]
         self.blocks = (Gate("hidden", self._phi.low, self._phi.high),)
+        self.hidden_is_bounded = self.blocks[0].is_bounded
+        self.fused = partial(nn.RNN, nonlinearity=nonlinearity) if nonlinearity in ("tanh", "relu") else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RNNEquations, (self.nonlinearity,)

@@ -8,10 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnn_diag.cells.equations import Equations, State, Weights
-from rnn_diag.cells.gru import GRUEquations
-from rnn_diag.cells.lstm import LSTMEquations
-from rnn_diag.cells.rnn import RNNEquations
+from rnn_diag.cells.equations import Equations, Role, State, Weights
 from rnn_diag.engine.sweep import Sweeper, Swept, sweep
 from rnn_diag.engine.unroll import Unrolled
 
@@ -32,9 +29,7 @@ def engine_sweeper(engine: str, equations: Equations, device: torch.device) -> S
 
 def can_replay(equations: Equations) -> bool:
     """Whether torch has a fused kernel for a recurrence."""
-    if isinstance(equations, RNNEquations):
-        return equations.nonlinearity in ("tanh", "relu")
-    return isinstance(equations, (LSTMEquations, GRUEquations))
+    return equations.fused is not None
 
 
 def replay_sweep(
@@ -57,17 +52,18 @@ def replay_sweep(
     projected, initial = _probed(equations, weights, unrolled, direct, final_grad, copies=extra.numel())
     projected = projected.reshape(*hidden_grad_direct.shape[:-1], -1)
     gates = {gate.name: values for gate, values in zip(equations.gates, unrolled.steps.gates, strict=True)}
-    recurrent = _of_recurrent_product(projected, gates)
+    recurrent = _of_recurrent_product(equations, projected, gates)
     back = _one_earlier(recurrent @ weights.weight_hh)
     through_time = back if final_grad is None else back + _at_last_step(final_grad.hidden, unrolled, back)
     hidden = hidden_grad_direct + through_time
-    if "update" in gates:
-        hidden = _carried(hidden, gates["update"])
-        through_time = through_time + _one_earlier(_beside(gates["update"], hidden) * hidden)
+    if equations.memory_gate and not equations.has_cell:
+        keeping = gates[equations.memory_gate]
+        hidden = _carried(hidden, keeping)
+        through_time = through_time + _one_earlier(_beside(keeping, hidden) * hidden)
     return Swept(
         hidden_grad=hidden,
         hidden_grad_recurrent=through_time,
-        cell_grad=_cell_grad(weights, unrolled, gates, hidden, final_grad) if equations.has_cell else None,
+        cell_grad=_cell_grad(equations, weights, unrolled, gates, hidden, final_grad) if equations.has_cell else None,
         projected_grad=projected,
         recurrent_grad=recurrent,
         initial=State(*(grad.reshape(*extra, -1, grad.shape[-1]) for grad in initial)),
@@ -108,41 +104,46 @@ def _probed_kernel(equations: Equations, weights: Weights) -> nn.RNNBase:
     rows = weights.weight_ih.shape[0]
     like: dict[str, Any] = {"device": weights.weight_ih.device, "dtype": weights.weight_ih.dtype}
     sizes = (weights.weight_ih.shape[1] + rows, hidden)
-    options = {"bias": weights.bias_ih is not None, **like}
-    kernel: nn.RNNBase
+    options: dict[str, Any] = {"bias": weights.bias_ih is not None, **like}
+    if weights.weight_hr is not None:
+        options["proj_size"] = len(weights.weight_hr)
+    assert equations.fused is not None
     with torch.random.fork_rng(devices=[like["device"]] if like["device"].type == "cuda" else []):
-        if isinstance(equations, LSTMEquations):
-            kernel = nn.LSTM(*sizes, proj_size=0 if weights.weight_hr is None else len(weights.weight_hr), **options)
-        elif isinstance(equations, GRUEquations):
-            kernel = nn.GRU(*sizes, **options)
-        else:
-            assert isinstance(equations, RNNEquations)
-            kernel = nn.RNN(*sizes, nonlinearity=equations.nonlinearity, **options)
+        kernel = equations.fused(*sizes, **options)
     widened = torch.cat((weights.weight_ih, torch.eye(rows, **like)), dim=1)
     given = {f"{name}_l0": value for name, value in weights.present().items()} | {"weight_ih_l0": widened}
     kernel.load_state_dict(given)
     return kernel.requires_grad_(False).train()
 
 
-def _of_recurrent_product(projected: Tensor, gates: dict[str, Tensor]) -> Tensor:
+def _of_recurrent_product(equations: Equations, projected: Tensor, gates: dict[str, Tensor]) -> Tensor:
     """Return the gradient of the recurrent product: a reset gate stands between it and the candidate."""
-    if "reset" not in gates:
+    roles = equations.by_role
+    if Role.RESETS not in roles:
         return projected
-    d_r, d_z, d_n = projected.chunk(3, dim=-1)
-    return torch.cat((d_r, d_z, d_n * _beside(gates["reset"], d_n)), dim=-1)
+    by_block = equations.by_block(projected, dim=-1)
+    candidate = by_block[roles[Role.CANDIDATE]]
+    by_block[roles[Role.CANDIDATE]] = candidate * _beside(gates[roles[Role.RESETS]], candidate)
+    return torch.cat(list(by_block.values()), dim=-1)
 
 
 def _cell_grad(
-    weights: Weights, unrolled: Unrolled, gates: dict[str, Tensor], hidden: Tensor, final: State | None
+    equations: Equations,
+    weights: Weights,
+    unrolled: Unrolled,
+    gates: dict[str, Tensor],
+    hidden: Tensor,
+    final: State | None,
 ) -> Tensor:
+    roles = equations.by_role
     emitted_grad = hidden if weights.weight_hr is None else hidden @ weights.weight_hr
     (tanh_c,) = unrolled.steps.kept
-    local = emitted_grad * _beside(gates["output"] * (1 - tanh_c * tanh_c), emitted_grad)
+    local = emitted_grad * _beside(gates[roles[Role.SHOWS]] * (1 - tanh_c * tanh_c), emitted_grad)
     if final is not None:
         local = local + _at_last_step(final.cell, unrolled, local)
     if unrolled.mask is not None:
         local = local * _beside(unrolled.mask.unsqueeze(-1), local)
-    return _carried(local, gates["forget"])
+    return _carried(local, gates[roles[Role.KEEPS]])
 
 
 def _carried(entering: Tensor, gate: Tensor) -> Tensor:
