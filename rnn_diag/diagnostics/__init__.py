@@ -24,6 +24,7 @@ from rnn_diag.diagnostics.gradient_norms import (
 )
 from rnn_diag.diagnostics.horizon import (
     half_life,
+    joint_horizon,
     memory_horizon,
 )
 from rnn_diag.diagnostics.impulse import (
@@ -111,6 +112,7 @@ __all__ = [
     "impulse_response",
     "initial_expectations",
     "jacobian_product_singular_values",
+    "joint_horizon",
     "kaplan_yorke_dimension",
     "lagged_cell_grad_norms",
     "lagged_grad_norms",

@@ -39,6 +39,35 @@ def memory_horizon(profile: Float[Tensor, "lag *others"], threshold: float = 0.0
     return torch.where((peak > 0) & peak.isfinite(), reached, math.nan)
 
 
+def joint_horizon(
+    hidden: Float[Tensor, "lag target batch"],
+    cell: Float[Tensor, "lag target batch"] | None = None,
+    threshold: float = 0.01,
+) -> Float[Tensor, "target batch"]:
+    """Return the largest lag at which `h` or `c` still has at least `threshold` of its own peak.
+
+    An influence may travel through either: the horizon of a layer is the larger of the two.
+
+    Args:
+        hidden: Lagged norms of `h`, as `lagged_grad_norms` returns them. NaN entries are left out.
+        cell: Those of `c`, as `lagged_cell_grad_norms` returns them, or None for a recurrence without a memory cell.
+        threshold: Share of the peak.
+
+    Returns:
+        Steps, for each target and sequence; NaN where neither curve has a finite peak above 0.
+
+    Raises:
+        ValueError: Unless `0 < threshold <= 1`.
+
+    Example:
+        >>> hidden, cell = (rate ** torch.arange(20.0).view(-1, 1, 1) for rate in (0.2, 0.5))
+        >>> joint_horizon(hidden).item(), joint_horizon(hidden, cell).item()
+        (2.0, 6.0)
+    """
+    through_hidden = memory_horizon(hidden, threshold)
+    return through_hidden if cell is None else through_hidden.fmax(memory_horizon(cell, threshold))
+
+
 def half_life(profile: Float[Tensor, "lag *others"]) -> Float[Tensor, "*others"]:
     r"""Return after how many steps beyond its peak the influence has fallen to half of the peak.
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from rnn_diag.diagnostics.horizon import half_life, memory_horizon
+from rnn_diag.diagnostics.horizon import half_life, joint_horizon, memory_horizon
 
 
 def test_horizon_is_the_last_lag_at_one_percent_of_the_peak_not_the_first_below_it() -> None:
@@ -34,3 +34,25 @@ def test_horizon_keeps_the_other_axes() -> None:
     profile = torch.stack((0.5 ** torch.arange(9.0), torch.ones(9)), dim=1)
     assert memory_horizon(profile).tolist() == [6.0, 8.0]
     assert half_life(profile).tolist() == [1.0, math.inf]
+
+
+def by_target_and_sequence(*curves: torch.Tensor) -> torch.Tensor:
+    return torch.stack(curves, dim=1).unsqueeze(1)
+
+
+def test_joint_horizon_is_the_larger_of_the_two_each_against_its_own_peak() -> None:
+    lags = torch.arange(12.0)
+    hidden = by_target_and_sequence(0.5**lags, 0.2**lags)
+    cell = by_target_and_sequence(1e-6 * 0.2**lags, 1e-6 * 0.5**lags)
+    assert joint_horizon(hidden, cell).tolist() == [[6.0, 6.0]]
+    assert joint_horizon(hidden, cell, threshold=0.5).tolist() == [[1.0, 1.0]]
+    assert joint_horizon(hidden).tolist() == [[6.0, 2.0]]
+
+
+def test_joint_horizon_of_one_empty_curve_is_that_of_the_other() -> None:
+    nothing, something = torch.zeros(4), torch.tensor([1.0, 1.0, 0.0, 0.0])
+    hidden = by_target_and_sequence(nothing, something, nothing)
+    cell = by_target_and_sequence(something, nothing, nothing)
+    found = joint_horizon(hidden, cell)
+    assert found[0, :2].tolist() == [1.0, 1.0]
+    assert found[0, 2].isnan()
