@@ -4,9 +4,9 @@ from rnn_diag.callbacks.doctor import Doctor
 from rnn_diag.callbacks.gradient_norms import GradientNorms
 from rnn_diag.callbacks.lyapunov import LyapunovSpectrum
 from rnn_diag.callbacks.memory_horizon import MemoryHorizon
-from rnn_diag.callbacks.notices import DiagnosticWarning
 from rnn_diag.callbacks.rnn_diagnostics import RNNDiagnostics
 from rnn_diag.callbacks.saturation import GateSaturation
+from rnn_diag.callbacks.session.warnings import DiagnosticWarning
 from rnn_diag.callbacks.spectrum import RecurrentSpectrum
 
 __all__ = [

@@ -8,8 +8,8 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnn_diag.arguments import whole
-from rnn_diag.callbacks.framework import Callback
-from rnn_diag.callbacks.session import Session
+from rnn_diag.callbacks.lightning import Callback
+from rnn_diag.callbacks.session.session import Session
 from rnn_diag.capture.modules import patterns_in
 from rnn_diag.measurements.gradients import GradientUnits
 from rnn_diag.trace import Trace

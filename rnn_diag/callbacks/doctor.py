@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import torch
 
-from rnn_diag.callbacks.clipping import clip_factor
 from rnn_diag.callbacks.diagnostic import Diagnostic, DiagnosticCallback
-from rnn_diag.callbacks.framework import logging_step, say
-from rnn_diag.callbacks.measured_step import described
-from rnn_diag.callbacks.preflight import Preflight, Refused
-from rnn_diag.callbacks.session import Session
-from rnn_diag.callbacks.telling import Telling
+from rnn_diag.callbacks.doctor_messages import DoctorMessages
+from rnn_diag.callbacks.doctor_preflight import Preflight, Refused
+from rnn_diag.callbacks.lightning import clip_factor, logging_step, say
+from rnn_diag.callbacks.session.exchange import described
+from rnn_diag.callbacks.session.session import Session
 from rnn_diag.capture import Recording
 from rnn_diag.capture.modules import find_recurrent
 from rnn_diag.doctor.case import Case, Latest
@@ -76,7 +75,7 @@ class Doctor(Diagnostic):
         max_overhead: See `Diagnostic`.
         stop_on: Findings, such as `["non_finite", "exploding"]`, that end the fit once they are critical.
         preflight: `"report"` to print a report on the first batch; `"advice"`, `"warning"` or `"critical"` to refuse
-            the run, too, with `rnn_diag.callbacks.preflight.Refused`, if a finding is as bad. None for neither.
+            the run, too, with `rnn_diag.callbacks.doctor_preflight.Refused`, if a finding is as bad. None for neither.
         command_line: Whether advice names the options of `rnn-diag-train`, whose configurations set this, rather than
             calls. Both are in `doctor.json`.
 
@@ -107,7 +106,7 @@ class Doctor(Diagnostic):
         self._names: list[str] = []
         self._unfollowed: dict[str, str] = {}
         self._latest = Latest()
-        self._telling = Telling()
+        self._telling = DoctorMessages()
         self.forget()
 
     @property
@@ -140,7 +139,9 @@ class Doctor(Diagnostic):
         """Find the layers and the run's folder."""
         self._find(pl_module)
         super().on_fit_start(trainer, pl_module)
-        self._telling = Telling(Path(trainer.log_dir or trainer.default_root_dir))  # all ranks ask: it may broadcast
+        self._telling = DoctorMessages(
+            Path(trainer.log_dir or trainer.default_root_dir)
+        )  # all ranks ask: it may broadcast
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Begin to record, if anything is due at this step."""

@@ -16,8 +16,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 
 from rnn_diag.callbacks import DiagnosticWarning, Doctor, GradientNorms
-from rnn_diag.callbacks.clipping import clip_factor
-from rnn_diag.callbacks.preflight import Refused
+from rnn_diag.callbacks.doctor_preflight import Refused
+from rnn_diag.callbacks.lightning import clip_factor
 from rnn_diag.doctor import Report
 from rnn_diag.interventions.initialization import chrono, orthogonal_per_gate
 
@@ -264,7 +264,7 @@ def test_a_writer_that_fails_silences_tensorboard_alone(sick, batches, trainer, 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("rnn_diag.callbacks.telling.write_verdict", fail)
+    monkeypatch.setattr("rnn_diag.callbacks.doctor_messages.write_verdict", fail)
     doctor = Doctor(1)
     run = trainer(doctor, logger=tensorboard)
     with pytest.warns(DiagnosticWarning) as caught:
@@ -359,7 +359,7 @@ def test_under_manual_optimisation_the_first_batch_is_looked_at_as_a_whole(netwo
 
 
 def test_a_preflight_that_fails_is_left_out_and_training_goes_on(network, batches, trainer, monkeypatch):
-    monkeypatch.setattr("rnn_diag.callbacks.preflight.Tally.of", lambda *_: 1 / 0)
+    monkeypatch.setattr("rnn_diag.callbacks.doctor_preflight.Tally.of", lambda *_: 1 / 0)
     model = network()
     run = trainer(Doctor(1, preflight="critical"))
     lines = told(run, model, batches)

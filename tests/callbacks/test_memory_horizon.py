@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_sequence
 import rnn_diag.nn
 from rnn_diag import record
 from rnn_diag.callbacks import MemoryHorizon
-from rnn_diag.callbacks.measurer import NO_UNITS
+from rnn_diag.callbacks.session.measuring import NO_UNITS
 
 
 def leaking(network, weight: float):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from rnn_diag.callbacks.framework import writers_of
-from rnn_diag.callbacks.measured_step import described
-from rnn_diag.callbacks.notices import DiagnosticWarning
+from rnn_diag.callbacks.lightning import writers_of
+from rnn_diag.callbacks.session.exchange import described
+from rnn_diag.callbacks.session.warnings import DiagnosticWarning
 from rnn_diag.doctor.case import Case
 from rnn_diag.doctor.finding import Finding, Severity, alike
 from rnn_diag.doctor.report import Report, findings_table
@@ -27,7 +27,7 @@ SPEAKER = "rnn_diag.callbacks.Doctor"
 """What stands where a warning names a file."""
 
 
-class Telling:
+class DoctorMessages:
     """Tells what the doctor found, each thing once.
 
     Args:

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from rnn_diag.callbacks.assignment import Assignment
-from rnn_diag.callbacks.cadence import Cadence
-from rnn_diag.callbacks.framework import all_ranks, gradient_units, logging_step, say, settle, trains_on_cpu
-from rnn_diag.callbacks.measured_step import Completed, Findings, MeasuredStep, Report, described, merged
-from rnn_diag.callbacks.measurer import Measurer
-from rnn_diag.callbacks.notices import Notices
-from rnn_diag.callbacks.overhead import Overhead
-from rnn_diag.callbacks.publication import Publication
-from rnn_diag.callbacks.worker import Worker
+from rnn_diag.callbacks.lightning import all_ranks, gradient_units, logging_step, say, settle, trains_on_cpu
+from rnn_diag.callbacks.session.exchange import Completed, Findings, MeasuredStep, Report, described, merged
+from rnn_diag.callbacks.session.measuring import Measurer
+from rnn_diag.callbacks.session.pace import Cadence, Overhead
+from rnn_diag.callbacks.session.plan import Plan
+from rnn_diag.callbacks.session.publishing import Publisher
+from rnn_diag.callbacks.session.warnings import Notices
+from rnn_diag.callbacks.session.worker import Worker
 from rnn_diag.reporting.coverage import Row
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class Session:
 
     def __init__(self, diagnostics: Iterable[Diagnostic], model: nn.Module) -> None:
         self._diagnostics = list(diagnostics)
-        self._assignment = Assignment(self._diagnostics, model)
+        self._assignment = Plan(self._diagnostics, model)
         self._disabled = {place for place, names in enumerate(self._assignment.names) if not names}
         self._last_step = -1
         self._current: MeasuredStep | None = None
@@ -49,7 +48,7 @@ class Session:
         self._notices = Notices()
         self._worker: Worker[Completed] = Worker()
         self._measurer = Measurer(self._diagnostics, self._assignment.names, self._worker, self._notices)
-        self._publication = Publication(self._diagnostics)
+        self._publication = Publisher(self._diagnostics)
         for diagnostic in self._diagnostics:
             diagnostic.forget()
 

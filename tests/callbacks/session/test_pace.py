@@ -8,9 +8,14 @@ import pytest
 import torch
 
 from rnn_diag.callbacks import GateSaturation, GradientNorms, RNNDiagnostics
-from rnn_diag.callbacks import session as session_module
-from rnn_diag.callbacks.cadence import WARM_UP_MEASUREMENTS, WARM_UP_SECONDS, Cadence, needed_stretch
-from rnn_diag.callbacks.overhead import Overhead, Reading
+from rnn_diag.callbacks.session.pace import (
+    WARM_UP_MEASUREMENTS,
+    WARM_UP_SECONDS,
+    Cadence,
+    Overhead,
+    Reading,
+    needed_stretch,
+)
 
 
 def test_a_share_is_of_the_time_between_two_readings():
@@ -67,9 +72,9 @@ def test_it_says_so_once():
 def test_measuring_that_takes_too_long_becomes_rarer_in_a_fit(
     network, batches, trainer, tensorboard, events, monkeypatch
 ):
-    monkeypatch.setattr("rnn_diag.callbacks.cadence.WARM_UP_MEASUREMENTS", 3)
+    monkeypatch.setattr("rnn_diag.callbacks.session.pace.WARM_UP_MEASUREMENTS", 3)
     said = []
-    monkeypatch.setattr(session_module, "say", said.append)
+    monkeypatch.setattr("rnn_diag.callbacks.session.session.say", said.append)
     governed, free = GateSaturation(1, max_overhead=1e-4), GradientNorms(2, max_overhead=None)
     trainer(governed, free, logger=tensorboard, max_epochs=4).fit(network(), batches)
     log = events(tensorboard)
@@ -90,7 +95,7 @@ def test_impossible_shares_are_refused(share):
 def test_a_resumed_run_goes_on_with_its_interval_and_its_pictures(
     network, batches, trainer, tmp_path, tensorboard, monkeypatch
 ):
-    monkeypatch.setattr("rnn_diag.callbacks.cadence.WARM_UP_MEASUREMENTS", 2)
+    monkeypatch.setattr("rnn_diag.callbacks.session.pace.WARM_UP_MEASUREMENTS", 2)
     first = RNNDiagnostics(1, max_overhead=1e-4)
     run = trainer(first, logger=tensorboard, max_epochs=2)
     run.fit(network(), batches)
@@ -103,7 +108,7 @@ def test_a_resumed_run_goes_on_with_its_interval_and_its_pictures(
     steps = first.state_dict()["histories"][0]["encoder.l0"]["steps"]
     assert steps[0] == 0
     assert kept[second.state_key]["histories"][0]["encoder.l0"]["steps"] == steps
-    monkeypatch.setattr("rnn_diag.callbacks.cadence.WARM_UP_MEASUREMENTS", 1000)
+    monkeypatch.setattr("rnn_diag.callbacks.session.pace.WARM_UP_MEASUREMENTS", 1000)
     resumed = trainer(second, GateSaturation(1, max_overhead=None), logger=tensorboard, max_epochs=3)
     resumed.fit(network(), batches, ckpt_path=tmp_path / "last.ckpt")
     assert second.state_dict()["progress"]["stretch"] == interval

@@ -6,8 +6,8 @@ import math
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from rnn_diag.callbacks.framework import all_ranks, gradient_units
-from rnn_diag.callbacks.measured_step import MeasuredStep, described
+from rnn_diag.callbacks.lightning import all_ranks, gradient_units
+from rnn_diag.callbacks.session.exchange import MeasuredStep, described
 from rnn_diag.doctor.examine import with_coverage
 from rnn_diag.doctor.finding import Severity
 from rnn_diag.doctor.report import Report

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from rnn_diag.callbacks import GateSaturation, RecurrentSpectrum
-from rnn_diag.callbacks.overhead import Overhead
-from rnn_diag.callbacks.worker import Worker
+from rnn_diag.callbacks.session.pace import Overhead
+from rnn_diag.callbacks.session.worker import Worker
 
 SIGMA = "spectrum/encoder.l0/forget/sigma_max"
 
@@ -52,7 +52,7 @@ def test_time_that_the_thread_takes_from_training_counts():
 
 
 def test_on_a_cpu_the_thread_rests_after_the_warm_up(network, batches, trainer, tensorboard, events, monkeypatch):
-    monkeypatch.setattr("rnn_diag.callbacks.cadence.WARM_UP_MEASUREMENTS", 1)
+    monkeypatch.setattr("rnn_diag.callbacks.session.pace.WARM_UP_MEASUREMENTS", 1)
     monkeypatch.setattr(Worker, "has_rested", lambda self, share: False)
     run = trainer(RecurrentSpectrum(1, max_overhead=0.99), logger=tensorboard)
     run.fit(network(), batches)

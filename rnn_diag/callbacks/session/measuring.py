@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnn_diag.callbacks.measured_step import Completed, Findings, MeasuredStep, described
-from rnn_diag.callbacks.notices import Notices
-from rnn_diag.callbacks.worker import Worker
+from rnn_diag.callbacks.session.exchange import Completed, Findings, MeasuredStep, described
+from rnn_diag.callbacks.session.warnings import Notices
+from rnn_diag.callbacks.session.worker import Worker
 from rnn_diag.capture.fidelity import TOLERANCES
 from rnn_diag.measurements.gradients import GradientUnits
 from rnn_diag.trace import Trace

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnn_diag.callbacks.framework import writers_of
-from rnn_diag.callbacks.measured_step import described
+from rnn_diag.callbacks.lightning import writers_of
+from rnn_diag.callbacks.session.exchange import described
 from rnn_diag.reporting.coverage import HEADER, Row
 from rnn_diag.reporting.layout import write_layout
 from rnn_diag.reporting.tensorboard import write_picture, write_table
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from rnn_diag.callbacks.diagnostic import Diagnostic
-    from rnn_diag.callbacks.measured_step import Findings
+    from rnn_diag.callbacks.session.exchange import Findings
 
 GROWTH = 1.5
 """Pictures are drawn again when there are this many times as many measurements: some thirty in a hundred thousand."""
@@ -28,7 +28,7 @@ GROWTH = 1.5
 Warn = Callable[[str], None]
 
 
-class Publication:
+class Publisher:
     """Publishes what was measured. What fails here is said once and left out from then on.
 
     Attributes:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rnn_diag.callbacks.diagnostic import Diagnostic
 
 
-class Assignment:
+class Plan:
     """The layers that every diagnostic looks at.
 
     Attributes:
