@@ -22,6 +22,10 @@ from rnn_diag.diagnostics.gradient_norms import (
     hidden_grad_norms_recurrent,
     log_gradient_slope,
 )
+from rnn_diag.diagnostics.gradient_span import (
+    GradientSpan,
+    gradient_span,
+)
 from rnn_diag.diagnostics.horizon import (
     half_life,
     joint_horizon,
@@ -85,6 +89,7 @@ __all__ = [
     "ForgetRate",
     "GateDrive",
     "GateSaturation",
+    "GradientSpan",
     "ImpulseResponse",
     "InitialSpectrum",
     "NonFinite",
@@ -105,6 +110,7 @@ __all__ = [
     "gradient_profile",
     "gradient_profile_from_the_end",
     "gradient_ratio_to_last",
+    "gradient_span",
     "half_life",
     "hidden_grad_norms",
     "hidden_grad_norms_direct",
