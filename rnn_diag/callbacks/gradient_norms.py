@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
 import numpy as np
 
 from rnn_diag.callbacks.diagnostic import Diagnostic
-from rnn_diag.measurements.gradients import GradientSums, GradientUnits, log10, log10_of
+from rnn_diag.measurements.gradients import GradientSums, GradientUnits, MeasureGradients, log10_of
 from rnn_diag.measurements.history import History
 from rnn_diag.reporting.heatmap import gradient_heat_map
 from rnn_diag.reporting.tensorboard import Writer, write_ridge
@@ -27,19 +26,21 @@ class GradientNorms(Diagnostic):
 
     Scalars, at every measured step that has gradients:
 
-    - `gradient_norms/<layer>/log10_first_to_last`: norm at the first step read over that at the last; below 0: it
-      vanishes.
+    - `gradient_norms/<layer>/log10_first_to_last`: norm at the first step that has a gradient over that at the last;
+      below 0: it vanishes.
+    - `gradient_norms/<layer>/first_step`: steps read before that first step, a mean over sequences.
+    - `gradient_norms/<layer>/last_step`: steps read before that last step, a mean over sequences.
     - `gradient_norms/<layer>/log10_max`: largest norm over steps, in loss per unit of hidden state.
     - `gradient_norms/<layer>/log10_median`: median norm over steps.
     - `gradient_norms/<layer>/slope_nats_per_step`: growth of the logarithm per step back; below 0 it vanishes.
     - `gradient_norms/<layer>/exact_zero`: share of steps and sequences whose norm is 0; many mean underflow, dead units
       or no loss there.
     - `gradient_norms/<layer>/non_finite`: share of steps and sequences whose norm is NaN or infinite.
-    - `gradient_norms/<layer>/cell_log10_first_to_last`: the same of the memory cell; LSTMs only.
-    - `gradient_norms/<layer>/cell_log10_max`: the same of the memory cell; LSTMs only.
+    - `gradient_norms/<layer>/cell_log10_first_to_last`: the same ratio of the memory cell; LSTMs only.
+    - `gradient_norms/<layer>/cell_log10_max`: largest norm of the memory cell's gradient; LSTMs only.
     - `gradient_norms/<layer>/log10_at_cut`: norm at the first step read over the largest; near 0: as much again lies
-      before this window, cut off; only in calls with a carried state, that is an initial one that is neither zero
-      nor on the graph.
+      before this window, cut off; only in calls with a carried state, that is an initial one that is neither zero nor
+      on the graph.
     - `gradient_norms/<layer>/fidelity`: relative error of the self-check; only where something can be checked.
     - `gradient_norms/<layer>/amp_overflow`: 1 in a step whose gradients overflowed while the loss scale was tried,
       which the optimiser skips: then only this, `exact_zero` and `non_finite` are logged; float16 only.
@@ -91,33 +92,11 @@ class GradientNorms(Diagnostic):
 
     def measure(self, trace: Trace, units: GradientUnits) -> GradientSums:
         """Return the sums of one call."""
-        return GradientSums.of(trace, units)
+        return MeasureGradients().of(trace, units)
 
     def scalars(self, layer: str, merged: GradientSums) -> Mapping[str, float]:
         """Return the layer's numbers."""
-        numbers = {
-            "exact_zero": merged.zeros / max(merged.count, 1),
-            "non_finite": merged.non_finite / max(merged.count, 1),
-        }
-        if merged.scaled:
-            numbers["amp_overflow"] = float(merged.overflowed)
-        if merged.overflowed:
-            return numbers
-        by_lag = merged.hidden.by_lag.mean
-        numbers |= {
-            "log10_first_to_last": merged.hidden.log10_first_to_last,
-            "log10_max": log10(by_lag.max().item()),
-            "log10_median": log10(by_lag.median().item()),
-            "slope_nats_per_step": merged.slope / merged.sloped if merged.sloped else math.nan,
-        }
-        if merged.cell is not None:
-            numbers["cell_log10_first_to_last"] = merged.cell.log10_first_to_last
-            numbers["cell_log10_max"] = log10(merged.cell.by_lag.mean.max().item())
-        if merged.carried:
-            numbers["log10_at_cut"] = log10(merged.first_of_carried) - log10(merged.peak_of_carried)
-        if merged.fidelity is not None:
-            numbers["fidelity"] = merged.fidelity
-        return numbers
+        return merged.numbers
 
     def keep(self, layer: str, merged: GradientSums, step: int) -> None:
         """Add a column to the heat map."""

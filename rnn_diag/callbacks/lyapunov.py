@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, final
-
-import torch
-from torch import Tensor
 
 from rnn_diag.arguments import whole
 from rnn_diag.callbacks.diagnostic import Diagnostic
-from rnn_diag.diagnostics import kaplan_yorke_dimension, lyapunov_exponents
-from rnn_diag.measurements.gradients import GradientUnits
+from rnn_diag.measurements.exponents import ExponentSums, MeasureExponents
+from rnn_diag.measurements.measure import GradientUnits
 from rnn_diag.reporting.tensorboard import Writer
 from rnn_diag.tb.writer import write_lyapunov
 from rnn_diag.trace import Trace
@@ -71,44 +67,12 @@ class LyapunovSpectrum(Diagnostic):
 
     def measure(self, trace: Trace, units: GradientUnits) -> ExponentSums:
         """Return the sums over sequences."""
-        state_size = trace.hidden.shape[-1] + (0 if trace.cell is None else trace.cell.shape[-1])
-        exponents = lyapunov_exponents(trace, min(self.k, state_size), self.warmup).cpu()
-        known = exponents[~exponents.isnan().any(1)]
-        return ExponentSums(known.sum(0), known[:, 0].square().sum().item(), len(known))
+        return MeasureExponents(self.k, self.warmup).of(trace, units)
 
     def scalars(self, layer: str, merged: ExponentSums) -> Mapping[str, float]:
         """Return the layer's numbers."""
-        mean = merged.mean
-        variance = merged.square_of_first / max(merged.count, 1) - mean[0].item() ** 2
-        numbers = {f"lambda_{place}": value for place, value in enumerate(mean.tolist(), start=1)}
-        numbers["lambda_1_spread"] = max(variance, 0.0) ** 0.5 if variance == variance else variance
-        numbers["kaplan_yorke"] = kaplan_yorke_dimension(mean).item()
-        return numbers
+        return merged.numbers
 
     def write(self, layer: str, merged: ExponentSums, writer: Writer, step: int) -> None:
         """Write what the tab shows."""
         write_lyapunov(writer, layer, step, merged.mean)
-
-
-@dataclass(frozen=True)
-class ExponentSums:
-    """Exponents of one or several calls, on one or several ranks.
-
-    Attributes:
-        total: Sum over sequences, `[k]`.
-        square_of_first: Sum of the squares of the largest.
-        count: Sequences.
-    """
-
-    total: Tensor
-    square_of_first: float
-    count: int
-
-    @property
-    def mean(self) -> Tensor:
-        """The mean over sequences; NaN without any."""
-        return self.total / self.count if self.count else torch.full_like(self.total, torch.nan)
-
-    def __add__(self, other: ExponentSums) -> ExponentSums:
-        squares = self.square_of_first + other.square_of_first
-        return ExponentSums(self.total + other.total, squares, self.count + other.count)

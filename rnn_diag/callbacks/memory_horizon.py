@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
 
 from rnn_diag.arguments import whole
 from rnn_diag.callbacks.diagnostic import Diagnostic
-from rnn_diag.diagnostics import Profile, half_life, lagged_grad_norms, memory_horizon, spread_targets
-from rnn_diag.measurements.gradients import GradientUnits
-from rnn_diag.measurements.spread import PERCENTILES, Bands
+from rnn_diag.measurements.influence import TARGETS, THRESHOLD, Influence, MeasureInfluence
+from rnn_diag.measurements.measure import GradientUnits
 from rnn_diag.reporting.tensorboard import Writer, write_ridge
 from rnn_diag.tb.writer import write_horizon, write_influence
 from rnn_diag.trace import Trace
@@ -29,9 +26,12 @@ class MemoryHorizon(Diagnostic):
 
     Scalars, at every measured step that has gradients:
 
-    - `memory_horizon/<layer>/steps`: largest lag at which at least `threshold` of the influence is left, in steps.
-    - `memory_horizon/<layer>/share`: the same over the largest lag that could be seen; at 1 the horizon may be longer.
-    - `memory_horizon/<layer>/half_life`: steps until half of the influence is left; infinite where it never is.
+    - `memory_horizon/<layer>/steps`: largest lag at which at least `threshold` of the influence is left, through `h` or
+      `c`; the median over targets and sequences.
+    - `memory_horizon/<layer>/share`: the same over the median of the largest lags that could be seen; at 1 the horizon
+      may be longer.
+    - `memory_horizon/<layer>/half_life`: steps until half of the influence is left, a median, too; infinite where it
+      never is.
 
     To TensorBoard:
 
@@ -65,8 +65,8 @@ class MemoryHorizon(Diagnostic):
         sequences: int | None = 8,
         layers: str | list[str] | tuple[str, ...] = "*",
         max_overhead: float | None = 0.02,
-        targets: int = 4,
-        threshold: float = 0.01,
+        targets: int = TARGETS,
+        threshold: float = THRESHOLD,
     ) -> None:
         super().__init__(every_n_steps, sequences, layers, max_overhead)
         targets = whole("targets", targets)
@@ -78,23 +78,12 @@ class MemoryHorizon(Diagnostic):
         self.threshold = threshold
 
     def measure(self, trace: Trace, units: GradientUnits) -> Influence:
-        """Return the relative influence by lag: its sums, and its spread."""
-        norms = lagged_grad_norms(trace, spread_targets(trace, self.targets))
-        known = ~norms.isnan().flatten(1) & (norms[:1] > 0).flatten(1)
-        influence = (norms / norms[:1]).flatten(1)
-        profile = Profile.of(influence, known)
-        return Influence(Profile(profile.total.cpu(), profile.count.cpu()), Bands.of(influence, known))
+        """Return the curves of one call."""
+        return MeasureInfluence(self.targets, self.threshold).of(trace, units)
 
     def scalars(self, layer: str, merged: Influence) -> Mapping[str, float]:
         """Return the layer's numbers."""
-        by_lag, count = merged.profile.mean, merged.profile.count
-        furthest = int((count > 0).nonzero().max()) if bool((count > 0).any()) else 0
-        horizon = memory_horizon(by_lag, self.threshold).item()
-        return {
-            "steps": horizon,
-            "share": horizon / furthest if furthest else math.nan,
-            "half_life": half_life(by_lag).item(),
-        }
+        return merged.numbers
 
     def write(self, layer: str, merged: Influence, writer: Writer, step: int) -> None:
         """Write the ridge, and what the tab shows."""
@@ -103,27 +92,4 @@ class MemoryHorizon(Diagnostic):
             return
         write_ridge(writer, f"{self.name}/{layer}/log10_influence_plus_8_by_lag", influence.numpy(), step)
         write_influence(writer, layer, step, merged.bands.percentiles)
-        write_horizon(writer, layer, step, merged.horizons(self.threshold))
-
-
-@dataclass(frozen=True)
-class Influence:
-    """What single steps' losses have of earlier states, of one or several calls, on one or several ranks.
-
-    Attributes:
-        profile: Sums over sequences and targets, by lag.
-        bands: Its spread over them.
-    """
-
-    profile: Profile
-    bands: Bands
-
-    def horizons(self, threshold: float) -> list[float]:
-        """Return the median, 10th and 90th percentile of the horizons of single sequences and targets."""
-        behind = torch.arange(len(self.bands.logs)).unsqueeze(1) >= self.bands.lengths
-        horizons = memory_horizon((10.0 ** self.bands.logs.double()).masked_fill(behind, math.nan), threshold)
-        shares = torch.tensor(PERCENTILES, dtype=horizons.dtype)
-        return horizons.nanquantile(shares, interpolation="nearest").tolist()
-
-    def __add__(self, other: Influence) -> Influence:
-        return Influence(self.profile + other.profile, self.bands + other.bands)
+        write_horizon(writer, layer, step, merged.horizon_spread)

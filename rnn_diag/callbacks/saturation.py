@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from rnn_diag import diagnostics
 from rnn_diag.callbacks.diagnostic import Diagnostic
-from rnn_diag.diagnostics import Share, UnitState, gate_saturation, tanh_saturation, unit_states
-from rnn_diag.diagnostics.numerics.precision import in_double
-from rnn_diag.measurements.gradients import GradientUnits
+from rnn_diag.measurements.gates import HIGH, LOW, GateCounts, MeasureGates
 from rnn_diag.measurements.history import History
+from rnn_diag.measurements.measure import GradientUnits
 from rnn_diag.reporting.gate_history import gates_over_training
 from rnn_diag.reporting.gates import GateShares, gate_map
 from rnn_diag.reporting.tensorboard import Writer
@@ -72,8 +68,8 @@ class GateSaturation(Diagnostic):
         sequences: int | None = 8,
         layers: str | list[str] | tuple[str, ...] = "*",
         max_overhead: float | None = 0.02,
-        low: float = 0.1,
-        high: float = 0.9,
+        low: float = LOW,
+        high: float = HIGH,
     ) -> None:
         super().__init__(every_n_steps, sequences, layers, max_overhead)
         if not 0 <= low < high <= 1:
@@ -95,31 +91,17 @@ class GateSaturation(Diagnostic):
         """Add columns to those of another run."""
         self._histories = {layer: History.of(state) for layer, state in history.items()}
 
-    def measure(self, trace: Trace, units: GradientUnits) -> SaturationCounts:
+    def measure(self, trace: Trace, units: GradientUnits) -> GateCounts:
         """Return the counts of one call."""
-        gates = gate_saturation(trace, self.low, self.high)
-        sigmoid = {name: in_double(trace.gates[name]) for name in gates.gates}
-        activation = Share.of(trace, sigmoid) if sigmoid else gates.shut
-        parts = (gates.shut, gates.open, tanh_saturation(trace, self.high), activation)
-        return SaturationCounts(*map(_on_cpu, parts))
+        return MeasureGates(self.low, self.high).of(trace, units)
 
-    def scalars(self, layer: str, merged: SaturationCounts) -> Mapping[str, float]:
+    def scalars(self, layer: str, merged: GateCounts) -> Mapping[str, float]:
         """Return the layer's numbers."""
-        numbers = {}
-        states = unit_states(merged.gates)
-        means = zip(merged.shut.blocks, merged.shut.mean.tolist(), merged.open.mean.tolist(), states, strict=True)
-        for gate, left, right, unit_state in means:
-            numbers[f"{gate}/left"] = left
-            numbers[f"{gate}/right"] = right
-            numbers[f"{gate}/stuck_shut"] = _share(unit_state == UnitState.STUCK_SHUT)
-            numbers[f"{gate}/stuck_open"] = _share(unit_state == UnitState.STUCK_OPEN)
-        for block, share in zip(merged.tanh.blocks, merged.tanh.mean.tolist(), strict=True):
-            numbers[f"{block}/tanh_saturated"] = share
-        return numbers
+        return merged.numbers
 
-    def keep(self, layer: str, merged: SaturationCounts, step: int) -> None:
+    def keep(self, layer: str, merged: GateCounts, step: int) -> None:
         """Add a column to the heat maps."""
-        if merged.shut.blocks:
+        if merged.gates:
             means = merged.activation.by_step.numpy()
             starts = bin_starts(means.shape[-1])
             widths = bin_widths(means.shape[-1], starts)[None]
@@ -127,64 +109,25 @@ class GateSaturation(Diagnostic):
                 step, np.concatenate([mean_in_bins(means, starts), widths])
             )
 
-    def write(self, layer: str, merged: SaturationCounts, writer: Writer, step: int) -> None:
+    def write(self, layer: str, merged: GateCounts, writer: Writer, step: int) -> None:
         """Write what the tab shows."""
-        gates, shares = merged.shut.blocks, (merged.activation, merged.shut, merged.open)
+        gates, shares = merged.gates, (merged.activation, merged.usual.shut, merged.usual.open)
         if gates:
             by_step = torch.stack([share.by_step for share in shares], dim=1)
             by_unit = torch.stack([share.by_unit for share in shares], dim=1)
             write_gates(writer, layer, step, dict(zip(gates, by_step, strict=True)))
             write_gate_units(writer, layer, step, dict(zip(gates, by_unit, strict=True)))
 
-    def draw(self, layer: str, merged: SaturationCounts) -> Mapping[str, Any]:
+    def draw(self, layer: str, merged: GateCounts) -> Mapping[str, Any]:
         """Return the gate map, and the heat maps."""
-        if not merged.shut.blocks:
+        if not merged.gates:
             return {}
+        shut, opened = merged.usual.shut, merged.usual.open
         by_gate = zip(
-            *(
-                values.numpy()
-                for values in (merged.shut.by_step, merged.open.by_step, merged.shut.by_unit, merged.open.by_unit)
-            ),
-            strict=True,
+            *(values.numpy() for values in (shut.by_step, opened.by_step, shut.by_unit, opened.by_unit)), strict=True
         )
-        shares = {gate: GateShares(*one) for gate, one in zip(merged.shut.blocks, by_gate, strict=True)}
+        shares = {gate: GateShares(*one) for gate, one in zip(merged.gates, by_gate, strict=True)}
         note = f"share of activations below {self.low:g} (left-saturated) and above {self.high:g} (right-saturated)"
         history = self._histories[layer]
-        over_training = gates_over_training(layer, merged.shut.blocks, history.steps, history.columns)
+        over_training = gates_over_training(layer, merged.gates, history.steps, history.columns)
         return {"gates": gate_map(layer, shares, note), "gates_over_training": over_training}
-
-
-@dataclass(frozen=True)
-class SaturationCounts:
-    """How often the units of one or several calls, on one or several ranks, were saturated.
-
-    Attributes:
-        shut: Of the sigmoid gates.
-        open: Of the sigmoid gates.
-        tanh: Of the tanh blocks.
-        activation: The share of the way open that the sigmoid gates were: their mean activation.
-    """
-
-    shut: Share
-    open: Share
-    tanh: Share
-    activation: Share
-
-    @property
-    def gates(self) -> diagnostics.GateSaturation:
-        """Of the sigmoid gates alone."""
-        return diagnostics.GateSaturation(self.shut, self.open)
-
-    def __add__(self, other: SaturationCounts) -> SaturationCounts:
-        return SaturationCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
-
-
-def _on_cpu(share: Share) -> Share:
-    """Return a share as far as any of the sequences goes: the longest of the batch may not be among them."""
-    reached = share.sequences > 0
-    by_step = share.step_counts[:, reached].cpu(), share.sequences[reached].cpu()
-    return Share(share.blocks, share.unit_counts.cpu(), *by_step)
-
-
-def _share(holds: Tensor) -> float:
-    return holds.to(torch.float64).mean().item()

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, final
-
-from torch import Tensor
+from typing import Any, ClassVar, final
 
 from rnn_diag.callbacks.diagnostic import Diagnostic
-from rnn_diag.diagnostics import recurrent_spectrum
-from rnn_diag.measurements.gradients import GradientUnits
+from rnn_diag.measurements.measure import GradientUnits
+from rnn_diag.measurements.weights import MeasureWeights, WeightNumbers
 from rnn_diag.reporting import plane
 from rnn_diag.reporting.tensorboard import Writer
 from rnn_diag.tb.writer import write_eigenvalues, write_singular_values
@@ -72,77 +68,28 @@ class RecurrentSpectrum(Diagnostic):
         super().__init__(every_n_steps, sequences, layers, max_overhead)
         self.transient = transient
 
-    def measure(self, trace: Trace, units: GradientUnits) -> RecurrentWeights:
+    def measure(self, trace: Trace, units: GradientUnits) -> WeightNumbers:
         """Return copies of one layer's recurrent matrices."""
-        copies = trace.recurrent_weights.items()
-        return RecurrentWeights({block: weights.to("cpu", copy=True) for block, weights in copies})
+        return MeasureWeights(self.transient).of(trace, units)
 
-    def complete(self, measured: RecurrentWeights) -> Spectra:
+    def complete(self, measured: WeightNumbers) -> WeightNumbers:
         """Return the spectra of one layer."""
-        return Spectra({block: self._spectrum(weights) for block, weights in measured.by_block.items()})
+        return measured.completed()
 
-    def _spectrum(self, weights: Tensor) -> BlockSpectrum:
-        spectrum = recurrent_spectrum(weights)
-        return BlockSpectrum(
-            spectrum.eigenvalues,
-            spectrum.singular_values,
-            spectrum.henrici_normalised,
-            spectrum.numerical_radius if self.transient else None,
-            spectrum.transient_growth if self.transient else None,
-        )
-
-    def scalars(self, layer: str, merged: Spectra) -> Mapping[str, float]:
+    def scalars(self, layer: str, merged: WeightNumbers) -> Mapping[str, float]:
         """Return the layer's numbers."""
-        numbers = {}
-        for block, spectrum in merged.by_block.items():
-            numbers[f"{block}/spectral_radius"] = spectrum.eigenvalues[0].abs().item()
-            numbers[f"{block}/sigma_max"] = spectrum.singular_values[0].item()
-            numbers[f"{block}/henrici"] = spectrum.henrici
-            if spectrum.numerical_radius is not None and spectrum.transient_growth is not None:
-                numbers[f"{block}/numerical_radius"] = spectrum.numerical_radius
-                numbers[f"{block}/log10_transient_growth"] = math.log10(spectrum.transient_growth)
-        return numbers
+        return merged.numbers
 
     def write(self, layer: str, merged: Spectra, writer: Writer, step: int) -> None:
         """Write what the tab shows."""
-        for block, spectrum in merged.by_block.items():
+        for block, spectrum in merged.spectra.items():
             write_eigenvalues(writer, layer, step, spectrum.eigenvalues, matrix=block)
             write_singular_values(writer, layer, step, spectrum.singular_values, matrix=block)
 
-    def draw(self, layer: str, merged: Spectra) -> Mapping[str, Any]:
+    def draw(self, layer: str, merged: WeightNumbers) -> Mapping[str, Any]:
         """Return the picture of the complex plane."""
         spectra = {
             block: plane.Spectrum(spectrum.eigenvalues.numpy(), spectrum.singular_values.numpy())
-            for block, spectrum in merged.by_block.items()
+            for block, spectrum in merged.spectra.items()
         }
         return {"eigenvalues": plane.eigenvalue_plane(layer, spectra)}
-
-
-@dataclass(frozen=True)
-class RecurrentWeights:
-    """Copies of a layer's recurrent matrices, which are the same at every call and on every rank."""
-
-    by_block: dict[str, Tensor]
-
-    def __add__(self, other: RecurrentWeights) -> RecurrentWeights:
-        return self
-
-
-class BlockSpectrum(NamedTuple):
-    """What is shown of one matrix; None where it was not asked for."""
-
-    eigenvalues: Tensor
-    singular_values: Tensor
-    henrici: float
-    numerical_radius: float | None
-    transient_growth: float | None
-
-
-@dataclass(frozen=True)
-class Spectra:
-    """The spectra of a layer's recurrent matrices."""
-
-    by_block: dict[str, BlockSpectrum]
-
-    def __add__(self, other: Spectra) -> Spectra:
-        return self

@@ -30,7 +30,7 @@ from rnn_diag.diagnostics import (
 from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.doctor.backward_tally import BackwardTally
 from rnn_diag.doctor.weight_vitals import weight_vitals
-from rnn_diag.measurements.starts import Starts
+from rnn_diag.measurements.starts import InitialStates
 from rnn_diag.trace import Trace
 
 STUCK = 1e-3
@@ -89,7 +89,7 @@ class Tally:
     influence: Profile | None = None
     cell_influence: Profile | None = None
     backward: BackwardTally | None = None
-    starts: Starts | None = None
+    starts: InitialStates | None = None
 
     @classmethod
     def of(cls, trace: Trace, scale: float = 1.0) -> Tally:
@@ -117,7 +117,7 @@ class Tally:
             longest=int(trace.lengths.max()),
             sequences=trace.mask.shape[1],
             on_graph=known and trace.had_grad,  # of other gradients nothing is summed up
-            starts=Starts.of(trace),
+            starts=InitialStates.of(trace),
             **parts,
         )
 

@@ -1,13 +1,14 @@
-"""What the gradients of one or several calls of a layer, on one or several ranks, come to."""
+"""The loss gradient over time: sums of its norms over calls and ranks, and what is read from them."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnn_diag.diagnostics import (
@@ -17,24 +18,21 @@ from rnn_diag.diagnostics import (
     hidden_grad_norms,
     log_gradient_slope,
 )
+from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.diagnostics.numerics.reading_order import from_the_end, in_reading_order
+from rnn_diag.measurements.measure import GradientUnits as GradientUnits
+from rnn_diag.measurements.measure import Measure, Needs
 from rnn_diag.measurements.spread import Bands
+from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.trace import Trace
+
+Part = TypeVar("Part")
 
 LOG10_OF_ZERO = -45.0
 """What stands for the logarithm of an exact zero: single precision ends there."""
 
-
-class GradientUnits(NamedTuple):
-    """What gradients are measured in during a backward pass.
-
-    Attributes:
-        factor: What they must be multiplied by to be those of the loss as trained.
-        scaled: Whether a gradient scaler is at work, which tries scales until gradients overflow, and skips such steps.
-    """
-
-    factor: float
-    scaled: bool
+ROUNDING = 1e-5
+"""Share of the total gradient below which a direct part is put down to rounding."""
 
 
 @dataclass(frozen=True)
@@ -42,47 +40,77 @@ class NormSums:
     """Sums of norms over sequences.
 
     Attributes:
-        by_lag: By distance from each sequence's last step read, as far as any of them goes.
-        first, last: At each sequence's first and last step read.
+        by_lag: By distance from each sequence's last step read, as far as any of them reaches.
+        first, last: At each sequence's first and last step that has a gradient, in the order of reading.
+        first_step, last_step: Steps read before these, summed over the same sequences.
+        sequences: How many have a gradient at two steps or more, or have one step only.
     """
 
     by_lag: Profile
     first: float
     last: float
+    first_step: int
+    last_step: int
+    sequences: int
 
     @classmethod
-    def of(cls, trace: Trace, norms: Tensor) -> NormSums:
+    def of(cls, trace: Trace, norms: Float[Tensor, "time batch"]) -> NormSums:
         """Return the sums of one call."""
         by_lag = gradient_profile_from_the_end(trace, norms)
         reached = by_lag.count > 0  # the longest sequences of the batch may not be among those that are looked at
-        first, last = in_reading_order(trace, norms)[0], from_the_end(trace, norms)[0]
         profile = Profile(by_lag.total[reached].cpu(), by_lag.count[reached].cpu())
-        return cls(profile, first.nansum().item(), last.nansum().item())
+        read = in_reading_order(trace, norms)
+        steps = torch.arange(len(read), device=read.device).unsqueeze(1)
+        first = torch.where(read > 0, steps, len(read)).amin(0)
+        last = torch.where(read > 0, steps, -1).amax(0)
+        counted = (last > first) | ((last == 0) & (trace.lengths.to(read.device) == 1))
+        first, last, batch = first[counted], last[counted], counted.nonzero().flatten()
+        return cls(
+            profile,
+            first=float(read[first, batch].sum()),
+            last=float(read[last, batch].sum()),
+            first_step=int(first.sum()),
+            last_step=int(last.sum()),
+            sequences=len(batch),
+        )
 
     @property
     def log10_first_to_last(self) -> float:
-        """Logarithm of the ratio; NaN where the last step has no gradient."""
-        return log10(self.first) - log10(self.last) if self.last else math.nan
+        """Logarithm of the ratio; NaN where no two steps of a sequence have a gradient."""
+        return log10(self.first) - log10(self.last) if self.sequences else math.nan
+
+    @property
+    def log10_max(self) -> float:
+        """Logarithm of the largest mean over sequences."""
+        return log10(self.by_lag.mean.max().item())
+
+    @property
+    def log10_median(self) -> float:
+        """Median over steps of the logarithm of the mean over sequences: of an even number, the mean of the two."""
+        logs = sorted(map(log10, self.by_lag.mean.tolist()))
+        return (logs[(len(logs) - 1) // 2] + logs[len(logs) // 2]) / 2 if logs else math.nan
 
     def __add__(self, other: NormSums) -> NormSums:
-        return NormSums(self.by_lag + other.by_lag, self.first + other.first, self.last + other.last)
+        return NormSums(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
 
 @dataclass(frozen=True)
 class GradientSums:
-    """What one or several calls of a layer, on one or several ranks, come to.
+    """Gradients of one or several calls of a layer, on one or several ranks.
 
     Attributes:
-        recurrence: What it is.
+        recurrence: Its name; empty where the equations are not known.
         bands: Norms of `∂L/∂h_t` by distance from each sequence's last step read.
         hidden, cell: Sums of norms of `∂L/∂h_t`, and of `∂L/∂c_t` where there is one.
         slope: Sum of the sequences' slopes.
         sloped: Sequences that have one.
         zeros, non_finite: Steps times sequences with such a norm.
         count: Valid steps times sequences.
-        carried: Sequences that started from a state other than zero, through which no gradient goes on.
+        sequences, silent: Sequences, and those of them that get no gradient at any step.
+        carried: Sequences that started from a state other than zero, through which no gradient flows on.
         first_of_carried: Sum of their norms at their first steps.
         peak_of_carried: Sum of their largest norms.
+        direct: What entered through the output; None where the equations are not known.
         scaled: Whether the gradients were scaled by a float16 scaler.
         fidelity: The largest relative error, or None where nothing could be checked.
     """
@@ -96,25 +124,93 @@ class GradientSums:
     zeros: int
     non_finite: int
     count: int
+    sequences: int
+    silent: int
     carried: int
     first_of_carried: float
     peak_of_carried: float
+    direct: DirectSums | None
     scaled: bool
     fidelity: float | None
+
+    statistics: ClassVar[tuple[Statistic, ...]] = (
+        Statistic(
+            "log10_first_to_last",
+            "log10",
+            "norm at the first step that has a gradient over that at the last; below 0: it vanishes",
+            headline=True,
+            chart="gradient: first step over last",
+        ),
+        Statistic("first_step", "steps", "steps read before that first step, a mean over sequences"),
+        Statistic("last_step", "steps", "steps read before that last step, a mean over sequences"),
+        Statistic(
+            "log10_max",
+            "log10",
+            "largest norm over steps, in loss per unit of hidden state",
+            headline=True,
+            chart="gradient: largest norm",
+        ),
+        Statistic("log10_median", "log10", "median norm over steps"),
+        Statistic(
+            "slope_nats_per_step",
+            "nats per step",
+            "growth of the logarithm per step back; below 0 it vanishes",
+            vital="slope",
+        ),
+        Statistic(
+            "exact_zero",
+            "share",
+            "share of steps and sequences whose norm is 0; many mean underflow, dead units or no loss there",
+            vital="exact_zero",
+        ),
+        Statistic("non_finite", "share", "share of steps and sequences whose norm is NaN or infinite", headline=True),
+        Statistic(
+            "cell_log10_first_to_last",
+            "log10",
+            "the same ratio of the memory cell; LSTMs only",
+            headline=True,
+            chart="gradient: first step over last",
+            vital="cell_log10_first_to_last",
+        ),
+        Statistic(
+            "cell_log10_max",
+            "log10",
+            "largest norm of the memory cell's gradient; LSTMs only",
+            chart="gradient: largest norm",
+        ),
+        Statistic(
+            "log10_at_cut",
+            "log10",
+            "norm at the first step read over the largest; near 0: as much again lies before this window, cut off; "
+            "only in calls with a carried state, that is an initial one that is neither zero nor on the graph",
+        ),
+        Statistic(
+            "fidelity",
+            "relative error",
+            "relative error of the self-check; only where something can be checked",
+            headline=True,
+            vital="fidelity",
+        ),
+        Statistic(
+            "amp_overflow",
+            "0 or 1",
+            "1 in a step whose gradients overflowed while the loss scale was tried, which the optimiser skips: then "
+            "only this, `exact_zero` and `non_finite` are logged; float16 only",
+        ),
+    )
 
     @classmethod
     def of(cls, trace: Trace, units: GradientUnits) -> GradientSums:
         """Return the sums of one call."""
         norms = hidden_grad_norms(trace) * units.factor
         slopes = log_gradient_slope(trace, norms)
-        valid = norms[trace.mask.to(norms.device)]
+        mask = trace.mask.to(norms.device)
+        valid = norms[mask]
         by_lag = from_the_end(trace, norms)
         carried = (trace.initial_hidden != 0).any(-1) & (trace.lengths > 0) & (not trace.initial_requires_grad)
+        known = trace.equations is not None
         return cls(
-            carried=int(carried.sum()),
-            first_of_carried=in_reading_order(trace, norms)[0][carried].sum().item(),
-            peak_of_carried=norms.nan_to_num(nan=0.0)[:, carried].amax(0).sum().item(),
-            recurrence="" if trace.equations is None else trace.equations.name,
+            recurrence=trace.equations.name if known else "",
             bands=Bands.of(by_lag, torch.arange(len(by_lag), device=by_lag.device).unsqueeze(1) < trace.lengths),
             hidden=NormSums.of(trace, norms),
             cell=None if trace.cell_grad is None else NormSums.of(trace, cell_grad_norms(trace) * units.factor),
@@ -123,6 +219,12 @@ class GradientSums:
             zeros=int((valid == 0).sum()),
             non_finite=int((~valid.isfinite()).sum()),
             count=valid.numel(),
+            sequences=int((trace.lengths > 0).sum()),
+            silent=int((((norms == 0) | ~mask).all(0) & mask.any(0)).sum()),
+            carried=int(carried.sum()),
+            first_of_carried=in_reading_order(trace, norms)[0][carried].sum().item(),
+            peak_of_carried=norms.nan_to_num(nan=0.0)[:, carried].amax(0).sum().item(),
+            direct=DirectSums.of(trace, units.factor) if known else None,
             scaled=units.scaled,
             fidelity=trace.fidelity,
         )
@@ -132,15 +234,128 @@ class GradientSums:
         """Whether the step belongs to the search for a loss scale."""
         return self.scaled and self.non_finite > 0
 
+    @property
+    def exact_zero(self) -> float:
+        """Share of steps and sequences whose norm is 0."""
+        return self.zeros / max(self.count, 1)
+
+    @property
+    def mean_slope(self) -> float:
+        """Mean over sequences, in nats per step back."""
+        return self.slope / self.sloped if self.sloped else math.nan
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The statistics by name, those that there is something to say of."""
+        numbers = {"exact_zero": self.exact_zero, "non_finite": self.non_finite / max(self.count, 1)}
+        if self.scaled:
+            numbers["amp_overflow"] = float(self.overflowed)
+        if self.overflowed:
+            return numbers
+        hidden, cell = self.hidden, self.cell
+        numbers |= {
+            "log10_first_to_last": hidden.log10_first_to_last,
+            "log10_max": hidden.log10_max,
+            "log10_median": hidden.log10_median,
+            "slope_nats_per_step": self.mean_slope,
+        }
+        if hidden.sequences:
+            numbers["first_step"] = hidden.first_step / hidden.sequences
+            numbers["last_step"] = hidden.last_step / hidden.sequences
+        if cell is not None:
+            numbers["cell_log10_first_to_last"] = cell.log10_first_to_last
+            numbers["cell_log10_max"] = cell.log10_max
+        if self.carried:
+            numbers["log10_at_cut"] = log10(self.first_of_carried) - log10(self.peak_of_carried)
+        if self.fidelity is not None:
+            numbers["fidelity"] = self.fidelity
+        return numbers
+
     def __add__(self, other: GradientSums) -> GradientSums:
         summed = {
-            field.name: getattr(self, field.name) + getattr(other, field.name)
-            for field in fields(self)
-            if field.name not in ("recurrence", "cell", "scaled", "fidelity")
+            one.name: getattr(self, one.name) + getattr(other, one.name)
+            for one in fields(self)
+            if one.name not in ("recurrence", "cell", "direct", "scaled", "fidelity")
         }
         known = [one.fidelity for one in (self, other) if one.fidelity is not None]
-        cell = self.cell if other.cell is None or self.cell is None else self.cell + other.cell
-        return replace(self, **summed, cell=cell, fidelity=max(known, default=None))
+        return replace(
+            self,
+            **summed,
+            cell=together(self.cell, other.cell),
+            direct=together(self.direct, other.direct),
+            fidelity=max(known, default=None),
+        )
+
+
+@dataclass(frozen=True)
+class DirectSums:
+    """What entered a layer through its output: from the loss, or from the layers above.
+
+    Attributes:
+        used: Steps times sequences whose output is used.
+        count: Valid steps times sequences.
+        read: Sum over sequences of the share up to the last step whose output is used, in the order of reading.
+        sequences: Their number.
+        norm: Sum of the norms of what entered.
+    """
+
+    used: int
+    count: int
+    read: float
+    sequences: int
+    norm: float
+
+    @classmethod
+    def of(cls, trace: Trace, factor: float) -> DirectSums:
+        """Return the sums of one call, whose gradients are multiplied by a factor."""
+        mask = trace.mask.to(trace.hidden_grad.device)
+        direct = torch.linalg.vector_norm(in_double(trace.hidden_grad_direct), dim=-1) * factor
+        used = is_used(trace)
+        positions = torch.arange(1, len(used) + 1, device=used.device).unsqueeze(1)
+        furthest = (in_reading_order(trace, used.unsqueeze(-1)).squeeze(-1) * positions).amax(0)
+        lengths = mask.sum(0)
+        return cls(
+            used=int(used.sum()),
+            count=int(mask.sum()),
+            read=float((furthest / lengths.clamp(min=1)).sum()),
+            sequences=int((lengths > 0).sum()),
+            norm=float(direct[mask].sum()),
+        )
+
+    @property
+    def share(self) -> float:
+        """Share of steps whose output is used."""
+        return self.used / max(self.count, 1)
+
+    @property
+    def read_share(self) -> float:
+        """Share of a sequence up to the last step whose output is used; a mean over sequences."""
+        return self.read / max(self.sequences, 1)
+
+    @property
+    def mean_norm(self) -> float:
+        """Mean norm of what entered, over steps and sequences."""
+        return self.norm / max(self.count, 1)
+
+    def __add__(self, other: DirectSums) -> DirectSums:
+        return DirectSums(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+
+
+@dataclass(frozen=True)
+class MeasureGradients(Measure):
+    """Asks for `GradientSums`; a cell without equations has them, too."""
+
+    needs: ClassVar[Needs] = Needs(gradients=True, equations=False)
+
+    def of(self, trace: Trace, units: GradientUnits) -> GradientSums:
+        """Return the sums of one call."""
+        return GradientSums.of(trace, units)
+
+
+def is_used(trace: Trace) -> Bool[Tensor, "time batch"]:
+    """Return at which valid steps the output is used: where a gradient beyond rounding enters directly."""
+    direct = torch.linalg.vector_norm(in_double(trace.hidden_grad_direct), dim=-1)
+    return (direct > ROUNDING * hidden_grad_norms(trace).nan_to_num()) & trace.mask.to(direct.device)
 
 
 def log10(value: float) -> float:
@@ -151,3 +366,11 @@ def log10(value: float) -> float:
 def log10_of(values: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return the logarithms for a picture: minus infinity for an exact zero."""
     return torch.log10(values).numpy()
+
+
+def together(one: Part | None, other: Part | None) -> Part | None:
+    """Return the sum of two parts, either of which may be missing."""
+    if one is None or other is None:
+        return one if other is None else other
+    total: Part = one + other  # type: ignore[operator]
+    return total

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from rnn_diag.measurements.gradients import GradientUnits
 from rnn_diag.trace import Trace
+
+
+class GradientUnits(NamedTuple):
+    """The scale of the gradients of one backward pass.
+
+    Attributes:
+        factor: What they must be multiplied by to be those of the loss as trained.
+        scaled: Whether a gradient scaler is at work, which tries scales until gradients overflow, and skips such steps.
+    """
+
+    factor: float
+    scaled: bool
 
 
 class Needs(NamedTuple):

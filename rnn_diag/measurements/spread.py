@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 
 MOST_SEQUENCES = 64
 PERCENTILES = (0.5, 0.1, 0.9)
+"""What is shown of a spread: the median, the 10th and the 90th percentile."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,27 @@ class Bands:
         valid = torch.arange(longest).unsqueeze(1) < self.lengths
         logs = self.logs[:longest]
         ordered = logs.masked_fill(~valid, torch.inf).sort(dim=1).values
-        places = torch.stack([(share * (valid.sum(1) - 1)).round().long() for share in PERCENTILES])
-        found = ordered.gather(1, places.T).T.clone()
+        ranks = torch.stack([(share * (valid.sum(1) - 1)).round().long() for share in PERCENTILES])
+        found = ordered.gather(1, ranks.T).T.clone()
         found[:, (logs.isnan() & valid).any(1)] = torch.nan
         array: Float[np.ndarray, "three steps"] = found.numpy()
         return array
+
+
+def middle(values: Float[Tensor, " any"]) -> float:
+    """Return the median, of an even number of values the mean of the middle two; NaN without any.
+
+    Example:
+        >>> middle(torch.tensor([4.0, 1.0, 2.0, 9.0])), middle(torch.tensor([]))
+        (3.0, nan)
+    """
+    ordered = values.sort().values
+    return (float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2])) / 2 if len(ordered) else torch.nan
+
+
+def spread_of(values: Float[Tensor, " any"]) -> list[float]:
+    """Return the median, and the 10th and 90th percentile: the nearest of the values."""
+    if not len(values):
+        return [torch.nan] * len(PERCENTILES)
+    shares = torch.tensor(PERCENTILES[1:], dtype=values.dtype)
+    return [middle(values), *torch.quantile(values, shares, interpolation="nearest").tolist()]

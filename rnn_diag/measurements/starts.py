@@ -8,25 +8,23 @@ import torch
 from torch import Tensor
 
 from rnn_diag.diagnostics.numerics.reading_order import at_positions, last_read
+from rnn_diag.measurements.recurrence import Recurrence
 from rnn_diag.trace import Trace
-
-BOUNDED = ("lstm", "peephole_lstm", "gru")
-"""Recurrences whose hidden states never leave [-1, 1] when they started there: a larger one was not carried over."""
 
 ROUNDING = 1e-3
 """Relative difference between the state that a call left and the next one's; half precision rounds by less."""
 
 
 @dataclass(frozen=True)
-class Starts:
-    """How the calls of one layer started.
+class InitialStates:
+    """The initial states of one layer's calls.
 
     Attributes:
-        carried: Whether a call started where the one before had ended, with the gradient cut between them.
+        carried: Whether a call started from the state that the one before had ended in, with the gradient cut between.
         at_zero: Whether all of them started from zero.
-        cut_off: Whether one started elsewhere and off the graph: from a carried state, or from data.
-        began: `[batch, hidden]` where the first call started, if that was off the graph; None otherwise.
-        ended: Where the last one ended; None where no graph was built.
+        cut_off: Whether one started from another state that is off the graph: a carried one, or data.
+        began: `[batch, hidden]` the state that the first call started from, if that was off the graph; None otherwise.
+        ended: The state that the last call ended in; None where no graph was built.
     """
 
     carried: bool = False
@@ -36,8 +34,8 @@ class Starts:
     ended: Tensor | None = None
 
     @classmethod
-    def of(cls, trace: Trace) -> Starts:
-        """Return how one call started; calls without a graph, such as those that draw samples, teach nothing."""
+    def of(cls, trace: Trace) -> InitialStates:
+        """Return those of one call; calls without a graph, such as those that draw samples, are left out."""
         if not trace.had_grad:
             return cls()
         initial = trace.initial_hidden
@@ -51,9 +49,9 @@ class Starts:
             ended=hidden.detach().cpu(),
         )
 
-    def __add__(self, later: Starts) -> Starts:
-        return Starts(
-            self.carried or later.carried or _goes_on(self.ended, later.began),
+    def __add__(self, later: InitialStates) -> InitialStates:
+        return InitialStates(
+            self.carried or later.carried or _continues(self.ended, later.began),
             self.at_zero and later.at_zero,
             self.cut_off or later.cut_off,
             self.began,
@@ -62,12 +60,13 @@ class Starts:
 
 
 def _is_out_of_reach(trace: Trace) -> bool:
-    known = trace.equations is not None and trace.equations.name in BOUNDED and trace.weights.weight_hr is None
-    return known and bool(trace.initial_hidden.abs().max() > 1 + ROUNDING)
+    """Return whether the state is none that the layer could have ended in, so that it was not carried over."""
+    bounded = Recurrence.of(trace.equations).is_bounded and trace.weights.weight_hr is None
+    return bounded and bool(trace.initial_hidden.abs().max() > 1 + ROUNDING)
 
 
-def _goes_on(ended: Tensor | None, began: Tensor | None) -> bool:
-    """Return whether every sequence starts where one ended, but for those that start anew from zero."""
+def _continues(ended: Tensor | None, began: Tensor | None) -> bool:
+    """Return whether every sequence starts from the state that it ended in before, or anew from zero."""
     if ended is None or began is None or ended.shape != began.shape or not bool(began.any()):
         return False
     same = torch.isclose(ended.float(), began.float(), rtol=ROUNDING, atol=1e-6).all(-1)

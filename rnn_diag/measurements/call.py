@@ -1,0 +1,131 @@
+"""The facts of a layer's calls: its recurrence, inputs, initial states, and whether its numbers can be relied on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from rnn_diag.diagnostics import first_non_finite
+from rnn_diag.measurements.gradients import is_used
+from rnn_diag.measurements.inputs import InputCounts
+from rnn_diag.measurements.measure import GradientUnits, Measure, Needs
+from rnn_diag.measurements.recurrence import Recurrence
+from rnn_diag.measurements.starts import InitialStates
+from rnn_diag.trace import Trace
+
+SMALLEST_NORMAL = 2.0**-14
+"""Below it float16 keeps ever fewer digits, and below 2^-25 none."""
+
+ROUNDING_OF_FLOAT32 = 1e-3
+"""A self-check that allows for more was made of numbers in half precision."""
+
+
+class FirstNonFinite(NamedTuple):
+    """The first number of a layer that is not finite.
+
+    Attributes:
+        where: In words.
+        is_gradient: Whether it is a gradient: states and weights are finite then.
+    """
+
+    where: str
+    is_gradient: bool
+
+    @classmethod
+    def of(cls, trace: Trace) -> FirstNonFinite | None:
+        """Return that of one call, or None."""
+        found = first_non_finite(trace)
+        if found is None:
+            return None
+        return cls(str(found).removeprefix(f"{trace.layer}: "), "_grad" in found.what)
+
+
+@dataclass(frozen=True)
+class CallFacts:
+    """Facts of one or several calls of a layer, on one or several ranks.
+
+    Attributes:
+        recurrence: What the equations say of themselves.
+        calls: How many they are.
+        inputs: What they were fed.
+        starts: The states that they started from.
+        non_finite: The first number that is not finite; None where all are.
+        fidelity: The largest relative error of the self-check; None where nothing could be checked.
+        is_unfaithful: Whether that is more than rounding.
+        reduced_precision: Whether the layer was computed in float16 or bfloat16.
+        has_gradients: Whether a backward pass reached the layer.
+        on_graph: Whether a graph was built, so that something could have been learned through the layer.
+        is_frozen: Whether its recurrent weights need no gradient.
+        entries: Numbers that entered the layer's backward pass through used outputs.
+        tiny: Those that float16 would hold with less than full precision, or lose.
+    """
+
+    recurrence: Recurrence
+    calls: int
+    inputs: InputCounts
+    starts: InitialStates
+    non_finite: FirstNonFinite | None
+    fidelity: float | None
+    is_unfaithful: bool
+    reduced_precision: bool
+    has_gradients: bool
+    on_graph: bool
+    is_frozen: bool
+    entries: int = 0
+    tiny: int = 0
+
+    @classmethod
+    def of(cls, trace: Trace) -> CallFacts:
+        """Return the facts of one call."""
+        entries, tiny = _entering(trace)
+        return cls(
+            recurrence=Recurrence.of(trace.equations),
+            calls=1,
+            inputs=InputCounts.of(trace),
+            starts=InitialStates.of(trace),
+            non_finite=FirstNonFinite.of(trace),
+            fidelity=trace.fidelity,
+            is_unfaithful=trace.is_faithful is False,
+            reduced_precision=trace.tolerance > ROUNDING_OF_FLOAT32,
+            has_gradients=trace.has_gradients,
+            on_graph=trace.had_grad,
+            is_frozen=trace.was_frozen,
+            entries=entries,
+            tiny=tiny,
+        )
+
+    def __add__(self, other: CallFacts) -> CallFacts:
+        errors = [one.fidelity for one in (self, other) if one.fidelity is not None]
+        return CallFacts(
+            recurrence=self.recurrence,
+            calls=self.calls + other.calls,
+            inputs=self.inputs + other.inputs,
+            starts=self.starts + other.starts,
+            non_finite=self.non_finite or other.non_finite,
+            fidelity=max(errors, default=None),
+            is_unfaithful=self.is_unfaithful or other.is_unfaithful,
+            reduced_precision=self.reduced_precision or other.reduced_precision,
+            has_gradients=self.has_gradients or other.has_gradients,
+            on_graph=self.on_graph or other.on_graph,
+            is_frozen=self.is_frozen and other.is_frozen,
+            entries=self.entries + other.entries,
+            tiny=self.tiny + other.tiny,
+        )
+
+
+@dataclass(frozen=True)
+class MeasureCall(Measure):
+    """Asks for `CallFacts`; every call has them."""
+
+    needs: ClassVar[Needs] = Needs(equations=False)
+
+    def of(self, trace: Trace, units: GradientUnits) -> CallFacts:
+        """Return the facts of one call."""
+        return CallFacts.of(trace)
+
+
+def _entering(trace: Trace) -> tuple[int, int]:
+    if trace.equations is None or not trace.has_gradients:
+        return 0, 0
+    entering = trace.hidden_grad_direct[is_used(trace)]
+    return entering.numel(), int((entering.abs() < SMALLEST_NORMAL).sum())

@@ -1,0 +1,232 @@
+"""How often gates are shut and open, and units past their slope: counts over calls and ranks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from rnn_diag.diagnostics import (
+    ForgetRate,
+    GateSaturation,
+    Share,
+    UnitState,
+    gate_saturation,
+    relu_silence,
+    tanh_saturation,
+    unit_states,
+)
+from rnn_diag.diagnostics.numerics.precision import in_double
+from rnn_diag.measurements.measure import GradientUnits, Measure
+from rnn_diag.measurements.recurrence import Recurrence
+from rnn_diag.measurements.statistics import Statistic
+from rnn_diag.trace import Trace
+
+LOW, HIGH = 0.1, 0.9
+"""Below and above them a gate is saturated."""
+
+NO_SLOPE = 1e-3
+"""Below it, or above one minus it, a gate's slope is 250 times less than at its middle: nothing moves it."""
+
+
+@dataclass(frozen=True)
+class GateCounts:
+    """How often the units of one or several calls, on one or several ranks, were at their ends.
+
+    Attributes:
+        usual: Of the sigmoid gates, shut and open by the usual thresholds.
+        strict: Of the sigmoid gates, where they have no slope: below 0.001 and above 0.999.
+        tanh: Of the tanh blocks, and of the tanh of an LSTM's memory.
+        relu: Of the ReLU units, those that are silent.
+        activation: The mean activation of the sigmoid gates, as a share of the way open.
+        rate: How fast the gate that keeps the state forgets; None without one.
+    """
+
+    usual: GateSaturation
+    strict: GateSaturation
+    tanh: Share
+    relu: Share
+    activation: Share
+    rate: ForgetRate | None
+
+    statistics: ClassVar[tuple[Statistic, ...]] = (
+        Statistic(
+            "<gate>/left",
+            "share",
+            "share of activations below `low` (shut), over units, valid steps and sequences",
+            headline=True,
+            chart="gates shut",
+            vital="shut",
+        ),
+        Statistic(
+            "<gate>/right",
+            "share",
+            "share of activations above `high` (open)",
+            headline=True,
+            chart="gates open",
+            vital="open",
+        ),
+        Statistic("<gate>/stuck_shut", "share", "share of units that were shut at 99 % of the valid steps or more"),
+        Statistic("<gate>/stuck_open", "share", "share of units that were open at 99 % of the valid steps or more"),
+        Statistic(
+            "<tanh>/tanh_saturated",
+            "share",
+            "share of activations beyond `high` in magnitude",
+            chart="tanh saturated",
+            vital="tanh_saturated",
+        ),
+    )
+
+    @classmethod
+    def of(cls, trace: Trace, low: float = LOW, high: float = HIGH) -> GateCounts:
+        """Return the counts of one call.
+
+        Example:
+            >>> from rnn_diag.testing.known import forgetting_trace
+            >>> counts = GateCounts.of(forgetting_trace(0.95, steps=4))
+            >>> counts.stuck_open["forget"], counts.fixed_open["forget"]
+            (1.0, 0.0)
+        """
+        usual, strict = gate_saturation(trace, low, high), gate_saturation(trace, NO_SLOPE, 1 - NO_SLOPE)
+        sigmoid = {name: in_double(trace.gates[name]) for name in usual.gates}
+        activation = Share.of(trace, sigmoid) if sigmoid else usual.shut
+        return cls(
+            GateSaturation(_on_cpu(usual.shut), _on_cpu(usual.open)),
+            GateSaturation(_on_cpu(strict.shut), _on_cpu(strict.open)),
+            _on_cpu(tanh_saturation(trace, high)),
+            _on_cpu(relu_silence(trace)),
+            _on_cpu(activation),
+            _forget_rate(trace),
+        )
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """The sigmoid gates."""
+        return self.usual.gates
+
+    @property
+    def shut(self) -> dict[str, float]:
+        """Share of activations below `low`, by gate."""
+        return _by_name(self.usual.shut)
+
+    @property
+    def open(self) -> dict[str, float]:
+        """Share of activations above `high`, by gate."""
+        return _by_name(self.usual.open)
+
+    @property
+    def stuck_shut(self) -> dict[str, float]:
+        """Share of units that are shut at 99 % of all steps, by gate."""
+        return self._share_of_units(self.usual, UnitState.STUCK_SHUT)
+
+    @property
+    def stuck_open(self) -> dict[str, float]:
+        """Share of units that are open at 99 % of all steps, by gate."""
+        return self._share_of_units(self.usual, UnitState.STUCK_OPEN)
+
+    @property
+    def switching(self) -> dict[str, float]:
+        """Share of units that are shut at some steps and open at others, by gate."""
+        return self._share_of_units(self.usual, UnitState.SWITCHING)
+
+    @property
+    def fixed_shut(self) -> dict[str, float]:
+        """Share of units that are shut without a slope, below 0.001, at 99 % of all steps, by gate."""
+        return self._share_of_units(self.strict, UnitState.STUCK_SHUT)
+
+    @property
+    def fixed_open(self) -> dict[str, float]:
+        """Share of units that are open without a slope, above 0.999, at 99 % of all steps, by gate."""
+        return self._share_of_units(self.strict, UnitState.STUCK_OPEN)
+
+    @property
+    def flat(self) -> dict[str, float]:
+        """Share of activations without a slope, at either end, by gate."""
+        ends = zip(self.gates, (self.strict.shut.mean + self.strict.open.mean).tolist(), strict=True)
+        return dict(ends)
+
+    @property
+    def tanh_saturated(self) -> dict[str, float]:
+        """Share of activations beyond `high` in magnitude, by tanh block."""
+        return _by_name(self.tanh)
+
+    @property
+    def relu_dead(self) -> float:
+        """Share of ReLU units that are silent at every step; NaN without any."""
+        return float((self.relu.by_unit >= 1).double().mean()) if self.relu.blocks else math.nan
+
+    @property
+    def longest_memory(self) -> float:
+        """Largest time constant among the units of the gate that keeps the state, in steps; NaN without one."""
+        return float(self.rate.time_constants.max()) if self.rate is not None else math.nan
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The statistics by name."""
+        by_name = {
+            "left": self.shut,
+            "right": self.open,
+            "stuck_shut": self.stuck_shut,
+            "stuck_open": self.stuck_open,
+        }
+        numbers = {f"{gate}/{name}": values[gate] for gate in self.gates for name, values in by_name.items()}
+        return numbers | {f"{block}/tanh_saturated": share for block, share in self.tanh_saturated.items()}
+
+    def __add__(self, other: GateCounts) -> GateCounts:
+        return GateCounts(*(_sum(getattr(self, one.name), getattr(other, one.name)) for one in fields(self)))
+
+    def _share_of_units(self, counts: GateSaturation, wanted: UnitState) -> dict[str, float]:
+        return dict(zip(counts.gates, _means(unit_states(counts) == wanted), strict=True))
+
+
+@dataclass(frozen=True)
+class MeasureGates(Measure):
+    """Asks for `GateCounts`.
+
+    Attributes:
+        low: A gate below it is shut.
+        high: A gate above it is open, and a tanh beyond it saturated.
+    """
+
+    low: float = LOW
+    high: float = HIGH
+
+    def of(self, trace: Trace, units: GradientUnits) -> GateCounts:
+        """Return the counts of one call."""
+        return GateCounts.of(trace, self.low, self.high)
+
+
+def _forget_rate(trace: Trace) -> ForgetRate | None:
+    recurrence = Recurrence.of(trace.equations)
+    if not recurrence.memory_gate:
+        return None
+    drive = in_double(trace.preactivations[recurrence.memory_gate])
+    logs = logsigmoid(drive if recurrence.keeps_when == "open" else -drive)
+    logs = logs.masked_fill(~trace.mask.to(logs.device).unsqueeze(-1), 0.0).sum((0, 1))
+    return ForgetRate(logs.cpu(), int(trace.mask.sum()), trace.mask.shape[1])
+
+
+def _on_cpu(share: Share) -> Share:
+    """Return a share as far as any of the sequences reaches: the longest of the batch may not be among them."""
+    reached = share.sequences > 0
+    by_step = share.step_counts[:, reached].cpu(), share.sequences[reached].cpu()
+    return Share(share.blocks, share.unit_counts.cpu(), *by_step)
+
+
+def _by_name(share: Share) -> dict[str, float]:
+    return dict(zip(share.blocks, share.mean.tolist(), strict=True))
+
+
+def _means(holds: Bool[Tensor, "gate hidden"]) -> list[float]:
+    shares: Float[Tensor, " gate"] = holds.to(torch.float64).mean(1)
+    means: list[float] = shares.tolist()
+    return means
+
+
+def _sum(one: Any, other: Any) -> Any:
+    return None if one is None or other is None else one + other

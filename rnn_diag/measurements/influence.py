@@ -1,0 +1,204 @@
+"""How far back single losses reach: the memory horizon, defined here for all who show or judge it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rnn_diag.diagnostics import (
+    Profile,
+    half_life,
+    lagged_cell_grad_norms,
+    lagged_grad_norms,
+    memory_horizon,
+    spread_targets,
+)
+from rnn_diag.measurements.measure import GradientUnits, Measure, Needs
+from rnn_diag.measurements.spread import Bands, middle, spread_of
+from rnn_diag.measurements.statistics import Statistic
+from rnn_diag.trace import Trace
+
+TARGETS = 4
+"""From how many steps of each sequence single losses are followed back: the last, and others spread over it."""
+
+THRESHOLD = 0.01
+"""Share of its peak that counts as reaching."""
+
+
+@dataclass(frozen=True)
+class Influence:
+    r"""What single steps' losses have of earlier states, of one or several calls, on one or several ranks.
+
+    One curve for each target and sequence, by lag :math:`\tau`: the norm of what of the loss of step :math:`t'` alone
+    arrives at the state :math:`\tau` steps before. Its horizon is the largest lag at which
+    :math:`\lVert \partial l_{t'} / \partial h_{t'-\tau} \rVert` or
+    :math:`\lVert \partial l_{t'} / \partial c_{t'-\tau} \rVert` is at least `threshold` of that curve's own peak, the
+    larger of the two lags. *The* memory horizon is the median over targets and sequences, of an even number the mean of
+    the middle two. Every value is there to take it from, so calls and ranks merge exactly.
+
+    Attributes:
+        threshold: Share of a curve's peak that counts as reaching.
+        profile: Sum over curves of `‖∂l/∂h‖`, relative to lag 0, by lag.
+        cell_profile: The same of `‖∂l/∂c‖`; None for a recurrence without a memory cell.
+        bands: The spread of `‖∂l/∂h‖`, relative to lag 0, over curves.
+        horizons: Of every curve, in steps.
+        half_lives: Of every curve: steps beyond its peak until half of it is left, the longer of those of `h` and `c`;
+            infinite where it never falls so far.
+        furthest: Of every curve: the largest lag that could be seen.
+    """
+
+    threshold: float
+    profile: Profile
+    cell_profile: Profile | None
+    bands: Bands
+    horizons: Float[Tensor, " curve"]
+    half_lives: Float[Tensor, " curve"]
+    furthest: Float[Tensor, " curve"]
+
+    statistics: ClassVar[tuple[Statistic, ...]] = (
+        Statistic(
+            "steps",
+            "steps",
+            "largest lag at which at least `threshold` of the influence is left, through `h` or `c`; the median over "
+            "targets and sequences",
+            headline=True,
+            chart="memory horizon",
+            vital="horizon",
+        ),
+        Statistic(
+            "share",
+            "share",
+            "the same over the median of the largest lags that could be seen; at 1 the horizon may be longer",
+            vital="horizon_share",
+        ),
+        Statistic(
+            "half_life",
+            "steps",
+            "steps until half of the influence is left, a median, too; infinite where it never is",
+            headline=True,
+            chart="memory horizon",
+        ),
+    )
+
+    @classmethod
+    def of(cls, trace: Trace, targets: int = TARGETS, threshold: float = THRESHOLD) -> Influence:
+        """Return the curves of one call: of targets that have a loss of their own.
+
+        Args:
+            trace: What was recorded, with gradients.
+            targets: From how many steps of each sequence losses are followed back, from the last one read to the first.
+            threshold: Share of the influence that counts as reaching.
+
+        Example:
+            >>> from rnn_diag.testing.known import linear_trace
+            >>> influence = Influence.of(linear_trace(0.5, steps=20))
+            >>> influence.horizon, influence.half_life, influence.share
+            (6.0, 1.0, 0.3157894736842105)
+        """
+        chosen = spread_targets(trace, targets)
+        curves = [lagged_grad_norms(trace, chosen).flatten(1)]
+        if trace.equations.has_cell:
+            curves.append(lagged_cell_grad_norms(trace, chosen).flatten(1))
+        horizons = torch.stack([memory_horizon(one, threshold) for one in curves]).nan_to_num(nan=-1.0).amax(0)
+        half_lives = torch.stack([half_life(one) for one in curves]).nan_to_num(nan=-1.0, posinf=math.inf).amax(0)
+        seen = horizons >= 0
+        known = ~curves[0].isnan() & (curves[0][:1] > 0)
+        relative = curves[0] / curves[0][:1]
+        return cls(
+            threshold,
+            profile=_relative(curves[0]),
+            cell_profile=_relative(curves[1]) if trace.equations.has_cell else None,
+            bands=Bands.of(relative, known),
+            horizons=horizons[seen].cpu(),
+            half_lives=half_lives[seen].cpu(),
+            furthest=((~curves[0].isnan()).sum(0) - 1)[seen].to(horizons.dtype).cpu(),
+        )
+
+    @property
+    def horizon(self) -> float:
+        """The memory horizon in steps; NaN without a curve."""
+        return middle(self.horizons)
+
+    @property
+    def half_life(self) -> float:
+        """Steps until half of the influence is left; NaN without a curve."""
+        return middle(self.half_lives)
+
+    @property
+    def lags_seen(self) -> float:
+        """Median over curves of the largest lag that could be seen; 0 without a curve."""
+        return middle(self.furthest) if len(self.furthest) else 0.0
+
+    @property
+    def share(self) -> float:
+        """The horizon over `lags_seen`."""
+        return self.horizon / self.lags_seen if self.lags_seen else math.nan
+
+    @property
+    def peak(self) -> float:
+        """The largest influence on `h` at any lag, relative to lag 0, of the mean over curves."""
+        return float(max(_seen(self.profile), default=math.nan))
+
+    @property
+    def left(self) -> float:
+        """What is left at the largest lag of all, relative to lag 0: the larger of those of `h` and `c`."""
+        profiles = [self.profile, *([] if self.cell_profile is None else [self.cell_profile])]
+        return max((curve[-1] for one in profiles if (curve := _seen(one))), default=math.nan)
+
+    @property
+    def horizon_spread(self) -> list[float]:
+        """The horizon, and the 10th and 90th percentile over targets and sequences."""
+        return spread_of(self.horizons)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The statistics by name."""
+        return {"steps": self.horizon, "share": self.share, "half_life": self.half_life}
+
+    def __add__(self, other: Influence) -> Influence:
+        cells = (self.cell_profile, other.cell_profile)
+        return Influence(
+            self.threshold,
+            self.profile + other.profile,
+            None if cells[0] is None or cells[1] is None else cells[0] + cells[1],
+            self.bands + other.bands,
+            torch.cat((self.horizons, other.horizons)),
+            torch.cat((self.half_lives, other.half_lives)),
+            torch.cat((self.furthest, other.furthest)),
+        )
+
+
+@dataclass(frozen=True)
+class MeasureInfluence(Measure):
+    """Asks for `Influence`.
+
+    Attributes:
+        targets: From how many steps of each sequence losses are followed back.
+        threshold: Share of the influence that counts as reaching; whoever shows this measurement shows it with this.
+    """
+
+    targets: int = TARGETS
+    threshold: float = THRESHOLD
+
+    needs: ClassVar[Needs] = Needs(gradients=True)
+
+    def of(self, trace: Trace, units: GradientUnits) -> Influence:
+        """Return the curves of one call."""
+        return Influence.of(trace, self.targets, self.threshold)
+
+
+def _relative(curves: Float[Tensor, "lag curve"]) -> Profile:
+    """Return the sum over curves of the share that is left, by lag, over those that start with something."""
+    relative = curves / curves[:1]
+    profile = Profile.of(relative, ~relative.isnan() & (curves[:1] > 0))
+    return Profile(profile.total.cpu(), profile.count.cpu())
+
+
+def _seen(profile: Profile) -> list[float]:
+    means: list[float] = profile.mean[profile.count > 0].tolist()
+    return means
