@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from rnn_diag.capture.call import Call
 from rnn_diag.capture.modules import RecurrentModule, type_name, why_silent
 from rnn_diag.capture.notes import Notes
+from rnn_diag.coverage import Coverage, Status
 from rnn_diag.engine.replay import engine_sweeper
 from rnn_diag.engine.sweep import sweep
 from rnn_diag.trace import Trace
@@ -17,34 +16,17 @@ UNKNOWN_MASK = (
 )
 
 
-class Coverage(NamedTuple):
-    """How one recurrent layer is captured.
-
-    Attributes:
-        layer: Its name; of a module that cannot be followed, the module's path.
-        module_type: Its class.
-        status: `exact`; `not faithful` where the self-check says otherwise; `partial` where a call was lost;
-            `not followed`; `never ran`.
-        reason: What the status means here.
-    """
-
-    layer: str
-    module_type: str
-    status: str
-    reason: str
-
-
 def coverage_of(name: str, found: RecurrentModule, notes: Notes, traces: list[Trace], engine: str) -> Coverage:
     """Return how one layer was captured."""
     module_type, calls = type_name(found.module), notes.calls[found.path]
     if problem := next((call.problem for call in calls if call.problem), ""):
-        return Coverage(name, module_type, "partial", problem)
+        return Coverage(name, module_type, Status.PARTIAL, problem)
     if found.path in notes.problems:
-        return Coverage(name, module_type, "partial", notes.problems[found.path])
+        return Coverage(name, module_type, Status.PARTIAL, notes.problems[found.path])
     if any(isinstance(call, Call) and call.masks is None for call in calls):
-        return Coverage(name, module_type, "not followed", UNKNOWN_MASK)
+        return Coverage(name, module_type, Status.NOT_FOLLOWED, UNKNOWN_MASK)
     if not calls:
-        return Coverage(name, module_type, "never ran", why_silent(found.module))
+        return Coverage(name, module_type, Status.NEVER_RAN, why_silent(found.module))
     on_graph = [call for call in calls if call.had_grad] or calls
     read = f"{_counted(len(on_graph), 'call')} read as {_counted(len(traces), 'batch', 'batches')} of sequences"
     if others := len(calls) - len(on_graph):
@@ -52,12 +34,16 @@ def coverage_of(name: str, found: RecurrentModule, notes: Notes, traces: list[Tr
     if sum(trace.initial_requires_grad for trace in traces) > 1:
         read += ", whose first states the model made or changed between calls"
     if not any(trace.has_gradients for trace in traces):
-        return Coverage(name, module_type, "exact", f"{read}; states and gates: no backward pass reached the layer")
+        return Coverage(
+            name, module_type, Status.EXACT, f"{read}; states and gates: no backward pass reached the layer"
+        )
     doubtful = [trace for trace in traces if trace.is_faithful is False]
     if doubtful:
         error = f"relative error {doubtful[0].fidelity:.1e} above {doubtful[0].tolerance:.0e}"
-        return Coverage(name, module_type, "not faithful", f"{read}; {error}, {traces[0].fidelity_reason}")
-    return Coverage(name, module_type, "exact", f"{read}; {_engine(found, notes, engine)}; {traces[0].fidelity_reason}")
+        return Coverage(name, module_type, Status.NOT_FAITHFUL, f"{read}; {error}, {traces[0].fidelity_reason}")
+    return Coverage(
+        name, module_type, Status.EXACT, f"{read}; {_engine(found, notes, engine)}; {traces[0].fidelity_reason}"
+    )
 
 
 def _engine(found: RecurrentModule, notes: Notes, engine: str) -> str:

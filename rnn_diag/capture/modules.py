@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Literal
 
 import torch
 from torch import nn
@@ -70,6 +71,7 @@ class Unfollowed:
     path: str
     module_type: str
     reason: str
+    hint: Literal["", "register"] = ""
 
 
 def find_recurrent(model: nn.Module) -> tuple[list[RecurrentModule], list[Unfollowed]]:
@@ -83,8 +85,8 @@ def find_recurrent(model: nn.Module) -> tuple[list[RecurrentModule], list[Unfoll
             found.append(RecurrentModule(path, module, own, ("l0",), registration))
         elif equations is not None:
             found.append(RecurrentModule(path, module, equations, suffixes_of(module)))
-        elif reason := _why_unfollowed(module):
-            unfollowed.append(Unfollowed(path, type_name(module), reason))
+        elif looks_recurrent := _looks_recurrent(path, module):
+            unfollowed.append(looks_recurrent)
     compiled = compiled_paths(model)
     inside = [cell for cell in found if cell.is_cell and any(_is_within(cell.path, outer) for outer in compiled)]
     spoken_of = [one.path for one in found] + [one.path for one in unfollowed]
@@ -158,21 +160,22 @@ def _is_compiled(module: nn.Module) -> bool:
     )
 
 
-def _why_unfollowed(module: nn.Module) -> str | None:
+def _looks_recurrent(path: str, module: nn.Module) -> Unfollowed | None:
     name = getattr(module, "original_name", None) if isinstance(module, torch.jit.ScriptModule) else None
     name = name or type(module).__name__
     if not _SOUNDS_RECURRENT.search(name) or isinstance(module, FEEDFORWARD):
         return None
     if isinstance(module, torch.jit.ScriptModule):
-        return "TorchScript runs its own copy of the forward; use the module before torch.jit.script or trace"
-    if type(module).__module__.startswith("torch."):
-        return (
-            f"{type(module).__module__}.{name} runs a kernel that keeps its weights to itself; use the torch.nn module"
-        )
-    return (
+        reason = "TorchScript runs its own copy of the forward; use the module before torch.jit.script or trace"
+        return Unfollowed(path, type_name(module), reason)
+    if (home := type(module).__module__).startswith("torch."):
+        reason = f"{home}.{name} runs a kernel that keeps its weights to itself; use the torch.nn module"
+        return Unfollowed(path, type_name(module), reason)
+    reason = (
         f"found, not understood: {name} is none of torch's or rnn_diag's recurrent modules; if the model calls it, or "
         "a cell inside, once for every step, see rnn_diag.register"
     )
+    return Unfollowed(path, type_name(module), reason, hint="register")
 
 
 def why_silent(module: nn.Module) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from torch import nn
 
 from rnn_diag.arguments import whole
-from rnn_diag.capture.coverage import Coverage, coverage_of
+from rnn_diag.capture.coverage import coverage_of
 from rnn_diag.capture.modules import find_recurrent, matching, type_name
 from rnn_diag.capture.notes import Notes
 from rnn_diag.capture.reading import Reading
+from rnn_diag.coverage import Coverage, Status
 from rnn_diag.engine.replay import ENGINES
 from rnn_diag.trace import Trace
 
@@ -140,7 +141,7 @@ class Recording(Mapping[str, Trace]):
     def coverage(self) -> list[Coverage]:
         """How every recurrent module of the model was captured, or why not."""
         rows = [self._coverage_of(name) for name in self.names]
-        return rows + [Coverage(u.path, u.module_type, "not followed", u.reason) for u in self._unfollowed]
+        return rows + [Coverage(u.path, u.module_type, Status.NOT_FOLLOWED, u.reason, u.hint) for u in self._unfollowed]
 
     def _coverage_of(self, name: str) -> Coverage:
         return coverage_of(name, self._modules[name], self._notes, self.calls(name), self.engine)

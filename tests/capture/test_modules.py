@@ -57,6 +57,7 @@ def test_a_cell_of_the_users_own_is_found_and_said_not_to_be_understood(cell: ty
     (row,) = record(LSTMClassifier(cell())).coverage
     assert row[:3] == ("part", cell.__name__, "not followed")
     assert row.reason.startswith(f"found, not understood: {cell.__name__}")
+    assert row.hint == "register"
     assert "rnn_diag.register" in row.reason
 
 
@@ -100,6 +101,7 @@ def test_torchscript_is_not_followed_and_says_what_to_do() -> None:
         "torch.jit.ScriptModule(LSTM)",
         "not followed",
         "TorchScript runs its own copy of the forward; use the module before torch.jit.script or trace",
+        "",
     )
 
 

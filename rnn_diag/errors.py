@@ -1,0 +1,46 @@
+"""What went wrong in one line, with the file and line to look at; and the switch that lets errors through."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+SWITCH = "RNN_DIAG_RAISE"
+"""The environment variable that lets errors through, so that the whole stack is seen."""
+
+HINT = f"set {SWITCH}=1 to see the stack"
+
+_NOT_THE_USERS = frozenset(sys.stdlib_module_names) - {"__main__"} | {"torch", "lightning", "pytorch_lightning"}
+_OURS = __name__.partition(".")[0]
+
+
+def described(error: BaseException) -> str:
+    """Return an error's type, where it was raised and its message, in one line.
+
+    The line is the innermost one of the user's code; where the stack holds none, of this package.
+
+    Example:
+        >>> described(ValueError("k=2; expected 3"))
+        'ValueError: k=2; expected 3'
+    """
+    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    users = [one for one in frames if _package(one[0].f_globals) not in _NOT_THE_USERS | {_OURS}]
+    ours = [one for one in frames if _package(one[0].f_globals) == _OURS]
+    where = ""
+    if chosen := (users or ours or frames)[-1:]:
+        code, line = chosen[0][0].f_code, chosen[0][1]
+        inside = "" if code.co_name.startswith("<") else f" {code.co_name}()"
+        where = f" in {Path(code.co_filename).name}:{line}{inside}"
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}{where}{': ' if message else ''}{message}"
+
+
+def lets_errors_through() -> bool:
+    """Return whether `RNN_DIAG_RAISE=1` asks for errors to end the run, with their stack, instead of one line."""
+    return os.environ.get(SWITCH, "0") not in ("", "0")
+
+
+def _package(names: dict[str, object]) -> str:
+    return str(names.get("__name__", "")).partition(".")[0]
