@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from rnn_diag.errors import described, lets_errors_through
+
 if TYPE_CHECKING:
     from rnn_diag.capture.lineage import Lineage
 
@@ -105,7 +107,9 @@ class NotedCall:
         try:
             self.grads.add(name, read(grad.detach()))
         except Exception as error:  # it would end the user's backward pass
-            self.problem = f"a gradient could not be read: {error}"
+            if lets_errors_through():
+                raise
+            self.problem = f"a gradient could not be read: {described(error)}"
 
     def stands_for(self, first_pass: NotedCall) -> None:
         """Take the place of a checkpoint's first pass, with whose state the model went on."""

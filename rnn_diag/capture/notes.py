@@ -20,6 +20,7 @@ from rnn_diag.capture.modules import RecurrentModule
 from rnn_diag.capture.noted import trace_dtype, version
 from rnn_diag.capture.steps import StepCall
 from rnn_diag.cells.equations import Weights
+from rnn_diag.errors import described, lets_errors_through
 
 Known = Tensor | LayerByLayer | None
 """What is known of the dropout masks of a call before it."""
@@ -85,7 +86,9 @@ class Notes:
             with torch.no_grad():
                 self._note(self._found[path], known, args, kwargs, result)
         except Exception as error:
-            self.problems[path] = f"a call could not be followed: {error}"
+            if lets_errors_through():
+                raise
+            self.problems[path] = f"a call could not be followed: {described(error)}"
             warnings.warn(f"rnn_diag: {path or 'the model'}: {self.problems[path]}", stacklevel=2)
 
     def _note(

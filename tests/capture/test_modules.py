@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import types
 
 import pytest
@@ -173,11 +174,24 @@ def test_a_call_that_cannot_be_followed_is_said_once_and_the_model_goes_on(monke
 
     with record(module) as recording:
         monkeypatch.setattr(recording._notes, "_note", fail)
-        with pytest.warns(UserWarning, match="a call could not be followed: no room"):
+        with pytest.warns(UserWarning, match=r"could not be followed: MemoryError in test_modules.py:\d+ fail\(\): no"):
             output, _ = module(torch.randn(3, 2, 2))
         output.sum().backward()
     assert module.weight_hh_l0.grad is not None
-    assert recording.coverage[0][2:] == ("partial", "a call could not be followed: no room")
+    line = fail.__code__.co_firstlineno + 1
+    said = f"a call could not be followed: MemoryError in test_modules.py:{line} fail(): no room"
+    assert recording.coverage[0][2:] == ("partial", said, "")
+
+
+def test_an_error_is_let_through_when_the_environment_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = nn.GRU(2, 2)
+    monkeypatch.setenv("RNN_DIAG_RAISE", "1")
+    with record(module) as recording:
+        monkeypatch.setattr(recording._notes, "_note", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            module(torch.randn(3, 2, 2))
 
 
 def test_a_gradient_that_cannot_be_read_ends_no_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +202,11 @@ def test_a_gradient_that_cannot_be_read_ends_no_backward_pass(monkeypatch: pytes
         monkeypatch.setattr(call, "_steps", lambda packing: 1 / 0)
         output.sum().backward()
     assert module.weight_hh_l0.grad is not None
-    assert recording.coverage[0][2:] == ("partial", "a gradient could not be read: division by zero")
+    assert recording.coverage[0].status == "partial"
+    assert re.fullmatch(
+        r"a gradient could not be read: ZeroDivisionError in test_modules.py:\d+: division by zero",
+        recording.coverage[0].reason,
+    )
 
 
 def test_a_model_on_the_meta_device_runs_and_is_said_to_have_no_numbers() -> None:
