@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rnn_diag.cells.equations import Equations, State, Weights
+from rnn_diag.cells.equations import Equations, State, Step, Weights
 from rnn_diag.diagnostics.numerics.precision import in_double, weights_in_double
 from rnn_diag.diagnostics.numerics.reading_order import in_reading_order
 from rnn_diag.engine.unroll import Unrolled, unroll_from_states
 from rnn_diag.trace import Trace
-
 
 class Tangent:
     """The state Jacobians of what a recurrence went through, applied without forming them, in the order of reading.
@@ -28,6 +29,9 @@ class Tangent:
         steps: How many there are.
         state_size: Length of a full state.
         mask: Valid steps, in reading order; the state is held elsewhere.
+
+    Raises:
+        RuntimeError: If the recurrence's adjoint cannot be differentiated.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Tangent:
         self.steps = len(hidden)
         self._units = initial.hidden.shape[-1]
         self.state_size = self._units + (0 if initial.cell is None else initial.cell.shape[-1])
+        self._check_adjoint()
 
     @classmethod
     @torch.inference_mode(False)
@@ -71,7 +76,10 @@ class Tangent:
 
     def backward(self, t: int, grads: Float[Tensor, "direction batch state"]) -> Tensor:
         """Return the transpose of `∂s_t/∂s_{t-1}` times every gradient."""
-        step, before = self._unrolled.at(t)
+        return torch.where(self.mask[t].unsqueeze(-1), self._passed(*self._unrolled.at(t), grads), grads)
+
+    def _passed(self, step: Step, before: State, grads: Tensor) -> Tensor:
+        """Return what a step that is not padding hands to the full state before it."""
         hidden, cell = self._split(grads)
         emitted = hidden if self._weights.weight_hr is None else hidden @ self._weights.weight_hr
         adjoint = self._equations.adjoint(step, before, emitted, cell, self._weights)
@@ -80,7 +88,34 @@ class Tangent:
             passed = passed + adjoint.previous_hidden_grad
         if adjoint.previous_cell_grad is not None:
             passed = torch.cat((passed, adjoint.previous_cell_grad), dim=-1)
-        return torch.where(self.mask[t].unsqueeze(-1), passed, grads)
+        return passed
+
+    @torch.inference_mode(False)
+    def _check_adjoint(self) -> None:
+        r"""Raise unless :math:`u^T (J v) = (J^T u)^T v` at every step, for random `u` and `v`.
+
+        The derivative of an adjoint that left the graph, wholly or in part, is a silent zero.
+        """
+        unrolled = self._unrolled
+        before = State(unrolled.previous_hidden, unrolled.previous_cell)
+        generator = torch.Generator().manual_seed(0)
+        shape = (*self.mask.shape, self.state_size)
+        u, v = (torch.randn(shape, generator=generator).to(unrolled.hidden) for _ in range(2))
+        with torch.enable_grad():
+            u.requires_grad_()
+            transposed = self._passed(unrolled.steps, before, u)
+            derivative = None
+            if transposed.requires_grad:
+                (derivative,) = torch.autograd.grad(transposed, u, v, retain_graph=True, allow_unused=True)
+        moved = torch.zeros_like(v) if derivative is None else derivative
+        difference = ((u * moved).sum(-1) - (transposed * v).sum(-1)).detach().abs()
+        scale = (u * moved).detach().abs().sum(-1) + (transposed * v).detach().abs().sum(-1)
+        rounding = math.sqrt(torch.finfo(v.dtype).eps)
+        if bool((difference > rounding * scale).any()):
+            raise RuntimeError(
+                f"the adjoint of equations {self._equations.name!r} is not on the autograd graph of its arguments; "
+                "expected one that can be differentiated: compute it without detach() and without no_grad()"
+            )
 
     def _split(self, state: Tensor) -> tuple[Tensor, Tensor | None]:
         hidden = state[..., : self._units]
