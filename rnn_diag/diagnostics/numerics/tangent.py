@@ -14,6 +14,7 @@ from rnn_diag.diagnostics.numerics.reading_order import in_reading_order
 from rnn_diag.engine.unroll import Unrolled, unroll_from_states
 from rnn_diag.trace import Trace
 
+
 class Tangent:
     """The state Jacobians of what a recurrence went through, applied without forming them, in the order of reading.
 
