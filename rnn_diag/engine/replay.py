@@ -49,7 +49,7 @@ def replay_sweep(
     """
     extra = hidden_grad_direct.shape[1:-2]
     direct = hidden_grad_direct.reshape(len(hidden_grad_direct), -1, hidden_grad_direct.shape[-1])
-    projected, initial = _probed(equations, weights, unrolled, direct, final_grad, copies=extra.numel())
+    projected, initial = _probed(equations, weights, unrolled, direct, final_grad, extra)
     projected = projected.reshape(*hidden_grad_direct.shape[:-1], -1)
     gates = {gate.name: values for gate, values in zip(equations.gates, unrolled.steps.gates, strict=True)}
     recurrent = _of_recurrent_product(equations, projected, gates)
@@ -72,10 +72,11 @@ def replay_sweep(
 
 
 def _probed(
-    equations: Equations, weights: Weights, unrolled: Unrolled, direct: Tensor, final: State | None, copies: int
+    equations: Equations, weights: Weights, unrolled: Unrolled, direct: Tensor, final: State | None, extra: torch.Size
 ) -> tuple[Tensor, list[Tensor]]:
     """Run the kernel once more; return the gradients of the probe `[T, copies·B, G·H]` and of the initial state."""
     assert unrolled.inputs is not None
+    copies, batch = extra.numel(), unrolled.inputs.shape[1]
     inputs = unrolled.inputs.repeat(1, copies, 1)
     state = [part.repeat(copies, 1).unsqueeze(0) for part in unrolled.initial if part is not None]
     lengths = None if unrolled.mask is None else unrolled.mask.sum(0).repeat(copies).cpu()
@@ -92,7 +93,7 @@ def _probed(
         pairs = [(output, direct)]
         for end, grad in zip(last if equations.has_cell else (last,), final or (), strict=False):
             if grad is not None:
-                pairs.append((end, grad.expand(*direct.shape[1:-1], -1).reshape(1, direct.shape[1], -1)))
+                pairs.append((end, grad.expand(*extra, batch, -1).reshape(end.shape)))
         outputs, grads = zip(*pairs, strict=True)
         found = torch.autograd.grad(outputs, leaves, grads)
     return found[0], [grad.squeeze(0) for grad in found[1:]]
