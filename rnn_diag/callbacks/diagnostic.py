@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rnn_diag.arguments import whole
+from rnn_diag.arguments import number, whole
 from rnn_diag.callbacks.lightning import Callback
 from rnn_diag.callbacks.session.session import Session
 from rnn_diag.capture.modules import patterns_in
@@ -155,19 +154,11 @@ class Diagnostic(DiagnosticCallback):
         max_overhead: float | None = 0.02,
     ) -> None:
         super().__init__()
-        every_n_steps = whole("every_n_steps", every_n_steps)
-        sequences = None if sequences is None else whole("sequences", sequences)
         patterns_in(layers)
-        if every_n_steps < 1:
-            raise ValueError(f"every_n_steps is {every_n_steps}; expected a positive number of steps")
-        if sequences is not None and sequences < 1:
-            raise ValueError(f"sequences is {sequences}; expected a positive number, or None for the whole batch")
-        if not isinstance(max_overhead, (int, float, NoneType)):
-            raise TypeError(f"max_overhead is {max_overhead!r}; expected a share between 0 and 1, or None for no limit")
-        if max_overhead is not None and not 0 < max_overhead < 1:
-            raise ValueError(f"max_overhead is {max_overhead}; expected a share between 0 and 1, or None for no limit")
-        self.every_n_steps = every_n_steps
-        self.sequences = sequences
+        if max_overhead is not None:
+            number("max_overhead", max_overhead, above=0, below=1, otherwise="None for no limit")
+        self.every_n_steps = whole("every_n_steps", every_n_steps, at_least=1)
+        self.sequences = sequences if sequences is None else whole("sequences", sequences, 1, "None for all")
         self.layers = layers
         self.max_overhead = max_overhead
 

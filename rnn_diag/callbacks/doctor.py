@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import torch
 
+from rnn_diag.arguments import one_of
 from rnn_diag.callbacks.diagnostic import Diagnostic, DiagnosticCallback
 from rnn_diag.callbacks.doctor_messages import DoctorMessages
 from rnn_diag.callbacks.doctor_preflight import Preflight, Refused
@@ -97,10 +98,7 @@ class Doctor(Diagnostic):
         command_line: bool = False,
     ) -> None:
         super().__init__(every_n_steps, sequences, layers, max_overhead)
-        unknown = [word for word in stop_on if word not in WORDS]
-        if unknown:
-            raise ValueError(f"stop_on names {unknown[0]!r}; choices: {', '.join(WORDS)}")
-        self.stop_on = tuple(stop_on)
+        self.stop_on = tuple(one_of("stop_on", word, WORDS) for word in stop_on)
         self.preflight = preflight
         self.command_line = command_line
         self._names: list[str] = []

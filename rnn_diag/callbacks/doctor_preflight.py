@@ -6,6 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from rnn_diag.arguments import one_of
 from rnn_diag.callbacks.lightning import all_ranks, gradient_units
 from rnn_diag.callbacks.session.exchange import MeasuredStep, described
 from rnn_diag.doctor.examine import with_coverage
@@ -35,8 +36,7 @@ class Preflight:
     """
 
     def __init__(self, word: str) -> None:
-        if word not in CHOICES:
-            raise ValueError(f"preflight is {word!r}; choices: {', '.join(CHOICES)}")
+        one_of("preflight", word, CHOICES)
         self._limit = None if word == "report" else Severity[word.upper()]
         self._started = math.nan
         self.is_over = False

@@ -57,13 +57,8 @@ class LyapunovSpectrum(Diagnostic):
         warmup: int = 0,
     ) -> None:
         super().__init__(every_n_steps, sequences, layers, max_overhead)
-        k, warmup = whole("k", k), whole("warmup", warmup)
-        if k < 1:
-            raise ValueError(f"k is {k}; expected a positive number of exponents")
-        if warmup < 0:
-            raise ValueError(f"warmup is {warmup}; expected a number of steps, 0 or more")
-        self.k = k
-        self.warmup = warmup
+        self.k = whole("k", k, at_least=1)
+        self.warmup = whole("warmup", warmup, at_least=0)
 
     def measure(self, trace: Trace, units: GradientUnits) -> ExponentSums:
         """Return the sums over sequences."""

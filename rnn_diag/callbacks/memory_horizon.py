@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 import torch
 
-from rnn_diag.arguments import whole
+from rnn_diag.arguments import number, whole
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.measurements.influence import TARGETS, THRESHOLD, Influence, MeasureInfluence
 from rnn_diag.measurements.measure import GradientUnits
@@ -69,13 +69,8 @@ class MemoryHorizon(Diagnostic):
         threshold: float = THRESHOLD,
     ) -> None:
         super().__init__(every_n_steps, sequences, layers, max_overhead)
-        targets = whole("targets", targets)
-        if targets < 1:
-            raise ValueError(f"targets is {targets}; expected a positive number of steps")
-        if not 0 < threshold <= 1:
-            raise ValueError(f"threshold is {threshold}; expected a share above 0 and at most 1")
-        self.targets = targets
-        self.threshold = threshold
+        self.targets = whole("targets", targets, at_least=1)
+        self.threshold = number("threshold", threshold, above=0, at_most=1)
 
     def measure(self, trace: Trace, units: GradientUnits) -> Influence:
         """Return the curves of one call."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 import torch
 
+from rnn_diag.arguments import thresholds
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.measurements.gates import HIGH, LOW, GateCounts, MeasureGates
 from rnn_diag.measurements.history import History
@@ -72,10 +73,7 @@ class GateSaturation(Diagnostic):
         high: float = HIGH,
     ) -> None:
         super().__init__(every_n_steps, sequences, layers, max_overhead)
-        if not 0 <= low < high <= 1:
-            raise ValueError(f"thresholds low={low}, high={high}; expected 0 <= low < high <= 1")
-        self.low = low
-        self.high = high
+        self.low, self.high = thresholds(low, high)
         self.forget()
 
     def forget(self) -> None:

@@ -128,9 +128,9 @@ def patterns_in(layers: str | Iterable[str]) -> list[str]:
     """
     patterns = [layers] if isinstance(layers, str) else list(layers) if isinstance(layers, Iterable) else [layers]
     if not all(isinstance(pattern, str) for pattern in patterns):
-        raise TypeError(f"layers is {layers!r}; expected a glob pattern such as 'encoder.*', or a list of them")
+        raise TypeError(f"layers={layers!r}; expected a glob pattern such as 'encoder.*', or a list of them")
     if not patterns:
-        raise ValueError(f"layers is {layers!r}; expected at least one glob pattern, such as '*' for all layers")
+        raise ValueError(f"layers={layers!r}; expected at least one glob pattern, such as '*' for all layers")
     return patterns
 
 

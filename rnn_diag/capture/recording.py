@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import nn
 
-from rnn_diag.arguments import whole
+from rnn_diag.arguments import one_of, whole
 from rnn_diag.capture.coverage import coverage_of
 from rnn_diag.capture.modules import find_recurrent, matching, type_name
 from rnn_diag.capture.notes import Notes
@@ -52,15 +52,11 @@ class Recording(Mapping[str, Trace]):
         exact_dropout: bool = False,
     ) -> None:
         if not isinstance(model, nn.Module):
-            raise TypeError(f"model is {type(model).__name__}; expected a torch.nn.Module that holds recurrent layers")
-        sequences = None if sequences is None else whole("sequences", sequences)
-        if sequences is not None and sequences < 1:
-            raise ValueError(f"sequences is {sequences}; expected a positive number, or None for the whole batch")
-        if engine not in ENGINES:
-            raise ValueError(f"unknown engine {engine!r}; choices: {', '.join(ENGINES)}")
+            raise TypeError(f"model={type(model).__name__}; expected a torch.nn.Module that holds recurrent layers")
+        self.sequences = sequences if sequences is None else whole("sequences", sequences, 1, "None for all")
+        one_of("engine", engine, ENGINES)
         found, self._unfollowed = find_recurrent(model)
         self._model_type = type_name(model)
-        self.sequences = sequences
         self.engine = engine
         self.exact_dropout = exact_dropout
         self.names = matching([name for recurrent in found for name in recurrent.names], layers)

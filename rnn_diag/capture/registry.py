@@ -90,10 +90,10 @@ def register(
         >>> register(Leaky)  # hidden states and their gradients, from now on
     """
     if not (isinstance(module_type, type) and issubclass(module_type, nn.Module)):
-        raise TypeError(f"module_type is {module_type!r}; expected a subclass of torch.nn.Module")
+        raise TypeError(f"module_type={module_type!r}; expected a subclass of torch.nn.Module")
     if issubclass(module_type, (nn.RNNBase, nn.RNNCellBase)) and module_type.__module__.startswith(FOLLOWED):
         raise ValueError(
-            f"module_type is {module_type.__name__}, which is followed as it is; expected a class of yours"
+            f"module_type={module_type.__name__}; expected a class of yours: this one is followed without registering"
         )
     if weights is not None and equations is None:
         raise ValueError("weights without equations say nothing; give equations too, or neither")

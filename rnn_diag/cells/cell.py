@@ -37,7 +37,7 @@ class RecurrentCell(nn.RNNCellBase):
         dtype: torch.dtype | None = None,
     ) -> None:
         if not 0 <= proj_size < max(hidden_size, 1):
-            raise ValueError(f"proj_size is {proj_size}; expected 0 (none) to hidden_size - 1 = {hidden_size - 1}")
+            raise ValueError(f"proj_size={proj_size}; expected 0 (none) to hidden_size - 1 = {hidden_size - 1}")
         super().__init__(input_size, hidden_size, bias, num_chunks=len(equations.blocks), device=device, dtype=dtype)
         self.equations = equations
         self.proj_size = proj_size

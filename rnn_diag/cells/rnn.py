@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
+from rnn_diag.arguments import one_of
 from rnn_diag.cells.cell import RecurrentCell
 from rnn_diag.cells.equations import Equations, Gate, State, Step, StepAdjoint, Weights, scaled_rows
 
@@ -37,8 +38,7 @@ class RNNEquations(Equations):
     name: ClassVar[str] = "rnn"
 
     def __init__(self, nonlinearity: str = "tanh") -> None:
-        if nonlinearity not in NONLINEARITIES:
-            raise ValueError(f"unknown nonlinearity {nonlinearity!r}; choices: {', '.join(NONLINEARITIES)}")
+        one_of("nonlinearity", nonlinearity, NONLINEARITIES)
         self.nonlinearity = nonlinearity
         self._phi = NONLINEARITIES[nonlinearity]
         self.blocks = (Gate("hidden", self._phi.low, self._phi.high),)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rnn_diag.arguments import number
 from rnn_diag.diagnostics.numerics.precision import in_double
 
 
@@ -30,8 +31,7 @@ def memory_horizon(profile: Float[Tensor, "lag *others"], threshold: float = 0.0
         >>> memory_horizon(0.5 ** torch.arange(20.0)).item()  # 2^-6 is above 1 %, 2^-7 below
         6.0
     """
-    if not 0 < threshold <= 1:
-        raise ValueError(f"threshold={threshold}; expected a share of the peak, above 0 and at most 1")
+    number("threshold", threshold, above=0, at_most=1)
     values = in_double(profile).nan_to_num(nan=0.0, posinf=math.inf)
     peak = values.amax(0)
     lags = torch.arange(len(values), dtype=values.dtype, device=values.device).view(-1, *[1] * (values.dim() - 1))

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rnn_diag.arguments import number, whole
 from rnn_diag.cells.equations import State
 from rnn_diag.diagnostics.horizon import half_life, memory_horizon
 from rnn_diag.diagnostics.module_trace import module_trace
@@ -123,8 +124,8 @@ def bounded_input_gain(layer: Trace | nn.Module, size: float = 1e-2, draws: int 
         >>> round(bounded_input_gain(linear_trace(0.0, steps=5)).item(), 9)
         1.0
     """
-    if size <= 0 or draws < 1:
-        raise ValueError(f"size={size}, draws={draws}; expected a positive size and at least one draw")
+    number("size", size, above=0)
+    whole("draws", draws, at_least=1)
     trace = layer if isinstance(layer, Trace) else module_trace(layer)
     generator = torch.Generator().manual_seed(0)
     rest, largest = _hidden(trace), None

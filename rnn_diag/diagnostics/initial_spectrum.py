@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from rnn_diag.arguments import whole
+
 _TRACY_WIDOM_MEAN = -1.2065335745820
 
 
@@ -57,8 +59,7 @@ def initial_expectations(hidden_size: int, standard_deviation: float | None = No
         Kostlan 1992, https://doi.org/10.1016/0024-3795(92)90386-O; Rider, Sinclair 2014,
         https://arxiv.org/abs/1209.6085; Johnstone 2001, https://doi.org/10.1214/aos/1009210544
     """
-    if hidden_size < 1:
-        raise ValueError(f"hidden_size={hidden_size}; expected at least 1")
+    whole("hidden_size", hidden_size, at_least=1)
     scale = 1 / math.sqrt(3 * hidden_size) if standard_deviation is None else standard_deviation
     return InitialSpectrum(
         spectral_radius=scale * _mean_largest_modulus(hidden_size),

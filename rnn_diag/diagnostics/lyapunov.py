@@ -56,11 +56,9 @@ def exponents_along(
     Raises:
         ValueError: If `k` is not between 1 and the length of the full state, or `warmup` is negative.
     """
-    k, warmup = whole("k", k), whole("warmup", warmup)
+    k, warmup = whole("k", k), whole("warmup", warmup, at_least=0)
     if not 1 <= k <= tangent.state_size:
         raise ValueError(f"k={k}; expected 1 to {tangent.state_size}, the length of the full state")
-    if warmup < 0:
-        raise ValueError(f"warmup={warmup}; expected a number of steps, 0 or more")
     batch = tangent.mask.shape[1]
     frame = _random_frame(batch, tangent.state_size, k).to(tangent.mask.device, dtype)
     total = frame.new_zeros(batch, k)

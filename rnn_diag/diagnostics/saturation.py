@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rnn_diag.arguments import number, thresholds
 from rnn_diag.cells.equations import Gate
 from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.diagnostics.share import Share, one_where
@@ -91,8 +92,7 @@ def gate_saturation(trace: Trace, low: float = 0.1, high: float = 0.9) -> GateSa
     Reference:
         Karpathy, Johnson, Fei-Fei 2015, section 4.2, https://arxiv.org/abs/1506.02078
     """
-    if not 0 <= low < high <= 1:
-        raise ValueError(f"thresholds low={low}, high={high}; expected 0 <= low < high <= 1")
+    thresholds(low, high)
     blocks = _activations(trace, [gate for gate in trace.equations.gates if gate.is_sigmoid], torch.sigmoid)
     if not blocks:
         none = _no_blocks(trace)
@@ -122,8 +122,7 @@ def unit_states(saturation: GateSaturation, stuck: float = 0.99) -> Int[Tensor, 
         >>> [UnitState(state).name for state in states.flatten().tolist()]
         ['STUCK_SHUT', 'UNDECIDED', 'STUCK_OPEN']
     """
-    if not 0.5 < stuck <= 1:
-        raise ValueError(f"stuck={stuck}; expected a share above 0.5 and at most 1")
+    number("stuck", stuck, above=0.5, at_most=1)
     left, right = saturation.left, saturation.right
     rare = 1 - stuck
     states = torch.full(left.shape, UnitState.UNDECIDED.value, device=left.device)
@@ -153,8 +152,7 @@ def tanh_saturation(trace: Trace, threshold: float = 0.9) -> Share:
         >>> share.blocks, share.mean.tolist()
         (('candidate', 'cell'), [0.0, 0.0])
     """
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold={threshold}; expected a magnitude of tanh, between 0 and 1")
+    number("threshold", threshold, at_least=0, at_most=1)
     blocks = _activations(trace, [b for b in trace.equations.blocks if (b.low, b.high) == (-1.0, 1.0)], torch.tanh)
     if trace.cell is not None:
         blocks["cell"] = in_double(trace.cell).tanh()

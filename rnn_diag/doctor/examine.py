@@ -62,9 +62,9 @@ def examine(
         ['vanishing', 'forget_bias_low']
     """
     if not isinstance(module, nn.Module):
-        raise TypeError(f"module is {type(module).__name__}; expected a torch.nn.Module")
+        raise TypeError(f"module={type(module).__name__}; expected a torch.nn.Module")
     if not callable(loss):
-        raise TypeError(f"loss is {loss!r}; expected a function of the module and the batch that returns a scalar")
+        raise TypeError(f"loss={loss!r}; expected a function of the module and the batch that returns a scalar")
     if any(one.is_meta for one in module.parameters()):
         raise ValueError(f"{type(module).__name__} has parameters on the meta device; expected ones with values")
     with left_untouched(module), torch.enable_grad():

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from rnn_diag.arguments import one_of
 from rnn_diag.cells.equations import Equations, Role, State, Weights
 from rnn_diag.engine.sweep import Sweeper, Swept, sweep
 from rnn_diag.engine.unroll import Unrolled
@@ -21,8 +22,7 @@ def engine_sweeper(engine: str, equations: Equations, device: torch.device) -> S
     Raises:
         ValueError: If the engine is unknown.
     """
-    if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}; choices: {', '.join(ENGINES)}")
+    one_of("engine", engine, ENGINES)
     wanted = engine == "replay" or (engine == "auto" and device.type == "cuda")
     return replay_sweep if wanted and can_replay(equations) else sweep
 

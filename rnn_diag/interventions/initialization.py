@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from rnn_diag.arguments import number
 from rnn_diag.cells.equations import Equations, Weights
 from rnn_diag.cells.of_module import recurrent_modules, suffixes_of, weights_of
 
@@ -97,8 +97,7 @@ def rescale_spectral_radius(module: nn.Module, radius: float) -> None:
     Reference:
         Jaeger 2001, https://www.ai.rug.nl/minds/uploads/EchoStatesTechRep.pdf
     """
-    if not 0 <= radius < math.inf:
-        raise ValueError(f"radius is {radius}; expected a finite number of at least 0")
+    number("radius", radius, at_least=0)
     layers = _layers(module)
     radii = [{name: _spectral_radius(m) for name, m in _recurrent_maps(layer).items()} for layer in layers]
     for layer, found in zip(layers, radii, strict=True):
@@ -171,8 +170,7 @@ def chrono(module: nn.Module, longest: float, generator: torch.Generator | None 
     Reference:
         Tallec, Ollivier 2018, https://arxiv.org/abs/1804.11188
     """
-    if not 2 <= longest < math.inf:
-        raise ValueError(f"longest is {longest}; expected a finite number of steps of at least 2")
+    number("longest", longest, at_least=2)
     layers = _layers(module)
     for layer in layers:
         layer.require_bias()

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from rnn_diag.arguments import numbers, whole
 from rnn_diag.diagnostics import ImpulseResponse, impulse_response, module_trace, tanh_saturation
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
 from rnn_diag.lab.figure_style import THEORY, LineEnd, figure, label_ends, name_axes, ordered_colours
 from rnn_diag.lab.fixed_points import fixed_points
 from rnn_diag.lab.networks import network, one_input
 from rnn_diag.lab.numbers import named
-from rnn_diag.lab.settings import expect_at_least, expect_numbers
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class BoundedInputs(Experiment):
 
     def __post_init__(self) -> None:
         """Refuse settings that leave nothing to measure."""
-        expect_numbers("weights", self.weights, above=0.0)
-        expect_at_least("steps", self.steps, 8)
+        numbers("weights", self.weights, above=0.0)
+        whole("steps", self.steps, 8)
 
     def run(self) -> Outcome:
         """Drive each unit with a constant input, kick it once, and compare with the closed forms."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from rnn_diag.arguments import number, whole
 from rnn_diag.diagnostics import UnitState, gate_saturation, unit_states
 from rnn_diag.lab.brace_figure import Course, unit_and_gates
 from rnn_diag.lab.brace_findings import HELD_OUT, Found, measured
@@ -16,7 +17,6 @@ from rnn_diag.lab.excerpt import Excerpt, best_excerpt
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
 from rnn_diag.lab.marked_text import some_windows
 from rnn_diag.lab.one_thread import one_thread
-from rnn_diag.lab.settings import expect_at_least, expect_numbers
 from rnn_diag.tasks import Braces
 from rnn_diag.tasks.lexer import Region
 
@@ -67,14 +67,12 @@ class BraceCell(Experiment):
     def __post_init__(self) -> None:
         """Refuse settings that leave nothing to measure."""
         for name, least in (("units", 1), ("window", 32), ("steps", 1), ("batch_size", 1), ("max_characters", 1)):
-            expect_at_least(name, getattr(self, name), least)
-        expect_at_least("seed", self.seed, 0)
-        expect_numbers("learning_rate", self.learning_rate, above=0.0)
+            whole(name, getattr(self, name), least)
+        whole("seed", self.seed, 0)
+        number("learning_rate", self.learning_rate, above=0.0)
         for name in ("planted_share", "planted_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)!r}; expected a share, from 0 to 1")
-        if not self.sparsity >= 0:
-            raise ValueError(f"sparsity={self.sparsity!r}; expected a weight of at least 0")
+            number(name, getattr(self, name), at_least=0, at_most=1)
+        number("sparsity", self.sparsity, at_least=0)
 
     @one_thread()
     def run(self) -> Outcome:

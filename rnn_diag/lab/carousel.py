@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from rnn_diag.arguments import number, numbers, whole
 from rnn_diag.diagnostics import carousel, cell_grad_norms, hidden_grad_norms, lyapunov_exponents, recurrent_spectrum
 from rnn_diag.interventions.initialization import forget_gate_bias
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
@@ -18,7 +19,6 @@ from rnn_diag.lab.networks import gaussian_matrix, network
 from rnn_diag.lab.numbers import named, written
 from rnn_diag.lab.one_thread import one_thread
 from rnn_diag.lab.recorded_gradients import at_the_end, recorded
-from rnn_diag.lab.settings import expect_at_least, expect_numbers
 from rnn_diag.nn import LSTM
 from rnn_diag.trace import Trace
 
@@ -97,13 +97,13 @@ class Carousel(Experiment):
 
     def __post_init__(self) -> None:
         """Refuse settings that leave nothing to measure."""
-        expect_numbers("radii", self.radii, above=0.0)
-        expect_numbers("forget_biases", self.forget_biases)
-        expect_numbers("explosive_bias", self.explosive_bias)
-        expect_numbers("explosive_factor", self.explosive_factor, above=0.0)
-        expect_numbers("noise", self.noise, above=0.0)
-        expect_at_least("units", self.units, 2)
-        expect_at_least("steps", self.steps, 3 * _SETTLING)
+        numbers("radii", self.radii, above=0.0)
+        numbers("forget_biases", self.forget_biases)
+        number("explosive_bias", self.explosive_bias)
+        number("explosive_factor", self.explosive_factor, above=0.0)
+        number("noise", self.noise, above=0.0)
+        whole("units", self.units, 2)
+        whole("steps", self.steps, 3 * _SETTLING)
 
     @one_thread()
     def run(self) -> Outcome:

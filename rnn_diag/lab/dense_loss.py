@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from rnn_diag.arguments import numbers, whole
 from rnn_diag.diagnostics import hidden_grad_norms, lagged_grad_norms, memory_horizon
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
 from rnn_diag.lab.falling_lines import name_beside
@@ -16,7 +17,6 @@ from rnn_diag.lab.figure_style import GUIDE, THEORY, figure, name_axes, ordered_
 from rnn_diag.lab.networks import network
 from rnn_diag.lab.numbers import named, written
 from rnn_diag.lab.recorded_gradients import at_the_end, recorded
-from rnn_diag.lab.settings import expect_at_least, expect_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,10 +73,8 @@ class DenseLoss(Experiment):
 
     def __post_init__(self) -> None:
         """Refuse settings that leave nothing to measure."""
-        expect_numbers("weights", self.weights, above=0.0)
-        if max(self.weights) >= 1:
-            raise ValueError(f"weights has {max(self.weights)!r}; expected numbers below 1, where gradients vanish")
-        expect_at_least("steps", self.steps, 8)
+        numbers("weights", self.weights, above=0.0, below=1.0)  # where gradients vanish
+        whole("steps", self.steps, 8)
 
     def run(self) -> Outcome:
         """Differentiate both losses through every unit."""

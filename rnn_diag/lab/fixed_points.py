@@ -7,6 +7,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Final
 
+from rnn_diag.arguments import one_of
+
 _FUNCTIONS: Final[dict[str, Callable[[float], float]]] = {
     "tanh": math.tanh,
     "sigmoid": lambda z: 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z)),
@@ -33,8 +35,7 @@ def fixed_points(nonlinearity: str, weight: float, bias: float = 0.0) -> list[fl
         >>> fixed_points("sigmoid", 0.0), [round(h, 5) for h in fixed_points("tanh", 1.5)]
         ([0.5], [-0.85856, 0.0, 0.85856])
     """
-    if nonlinearity not in _FUNCTIONS:
-        raise ValueError(f"nonlinearity {nonlinearity!r}; choices: {', '.join(_FUNCTIONS)}")
+    one_of("nonlinearity", nonlinearity, _FUNCTIONS)
     function = _FUNCTIONS[nonlinearity]
     edges = [2 * k / _PIECES - 1 for k in range(_PIECES + 1)]
 

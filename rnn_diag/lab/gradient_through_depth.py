@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 import torch
 from torch import Tensor
 
+from rnn_diag.arguments import number, some_of, whole
 from rnn_diag.cells import Equations, RNNEquations, State, Weights
 from rnn_diag.diagnostics import Spectrum, hidden_grad_norms, recurrent_spectrum, state_jacobian
 from rnn_diag.lab.deep_net import chain_against_autograd
@@ -26,7 +27,6 @@ from rnn_diag.lab.figure_style import (
 )
 from rnn_diag.lab.networks import gaussian_matrix
 from rnn_diag.lab.numbers import listed
-from rnn_diag.lab.settings import expect_among, expect_at_least, expect_numbers
 from rnn_diag.lab.softmax_recurrence import SoftmaxEquations
 from rnn_diag.trace import OutputGrads, Trace
 
@@ -92,11 +92,11 @@ class GradientThroughDepth(Experiment):
 
     def __post_init__(self) -> None:
         """Refuse settings that leave nothing to measure."""
-        expect_among("activations", self.activations, list(LARGEST_SLOPE))
-        expect_numbers("radius", [self.radius], above=0.0)
-        expect_numbers("noise", [self.noise], above=0.0)
-        expect_at_least("units", self.units, 2)
-        expect_at_least("steps", self.steps, 4)
+        some_of("activations", self.activations, list(LARGEST_SLOPE))
+        number("radius", self.radius, above=0.0)
+        number("noise", self.noise, above=0.0)
+        whole("units", self.units, 2)
+        whole("steps", self.steps, 4)
 
     def run(self) -> Outcome:
         """Follow a gradient back through one network per activation, all with the same weights."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from rnn_diag.arguments import numbers, whole
 from rnn_diag.diagnostics import half_life, impulse_response, module_trace, state_jacobian
 from rnn_diag.lab.blank_layer import blank_layer
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
@@ -25,7 +26,6 @@ from rnn_diag.lab.figure_style import (
 )
 from rnn_diag.lab.networks import one_input
 from rnn_diag.lab.numbers import named
-from rnn_diag.lab.settings import expect_at_least, expect_numbers
 from rnn_diag.nn import GRU
 from rnn_diag.trace import Trace
 
@@ -85,11 +85,9 @@ class GruLeak(Experiment):
 
     def __post_init__(self) -> None:
         """Refuse settings that leave nothing to measure."""
-        expect_numbers("update_gates", self.update_gates, above=0.0)
-        if max(self.update_gates) >= 1:
-            raise ValueError(f"update_gates has {max(self.update_gates)!r}; expected numbers between 0 and 1")
-        expect_at_least("steps", self.steps, 8)
-        expect_at_least("units", self.units, 1)
+        numbers("update_gates", self.update_gates, above=0.0, below=1.0)
+        whole("steps", self.steps, 8)
+        whole("units", self.units, 1)
 
     def run(self) -> Outcome:
         """Kick units with a fixed gate, and look at a whole network at rest."""

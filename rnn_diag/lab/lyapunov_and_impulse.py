@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from rnn_diag.arguments import number, whole
 from rnn_diag.diagnostics import impulse_response, lyapunov_exponents, module_trace
 from rnn_diag.lab.blank_layer import blank_layer
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
@@ -18,7 +19,6 @@ from rnn_diag.lab.mean_field import mean_field
 from rnn_diag.lab.networks import gaussian_matrix, network
 from rnn_diag.lab.numbers import written
 from rnn_diag.lab.one_thread import one_thread
-from rnn_diag.lab.settings import expect_at_least, expect_numbers
 from rnn_diag.nn import LSTM
 from rnn_diag.trace import Trace
 
@@ -88,12 +88,10 @@ class LyapunovAndImpulse(Experiment):
     def __post_init__(self) -> None:
         """Refuse settings that leave nothing to measure."""
         for name in ("radius", "quiet_gain", "forget"):
-            expect_numbers(name, getattr(self, name), above=0.0)
-            if getattr(self, name) >= 1:
-                raise ValueError(f"{name}={getattr(self, name)!r}; expected a number between 0 and 1")
-        expect_numbers("chaotic_gain", self.chaotic_gain, above=1.0)
+            number(name, getattr(self, name), above=0.0, below=1.0)
+        number("chaotic_gain", self.chaotic_gain, above=1.0)
         for name, least in (("units", 2), ("many_units", 2), ("steps", 50), ("lags", 8)):
-            expect_at_least(name, getattr(self, name), least)
+            whole(name, getattr(self, name), least)
         if self.lags >= self.steps // 2:
             raise ValueError(f"lags={self.lags}; expected fewer than half of steps={self.steps}")
 

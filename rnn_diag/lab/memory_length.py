@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from rnn_diag.arguments import number, numbers, one_of, some_of, whole
 from rnn_diag.cells.rnn import NONLINEARITIES
 from rnn_diag.diagnostics import half_life, lagged_state_norms, memory_horizon, module_trace, recurrent_spectrum
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
@@ -17,7 +18,6 @@ from rnn_diag.lab.figure_style import COLOURS, THEORY, LineEnd, figure, label_en
 from rnn_diag.lab.mean_field import MeanField, mean_field
 from rnn_diag.lab.networks import gaussian_matrix, network
 from rnn_diag.lab.numbers import listed, named
-from rnn_diag.lab.settings import expect_among, expect_at_least, expect_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,13 +94,13 @@ class MemoryLength(Experiment):
 
     def __post_init__(self) -> None:
         """Refuse settings that leave nothing to measure."""
-        expect_among("activations", self.activations, list(NONLINEARITIES))
-        expect_numbers("radii", self.radii, above=0.0)
-        expect_among("shown_radius", [self.shown_radius], list(self.radii))
-        expect_numbers("noise", [self.noise], above=0.0)
-        expect_at_least("units", self.units, 8)
-        expect_at_least("probes", self.probes, 1)
-        expect_at_least("steps", self.steps, 20 + APART * SPAN)
+        some_of("activations", self.activations, list(NONLINEARITIES))
+        numbers("radii", self.radii, above=0.0)
+        one_of("shown_radius", self.shown_radius, self.radii)
+        number("noise", self.noise, above=0.0)
+        whole("units", self.units, 8)
+        whole("probes", self.probes, 1)
+        whole("steps", self.steps, 20 + APART * SPAN)
 
     def run(self) -> Outcome:
         """Measure the influence in every network and compare with the mean-field theory."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from torch import Tensor
 
+from rnn_diag.arguments import numbers, whole
 from rnn_diag.diagnostics import half_life, impulse_response, module_trace
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
 from rnn_diag.lab.figure_style import LineEnd, figure, label_ends, name_axes, ordered_colours
 from rnn_diag.lab.fixed_points import convergence_rate, resting_place
 from rnn_diag.lab.networks import network, one_input
 from rnn_diag.lab.numbers import named
-from rnn_diag.lab.settings import expect_at_least, expect_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,9 +89,9 @@ class Nonlinearities(Experiment):
 
     def __post_init__(self) -> None:
         """Refuse settings that leave nothing to measure."""
-        expect_numbers("weights", self.weights, above=0.0)
-        expect_numbers("biases", self.biases)
-        expect_at_least("steps", self.steps, 40)
+        numbers("weights", self.weights, above=0.0)
+        numbers("biases", self.biases)
+        whole("steps", self.steps, 40)
 
     def run(self) -> Outcome:
         """Follow each unit after one input and compare with its fixed point."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from rnn_diag.arguments import number, whole
 from rnn_diag.diagnostics import module_trace
 from rnn_diag.lab.blank_layer import blank_layer
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
@@ -17,7 +18,6 @@ from rnn_diag.lab.networks import one_input
 from rnn_diag.lab.numbers import written
 from rnn_diag.lab.one_thread import one_thread
 from rnn_diag.lab.peephole_reference import BackwardErrors, backward_errors
-from rnn_diag.lab.settings import expect_at_least, expect_numbers
 from rnn_diag.lab.single_units import SingleUnits
 from rnn_diag.nn import LSTM, PeepholeLSTM
 from rnn_diag.nn.layer import RecurrentLayer
@@ -78,8 +78,8 @@ class Peepholes(Experiment):
     def __post_init__(self) -> None:
         """Refuse settings that leave nothing to measure."""
         for name, least in (("period", 2), ("ticks", 1), ("interval", 1), ("networks", 1), ("steps", 1), ("seed", 0)):
-            expect_at_least(name, getattr(self, name), least)
-        expect_numbers("learning_rate", self.learning_rate, above=0.0)
+            whole(name, getattr(self, name), least)
+        number("learning_rate", self.learning_rate, above=0.0)
 
     @one_thread()
     def run(self) -> Outcome:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from rnn_diag.arguments import number, whole
 from rnn_diag.diagnostics import impulse_response, module_trace
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
 from rnn_diag.lab.figure_style import COLOURS, GUIDE, THEORY, figure, name_axes
 from rnn_diag.lab.fixed_points import convergence_rate, fixed_points
 from rnn_diag.lab.networks import network, one_input
 from rnn_diag.lab.numbers import named
-from rnn_diag.lab.settings import expect_at_least, expect_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,10 +43,10 @@ class Pitchfork(Experiment):
 
     def __post_init__(self) -> None:
         """Refuse settings that leave nothing to measure."""
-        expect_numbers("lowest", [self.lowest], above=0.0)
-        expect_numbers("highest", [self.highest], above=max(self.lowest, 1.0))
-        expect_at_least("count", self.count, 4)
-        expect_at_least("steps", self.steps, 100)
+        number("lowest", self.lowest, above=0.0)
+        number("highest", self.highest, above=max(self.lowest, 1.0))
+        whole("count", self.count, 4)
+        whole("steps", self.steps, 100)
 
     def run(self) -> Outcome:
         """Let units with every weight come to rest from both sides, then kick each a little."""

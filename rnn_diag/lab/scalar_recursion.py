@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from rnn_diag.arguments import numbers, whole
 from rnn_diag.diagnostics import ImpulseResponse, impulse_response, module_trace
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
 from rnn_diag.lab.figure_style import GUIDE, THEORY, LineEnd, figure, label_ends, name_axes, ordered_colours
 from rnn_diag.lab.networks import network, one_input
 from rnn_diag.lab.numbers import named
-from rnn_diag.lab.settings import expect_at_least, expect_numbers
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ class ScalarRecursion(Experiment):
 
     def __post_init__(self) -> None:
         """Refuse settings that leave nothing to measure."""
-        expect_numbers("weights", self.weights, without=0.0)
-        expect_numbers("input_weight", [self.input_weight], without=0.0)
-        expect_at_least("steps", self.steps, 8)
+        numbers("weights", self.weights, without=0.0)
+        numbers("input_weight", self.input_weight, without=0.0)
+        whole("steps", self.steps, 8)
 
     def run(self) -> Outcome:
         """Kick each unit once and compare with the power of its weight."""

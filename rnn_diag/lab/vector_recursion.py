@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from rnn_diag.arguments import numbers, whole
 from rnn_diag.diagnostics import (
     ImpulseResponse,
     Spectrum,
@@ -22,7 +23,6 @@ from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
 from rnn_diag.lab.figure_style import GUIDE, INK, THEORY, LineEnd, figure, label_ends, name_axes, ordered_colours
 from rnn_diag.lab.networks import network, one_input
 from rnn_diag.lab.numbers import named
-from rnn_diag.lab.settings import expect_at_least, expect_numbers
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -88,9 +88,9 @@ class VectorRecursion(Experiment):
 
     def __post_init__(self) -> None:
         """Refuse settings that leave nothing to measure."""
-        expect_numbers("radii", self.radii, above=0.0)
-        expect_numbers("coupling", [self.coupling], without=0.0)
-        expect_at_least("steps", self.steps, 8)
+        numbers("radii", self.radii, above=0.0)
+        numbers("coupling", self.coupling, without=0.0)
+        whole("steps", self.steps, 8)
 
     def run(self) -> Outcome:
         """Kick every network once and compare with the closed forms."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
+from rnn_diag.arguments import one_of
 from rnn_diag.cells.equations import Equations, State, Weights
 from rnn_diag.cells.of_module import suffixes_of, weights_of
 from rnn_diag.engine.packing import Packing
@@ -35,8 +36,7 @@ class RecurrentLayer(nn.RNNBase):
 
     def _use(self, equations: Equations, backend: str, h_detach: float = 0.0) -> None:
         """Set the recurrence and how it is run, and add the parameters that torch's module lacks."""
-        if backend not in BACKENDS:
-            raise ValueError(f"unknown backend {backend!r}; choices: {', '.join(BACKENDS)}")
+        one_of("backend", backend, BACKENDS)
         self.equations = equations
         self.backend = backend
         if h_detach:

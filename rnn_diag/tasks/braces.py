@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnn_diag.tasks.arguments import at_least
+from rnn_diag.arguments import whole
 from rnn_diag.tasks.corpus import Passage
 from rnn_diag.tasks.lexer import Region, code_points, lex
 from rnn_diag.tasks.task import Batch, SequenceDataset, TaskSpec
@@ -106,7 +106,7 @@ class Braces(TextTask):
             num_workers=num_workers,
             seed=seed,
         )
-        self.max_depth = at_least("max_depth", max_depth, 1)
+        self.max_depth = whole("max_depth", max_depth, 1)
 
     @cached_property
     def labelled(self) -> Mapping[str, LabelledText]:

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from rnn_diag.tasks.arguments import at_least
+from rnn_diag.arguments import whole
 from rnn_diag.tasks.generated import GeneratedTask
 from rnn_diag.tasks.task import IGNORED_TARGET, Batch, TaskSpec
 
@@ -49,9 +49,9 @@ class CopyMemory(GeneratedTask):
         seed: int = 0,
     ) -> None:
         super().__init__(train_size, held_out_size, batch_size=batch_size, num_workers=num_workers, seed=seed)
-        self.delay = at_least("delay", delay, 1)
-        self.symbols = at_least("symbols", symbols, 1)
-        self.alphabet = at_least("alphabet", alphabet, 2)
+        self.delay = whole("delay", delay, 1)
+        self.symbols = whole("symbols", symbols, 1)
+        self.alphabet = whole("alphabet", alphabet, 2)
 
     def describe(self) -> TaskSpec:
         """Work out the `spec`."""

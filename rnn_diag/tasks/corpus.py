@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from rnn_diag.tasks.arguments import at_least
+from rnn_diag.arguments import whole
 
 HELD_OUT_SHARE: Final = 0.05
 """Share of the corpus for validation, and the same again for test."""
@@ -52,7 +52,7 @@ def read_corpus(path: str | None = None, max_characters: int = 2_000_000) -> Map
     Raises:
         ValueError: If the path matches nothing, names a single file that is no UTF-8 text, or if no text is left.
     """
-    at_least("max_characters", max_characters, 1)
+    whole("max_characters", max_characters, 1)
     files = find_files(path)
     passages = _read_until(max_characters, files, strict=len(files) == 1)
     if not passages:

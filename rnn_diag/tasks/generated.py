@@ -7,7 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from rnn_diag.tasks.arguments import at_least
+from rnn_diag.arguments import whole
 from rnn_diag.tasks.task import Batch, SequenceTask, TensorSequences
 
 
@@ -26,8 +26,8 @@ class GeneratedTask(SequenceTask):
         self, train_size: int, held_out_size: int, batch_size: int = 32, num_workers: int = 0, seed: int = 0
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
-        self.train_size = at_least("train_size", train_size, 1)
-        self.held_out_size = at_least("held_out_size", held_out_size, 1)
+        self.train_size = whole("train_size", train_size, 1)
+        self.held_out_size = whole("held_out_size", held_out_size, 1)
         self._drawn: dict[str, TensorSequences] = {}
 
     @abstractmethod
@@ -60,7 +60,7 @@ def check_lengths(sequence_length: int, min_length: int | None, smallest: int) -
         TypeError: If one is no integer.
         ValueError: If one is too small, or `min_length` exceeds `sequence_length`.
     """
-    at_least("sequence_length", sequence_length, smallest)
-    if min_length is not None and at_least("min_length", min_length, smallest) > sequence_length:
+    whole("sequence_length", sequence_length, smallest)
+    if min_length is not None and whole("min_length", min_length, smallest) > sequence_length:
         raise ValueError(f"min_length={min_length}; expected at most sequence_length={sequence_length}, or null")
     return sequence_length, min_length

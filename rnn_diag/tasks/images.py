@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from rnn_diag.tasks.arguments import one_of
+from rnn_diag.arguments import one_of
 from rnn_diag.tasks.task import Batch, SequenceTask, TaskSpec, TensorSequences
 
 WAYS_TO_READ: Final = ("pixel", "row")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from rnn_diag.tasks.arguments import at_least
+from rnn_diag.arguments import whole
 
 SPLITS: Final = ("train", "validation", "test")
 
@@ -114,9 +114,9 @@ class SequenceTask(pl.LightningDataModule, ABC):
 
     def __init__(self, batch_size: int, num_workers: int = 0, seed: int = 0) -> None:
         super().__init__()
-        self.batch_size = at_least("batch_size", batch_size, 1)
-        self.num_workers = at_least("num_workers", num_workers, 0)
-        self.seed = at_least("seed", seed, 0)
+        self.batch_size = whole("batch_size", batch_size, 1)
+        self.num_workers = whole("num_workers", num_workers, 0)
+        self.seed = whole("seed", seed, 0)
 
     @cached_property
     def spec(self) -> TaskSpec:

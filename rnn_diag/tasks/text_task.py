@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from rnn_diag.tasks.arguments import at_least, one_of
+from rnn_diag.arguments import one_of, whole
 from rnn_diag.tasks.corpus import Passage, read_corpus
 from rnn_diag.tasks.task import SequenceTask
 from rnn_diag.tasks.vocabulary import Vocabulary
@@ -41,9 +41,9 @@ class TextTask(SequenceTask):
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
         self.path = path
-        self.sequence_length = at_least("sequence_length", sequence_length, 1)
-        self.max_characters = at_least("max_characters", max_characters, 1)
-        self.minimum_count = at_least("minimum_count", minimum_count, 1)
+        self.sequence_length = whole("sequence_length", sequence_length, 1)
+        self.max_characters = whole("max_characters", max_characters, 1)
+        self.minimum_count = whole("minimum_count", minimum_count, 1)
         self.unknown = one_of("unknown", unknown, ("token", "error"))
 
     @cached_property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnn_diag.tasks.arguments import at_least
+from rnn_diag.arguments import whole
 from rnn_diag.tasks.generated import GeneratedTask, draw_integers
 from rnn_diag.tasks.task import Batch, TaskSpec
 
@@ -60,8 +60,8 @@ class Timing(GeneratedTask):
         seed: int = 0,
     ) -> None:
         super().__init__(train_size, held_out_size, batch_size=batch_size, num_workers=num_workers, seed=seed)
-        self.interval = at_least("interval", interval, 1)
-        self.sequence_length = at_least("sequence_length", sequence_length, 2 * interval)
+        self.interval = whole("interval", interval, 1)
+        self.sequence_length = whole("sequence_length", sequence_length, 2 * interval)
         self.free_running = free_running
 
     def describe(self) -> TaskSpec:

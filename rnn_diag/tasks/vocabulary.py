@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnn_diag.tasks.arguments import at_least, one_of
+from rnn_diag.arguments import one_of, whole
 from rnn_diag.tasks.lexer import code_points
 
 UNKNOWN: Final = "<unk>"
@@ -44,7 +44,7 @@ class Vocabulary:
 
         With `unknown="error"` there is no token for the rare ones, so every character of the text is known.
         """
-        at_least("minimum_count", minimum_count, 1)
+        whole("minimum_count", minimum_count, 1)
         counts = np.bincount(code_points(text), minlength=1)
         frequent = np.flatnonzero(counts >= (1 if unknown == "error" else minimum_count))
         return cls("".join(map(chr, frequent)), unknown)

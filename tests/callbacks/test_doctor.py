@@ -91,7 +91,7 @@ def test_a_hopeless_run_is_stopped_only_if_asked_for(stop_on, steps, network, ba
 
 
 def test_a_finding_to_stop_on_that_does_not_exist_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match=r"stop_on names 'explodes'; choices: non_finite, .*exploding"):
+    with pytest.raises(ValueError, match=r"stop_on='explodes'; choices: non_finite, .*exploding"):
         Doctor(stop_on=["explodes"])
 
 
@@ -379,7 +379,7 @@ def test_weights_are_the_same_with_and_without_a_preflight(network, batches, tra
 
 
 def test_an_unknown_word_for_the_preflight_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match="preflight is 'severe'; choices: report, advice, warning, critical"):
+    with pytest.raises(ValueError, match="preflight='severe'; choices: report, advice, warning, critical"):
         Doctor(preflight="severe")
 
 

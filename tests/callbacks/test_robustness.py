@@ -323,7 +323,10 @@ def test_manual_optimisation_with_two_losses_measures_each_layer_in_its_own_back
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"every_n_steps": 0}, "every_n_steps is 0; expected a positive"), ({"sequences": 0}, "sequences is 0; expected")],
+    [
+        ({"every_n_steps": 0}, "every_n_steps=0; expected a whole number of at least 1"),
+        ({"sequences": 0}, "sequences=0; expected"),
+    ],
 )
 def test_wrong_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -335,10 +338,10 @@ def test_wrong_arguments_are_refused(arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"every_n_steps": "5"}, "every_n_steps is '5'; expected a whole number"),
-        ({"sequences": 2.5}, "sequences is 2.5; expected a whole number"),
-        ({"max_overhead": "2%"}, "max_overhead is '2%'; expected a share between 0 and 1"),
-        ({"layers": None}, "layers is None; expected a glob pattern"),
+        ({"every_n_steps": "5"}, "every_n_steps='5'; expected a whole number"),
+        ({"sequences": 2.5}, "sequences=2.5; expected a whole number"),
+        ({"max_overhead": "2%"}, "max_overhead='2%'; expected a finite number above 0 and below 1"),
+        ({"layers": None}, "layers=None; expected a glob pattern"),
     ],
 )
 def test_arguments_of_a_wrong_type_are_refused(arguments, message):

@@ -292,25 +292,25 @@ ERRORS = {
         "'l0' has no trace: no call was seen: the model did not run it, or ran it inside a region compiled by "
         "torch.compile",
     ),
-    "follows_no_sequences": (ValueError, "sequences is 0; expected a positive number, or None for the whole batch"),
-    "follows_half_a_sequence": (TypeError, "sequences is 2.5; expected a whole number"),
+    "follows_no_sequences": (ValueError, "sequences=0; expected a whole number of at least 1, or None for all"),
+    "follows_half_a_sequence": (TypeError, "sequences=2.5; expected a whole number of at least 1, or None for all"),
     "gives_no_pattern": (
         TypeError,
-        "layers is None; expected a glob pattern such as 'encoder.*', or a list of them",
+        "layers=None; expected a glob pattern such as 'encoder.*', or a list of them",
     ),
     "gives_an_empty_list_of_patterns": (
         ValueError,
-        "layers is []; expected at least one glob pattern, such as '*' for all layers",
+        "layers=[]; expected at least one glob pattern, such as '*' for all layers",
     ),
     "records_what_is_no_module": (
         TypeError,
-        "model is list; expected a torch.nn.Module that holds recurrent layers",
+        "model=list; expected a torch.nn.Module that holds recurrent layers",
     ),
     "asks_for_an_unknown_gate": (
         KeyError,
         "no gate or block is called 'forget'; found: reset, update, candidate",
     ),
-    "names_an_unknown_engine": (ValueError, "unknown engine 'fast'; choices: auto, explicit, replay"),
+    "names_an_unknown_engine": (ValueError, "engine='fast'; choices: auto, explicit, replay"),
 }
 
 

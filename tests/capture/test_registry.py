@@ -117,13 +117,13 @@ def test_the_class_is_as_it_was_after_the_block() -> None:
 
 
 def test_what_is_no_module_class_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"module_type is 3; expected a subclass of torch\.nn\.Module"):
+    with pytest.raises(TypeError, match=r"module_type=3; expected a subclass of torch\.nn\.Module"):
         register(3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("own", [nn.LSTM, nn.GRUCell, rnn_diag.nn.PeepholeLSTM])
 def test_a_class_that_is_followed_as_it_is_cannot_be_registered(own: type[nn.Module]) -> None:
-    with pytest.raises(ValueError, match=f"module_type is {own.__name__}, which is followed as it is"):
+    with pytest.raises(ValueError, match=f"module_type={own.__name__}; expected a class of yours"):
         register(own)
 
 

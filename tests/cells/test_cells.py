@@ -175,9 +175,9 @@ def test_a_wrong_number_of_states_is_named() -> None:
 
 
 def test_wrong_constructor_arguments_name_the_choices() -> None:
-    with pytest.raises(ValueError, match="unknown nonlinearity 'elu'; choices: tanh, relu, sigmoid, identity"):
+    with pytest.raises(ValueError, match="nonlinearity='elu'; choices: tanh, relu, sigmoid, identity"):
         cells.RNNCell(3, 4, nonlinearity="elu")
-    with pytest.raises(ValueError, match="proj_size is 4; expected 0"):
+    with pytest.raises(ValueError, match="proj_size=4; expected 0"):
         cells.LSTMCell(3, 4, proj_size=4)
 
 

@@ -77,7 +77,7 @@ def test_a_misspelt_setting_is_answered_with_the_choices(lab) -> None:
 
 def test_a_setting_out_of_range_is_refused_before_anything_runs(lab, tmp_path: Path) -> None:
     code = lab("scalar_recursion", "scalar_recursion.steps=2")
-    assert str(code).startswith("rnn-diag-lab: scalar_recursion: steps=2; expected an integer of at least 8")
+    assert str(code).startswith("rnn-diag-lab: scalar_recursion: steps=2; expected a whole number of at least 8")
     assert not list(tmp_path.rglob("report.html"))
 
 

@@ -138,7 +138,7 @@ def test_a_task_that_does_not_fit_the_model_is_refused_before_training(
 
 
 def test_a_value_out_of_range_is_reported_with_the_group_it_belongs_to(run: Callable[..., Run]) -> None:
-    with pytest.raises(ValueError, match="task: interval=0; expected an integer of at least 1"):
+    with pytest.raises(ValueError, match="task: interval=0; expected a whole number of at least 1"):
         run("task=timing", "task.interval=0", *QUICK)
 
 

@@ -190,8 +190,8 @@ def test_the_loss_is_called_once_and_reported() -> None:
 @pytest.mark.parametrize(
     ("module", "batch", "loss", "error", "said"),
     [
-        (None, None, len, TypeError, "module is NoneType; expected a torch.nn.Module"),
-        (nn.LSTM(3, 5), torch.zeros(4, 2, 3), None, TypeError, "loss is None; expected a function"),
+        (None, None, len, TypeError, "module=NoneType; expected a torch.nn.Module"),
+        (nn.LSTM(3, 5), torch.zeros(4, 2, 3), None, TypeError, "loss=None; expected a function"),
         (nn.LSTM(3, 5, device="meta"), torch.zeros(4, 2, 3), len, ValueError, "meta device; expected ones with values"),
         (nn.LSTM(3, 5), torch.zeros(4, 0, 3), lambda m, x: m(x)[0].sum(), ValueError, "the batch has no sequences"),
     ],

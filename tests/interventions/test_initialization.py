@@ -232,10 +232,10 @@ def test_a_gru_has_no_forget_gate_and_a_plain_rnn_nothing_that_remembers() -> No
 def test_values_out_of_range_are_named() -> None:
     layer = nn.LSTM(2, 3)
     for radius in (-0.1, math.inf, math.nan):
-        with pytest.raises(ValueError, match=f"radius is {radius}"):
+        with pytest.raises(ValueError, match=f"radius={radius}"):
             rescale_spectral_radius(layer, radius)
     for longest in (1, math.inf):
-        with pytest.raises(ValueError, match=f"longest is {longest}; expected a finite number of steps of at least 2"):
+        with pytest.raises(ValueError, match=f"longest={longest}; expected a finite number of at least 2"):
             chrono(layer, longest)
     nn.init.zeros_(layer.weight_hh_l0[3:6])
     with pytest.raises(ValueError, match="LSTM l0: the forget matrix has no eigenvalue but 0"):

@@ -29,5 +29,5 @@ def test_the_tanh_unit_stays_bounded_and_saturates() -> None:
 
 
 def test_weights_that_are_not_positive_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"weights has -1\.0; expected finite numbers above 0"):
+    with pytest.raises(ValueError, match=r"weights=.*-1\.0.*; expected finite numbers above 0"):
         BoundedInputs(weights=(-1.0,))

@@ -91,9 +91,9 @@ def test_the_whole_experiment_says_the_same_twice_and_draws_what_it_found(tmp_pa
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"planted_share": 1.5}, "planted_share=1.5; expected a share, from 0 to 1"),
-        ({"sparsity": -1.0}, "sparsity=-1.0; expected a weight of at least 0"),
-        ({"window": 10}, "window=10; expected an integer of at least 32"),
+        ({"planted_share": 1.5}, "planted_share=1.5; expected a finite number of at least 0 and at most 1"),
+        ({"sparsity": -1.0}, "sparsity=-1.0; expected a finite number of at least 0"),
+        ({"window": 10}, "window=10; expected a whole number of at least 32"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float], message: str) -> None:

@@ -54,5 +54,5 @@ def test_the_same_seed_gives_the_same_numbers_and_moves_no_generator() -> None:
 
 
 def test_too_few_steps_are_refused() -> None:
-    with pytest.raises(ValueError, match="steps=59; expected an integer of at least 60"):
+    with pytest.raises(ValueError, match="steps=59; expected a whole number of at least 60"):
         Carousel(steps=59)

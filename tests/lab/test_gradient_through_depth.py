@@ -54,5 +54,5 @@ def test_the_chain_of_a_deep_net_is_autograds() -> None:
 
 
 def test_an_activation_without_a_closed_form_here_is_refused() -> None:
-    with pytest.raises(ValueError, match="activations has 'gelu'; choices: tanh, sigmoid, relu, softmax"):
+    with pytest.raises(ValueError, match="activations='gelu'; choices: tanh, sigmoid, relu, softmax"):
         GradientThroughDepth(activations=("gelu",))

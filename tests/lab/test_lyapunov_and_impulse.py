@@ -30,8 +30,8 @@ def test_mean_field_theory_gives_the_published_exponent_of_gain_three() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"radius": 1.0}, "radius=1.0; expected a number between 0 and 1"),
-        ({"chaotic_gain": 0.9}, "chaotic_gain has 0.9; expected finite numbers above 1"),
+        ({"radius": 1.0}, "radius=1.0; expected a finite number above 0 and below 1"),
+        ({"chaotic_gain": 0.9}, "chaotic_gain=0.9; expected a finite number above 1"),
         ({"lags": 300}, "lags=300; expected fewer than half of steps=400"),
     ],
 )

@@ -57,10 +57,10 @@ def test_small_networks_agree_with_the_theory_and_the_same_seed_gives_the_same_n
 
 
 def test_an_unknown_activation_is_answered_with_the_choices() -> None:
-    with pytest.raises(ValueError, match="activations has 'tahn'; choices: tanh, relu, sigmoid, identity"):
+    with pytest.raises(ValueError, match="activations='tahn'; choices: tanh, relu, sigmoid, identity"):
         MemoryLength(activations=("tahn",))
 
 
 def test_a_shown_radius_that_is_not_tried_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"shown_radius has 0.4; choices: 0.3, 0.5"):
+    with pytest.raises(ValueError, match=r"shown_radius=0.4; choices: 0.3, 0.5"):
         MemoryLength(shown_radius=0.4, radii=(0.3, 0.5))

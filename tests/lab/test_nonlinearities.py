@@ -81,5 +81,5 @@ def test_two_resting_places_appear_at_one() -> None:
 
 
 def test_a_range_without_one_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"highest has 0\.9; expected finite numbers above 1"):
+    with pytest.raises(ValueError, match=r"highest=0\.9; expected a finite number above 1"):
         Pitchfork(highest=0.9)

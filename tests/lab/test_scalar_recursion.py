@@ -37,12 +37,12 @@ def test_a_wrong_measurement_would_not_hold() -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"weights": ()}, TypeError, r"weights=\(\); expected numbers"),
-        ({"weights": (0.5, 0.0)}, ValueError, "weights has 0.0; expected finite numbers other than 0"),
-        ({"weights": ("x",)}, TypeError, r"weights=\('x',\); expected numbers"),
-        ({"weights": (float("nan"),)}, ValueError, "weights has nan; expected finite numbers"),
-        ({"steps": 3}, ValueError, "steps=3; expected an integer of at least 8"),
-        ({"steps": 9.5}, TypeError, "steps=9.5; expected an integer of at least 8"),
+        ({"weights": ()}, TypeError, r"weights=\(\); expected finite numbers"),
+        ({"weights": (0.5, 0.0)}, ValueError, r"weights=\(0.5, 0.0\); expected finite numbers other than 0"),
+        ({"weights": ("x",)}, TypeError, r"weights=\('x',\); expected finite numbers"),
+        ({"weights": (float("nan"),)}, ValueError, r"weights=\(nan,\); expected finite numbers"),
+        ({"steps": 3}, ValueError, "steps=3; expected a whole number of at least 8"),
+        ({"steps": 9.5}, TypeError, "steps=9.5; expected a whole number of at least 8"),
     ],
 )
 def test_settings_without_a_measurement_are_refused(

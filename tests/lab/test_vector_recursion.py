@@ -34,5 +34,5 @@ def test_the_last_state_is_that_of_the_matrix_power() -> None:
 
 
 def test_a_coupling_of_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"coupling has 0\.0; expected finite numbers other than 0"):
+    with pytest.raises(ValueError, match=r"coupling=0\.0; expected finite numbers other than 0"):
         VectorRecursion(coupling=0.0)

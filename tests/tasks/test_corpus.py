@@ -115,5 +115,5 @@ def test_a_folder_of_binary_files_is_empty_corpus(tmp_path):
 
 
 def test_a_budget_of_no_characters_is_refused():
-    with pytest.raises(ValueError, match="max_characters=0; expected an integer of at least 1"):
+    with pytest.raises(ValueError, match="max_characters=0; expected a whole number of at least 1"):
         read_corpus(None, max_characters=0)

@@ -124,20 +124,20 @@ def test_training_batches_are_all_full_and_validation_leaves_nothing_out():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Adding(1), "sequence_length=1; expected an integer of at least 2"),
-        (lambda: Adding(-5), "sequence_length=-5; expected an integer of at least 2"),
+        (lambda: Adding(1), "sequence_length=1; expected a whole number of at least 2"),
+        (lambda: Adding(-5), "sequence_length=-5; expected a whole number of at least 2"),
         (lambda: Adding(10, min_length=11), "min_length=11; expected at most sequence_length=10, or null"),
-        (lambda: Adding(batch_size=0), "batch_size=0; expected an integer of at least 1"),
-        (lambda: Adding(num_workers=-1), "num_workers=-1; expected an integer of at least 0"),
-        (lambda: Adding(seed=-1), "seed=-1; expected an integer of at least 0"),
-        (lambda: Adding(train_size=0), "train_size=0; expected an integer of at least 1"),
-        (lambda: TemporalOrder(9), "sequence_length=9; expected an integer of at least 10"),
-        (lambda: CopyMemory(delay=0), "delay=0; expected an integer of at least 1"),
-        (lambda: CopyMemory(alphabet=1), "alphabet=1; expected an integer of at least 2"),
-        (lambda: Timing(10, 19), "sequence_length=19; expected an integer of at least 20"),
-        (lambda: Digits(by="column"), "by='column'; expected one of: pixel, row"),
-        (lambda: Braces(max_depth=0), "max_depth=0; expected an integer of at least 1"),
-        (lambda: SourceText(sequence_length=0), "sequence_length=0; expected an integer of at least 1"),
+        (lambda: Adding(batch_size=0), "batch_size=0; expected a whole number of at least 1"),
+        (lambda: Adding(num_workers=-1), "num_workers=-1; expected a whole number of at least 0"),
+        (lambda: Adding(seed=-1), "seed=-1; expected a whole number of at least 0"),
+        (lambda: Adding(train_size=0), "train_size=0; expected a whole number of at least 1"),
+        (lambda: TemporalOrder(9), "sequence_length=9; expected a whole number of at least 10"),
+        (lambda: CopyMemory(delay=0), "delay=0; expected a whole number of at least 1"),
+        (lambda: CopyMemory(alphabet=1), "alphabet=1; expected a whole number of at least 2"),
+        (lambda: Timing(10, 19), "sequence_length=19; expected a whole number of at least 20"),
+        (lambda: Digits(by="column"), "by='column'; choices: pixel, row"),
+        (lambda: Braces(max_depth=0), "max_depth=0; expected a whole number of at least 1"),
+        (lambda: SourceText(sequence_length=0), "sequence_length=0; expected a whole number of at least 1"),
         (
             lambda: Adding(train_size=10, batch_size=11).train_dataloader(),
             "batch_size=11 on 1 process(es) needs that many training sequences each; Adding has 10 in all",
@@ -152,5 +152,5 @@ def test_a_value_that_cannot_be_is_answered_in_one_line(make, message):
 
 @pytest.mark.parametrize("value", [2.5, "10", True, None])
 def test_a_number_of_the_wrong_type_is_a_type_error(value):
-    with pytest.raises(TypeError, match="expected an integer of at least 1"):
+    with pytest.raises(TypeError, match="expected a whole number of at least 1"):
         Adding(batch_size=value)

@@ -57,5 +57,5 @@ def test_an_empty_text_has_no_tokens_in_either_mode():
 
 
 def test_an_unknown_mode_is_answered_with_the_choices():
-    with pytest.raises(ValueError, match="unknown='skip'; expected one of: token, error"):
+    with pytest.raises(ValueError, match="unknown='skip'; choices: token, error"):
         Vocabulary("a", unknown="skip")
