@@ -10,7 +10,7 @@ import numpy as np
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.measurements.gradients import GradientSums, GradientUnits, MeasureGradients, log10_of
 from rnn_diag.measurements.history import History
-from rnn_diag.reporting.heatmap import gradient_heat_map
+from rnn_diag.reporting.images.gradients import gradient_heat_map
 from rnn_diag.reporting.tensorboard import Writer, write_ridge
 from rnn_diag.tb.writer import write_gradients
 from rnn_diag.trace import Trace

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
-import numpy as np
 import torch
 
 from rnn_diag.arguments import thresholds
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.measurements.gates import HIGH, LOW, GateCounts, MeasureGates
-from rnn_diag.measurements.history import History
+from rnn_diag.measurements.history import GatesOverTime, History
 from rnn_diag.measurements.measure import GradientUnits
-from rnn_diag.reporting.gate_history import gates_over_training
-from rnn_diag.reporting.gates import GateShares, gate_map
+from rnn_diag.reporting.images.gates import GateShares, gate_map, gates_over_training
 from rnn_diag.reporting.tensorboard import Writer
 from rnn_diag.tb.schema import bin_starts, bin_widths, mean_in_bins
 from rnn_diag.tb.writer import write_gate_units, write_gates
@@ -102,10 +100,8 @@ class GateSaturation(Diagnostic):
         if merged.gates:
             means = merged.activation.by_step.numpy()
             starts = bin_starts(means.shape[-1])
-            widths = bin_widths(means.shape[-1], starts)[None]
-            self._histories.setdefault(layer, History()).add(
-                step, np.concatenate([mean_in_bins(means, starts), widths])
-            )
+            column = GatesOverTime(mean_in_bins(means, starts), bin_widths(means.shape[-1], starts))
+            self._histories.setdefault(layer, History()).add(step, column.stacked)
 
     def write(self, layer: str, merged: GateCounts, writer: Writer, step: int) -> None:
         """Write what the tab shows."""
@@ -127,5 +123,6 @@ class GateSaturation(Diagnostic):
         shares = {gate: GateShares(*one) for gate, one in zip(merged.gates, by_gate, strict=True)}
         note = f"share of activations below {self.low:g} (left-saturated) and above {self.high:g} (right-saturated)"
         history = self._histories[layer]
-        over_training = gates_over_training(layer, merged.gates, history.steps, history.columns)
+        columns = [GatesOverTime.of(column) for column in history.columns]
+        over_training = gates_over_training(layer, merged.gates, history.steps, columns)
         return {"gates": gate_map(layer, shares, note), "gates_over_training": over_training}

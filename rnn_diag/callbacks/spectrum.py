@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.measurements.measure import GradientUnits
 from rnn_diag.measurements.weights import MeasureWeights, WeightNumbers
-from rnn_diag.reporting import plane
+from rnn_diag.reporting.images.spectrum import Spectrum, eigenvalue_plane
 from rnn_diag.reporting.tensorboard import Writer
 from rnn_diag.tb.writer import write_eigenvalues, write_singular_values
 from rnn_diag.trace import Trace
@@ -80,7 +80,7 @@ class RecurrentSpectrum(Diagnostic):
         """Return the layer's numbers."""
         return merged.numbers
 
-    def write(self, layer: str, merged: Spectra, writer: Writer, step: int) -> None:
+    def write(self, layer: str, merged: WeightNumbers, writer: Writer, step: int) -> None:
         """Write what the tab shows."""
         for block, spectrum in merged.spectra.items():
             write_eigenvalues(writer, layer, step, spectrum.eigenvalues, matrix=block)
@@ -89,7 +89,7 @@ class RecurrentSpectrum(Diagnostic):
     def draw(self, layer: str, merged: WeightNumbers) -> Mapping[str, Any]:
         """Return the picture of the complex plane."""
         spectra = {
-            block: plane.Spectrum(spectrum.eigenvalues.numpy(), spectrum.singular_values.numpy())
+            block: Spectrum(spectrum.eigenvalues.numpy(), spectrum.singular_values.numpy())
             for block, spectrum in merged.spectra.items()
         }
-        return {"eigenvalues": plane.eigenvalue_plane(layer, spectra)}
+        return {"eigenvalues": eigenvalue_plane(layer, spectra)}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from rnn_diag.reporting.colours import BLACK, FAINT_ON_ANY_PAGE, LINES_ON_ANY_PAGE, SHRINKS_TO_GROWS
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -12,13 +14,13 @@ if TYPE_CHECKING:
 WIDTH: Final = 7.0
 """Inches; 700 pixels in the report."""
 
-COLOURS: Final = ("#2b7bba", "#d9541e", "#0f9d76", "#a864b4", "#b8860b", "#7f8793")
+COLOURS: Final = LINES_ON_ANY_PAGE
 """For things that have no order. Each stands out on white and on black; neighbours differ in lightness as well."""
 
-INK: Final = "#000000"
+INK: Final = BLACK
 """Of text and theory; the report puts the page's own text colour in its place."""
 
-FAINT: Final = "#808690"
+FAINT: Final = FAINT_ON_ANY_PAGE
 """Of axes and of lines that only guide the eye."""
 
 THEORY: Final[dict[str, Any]] = {"color": INK, "linestyle": (0, (4, 3)), "linewidth": 1.0, "zorder": 3}
@@ -27,7 +29,7 @@ THEORY: Final[dict[str, Any]] = {"color": INK, "linestyle": (0, (4, 3)), "linewi
 GUIDE: Final[dict[str, Any]] = {"color": FAINT, "linestyle": ":", "linewidth": 1.0, "zorder": 1}
 """How a bound or a threshold is drawn."""
 
-_ALONG: Final = ("#2b7bba", "#9a68b5", "#d9541e")
+_ALONG: Final = SHRINKS_TO_GROWS
 _LABEL_POINTS: Final = 9.0
 
 

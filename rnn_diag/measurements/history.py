@@ -1,15 +1,42 @@
-"""A profile at each of many training steps, in bounded memory: as it grows too long, every other one is let go."""
+"""A profile at each of many training steps, in bounded memory: as it grows too long, every other one is dropped."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
 CAPACITY = 240
+
+
+class GatesOverTime(NamedTuple):
+    """The mean activation of every gate at one training step, in bins of timesteps.
+
+    Attributes:
+        values: Between 0 and 1; NaN where it is no number.
+        widths: How many timesteps each bin has.
+
+    Example:
+        >>> column = GatesOverTime(np.array([[0.5, 0.25]]), np.array([3, 1]))
+        >>> GatesOverTime.of(column.stacked).widths.tolist()
+        [3.0, 1.0]
+    """
+
+    values: Float[np.ndarray, "gates bins"]
+    widths: Float[np.ndarray, " bins"]
+
+    @property
+    def stacked(self) -> Float[np.ndarray, "rows bins"]:
+        """One array, the widths as its last row: a column of a `History`."""
+        return np.concatenate([self.values, self.widths[None]])
+
+    @classmethod
+    def of(cls, stacked: Float[np.ndarray, "rows bins"]) -> GatesOverTime:
+        """Return what was stacked."""
+        return cls(stacked[:-1], stacked[-1])
 
 
 class History:
@@ -23,7 +50,7 @@ class History:
 
     @property
     def state(self) -> dict[str, Any]:
-        """All there is to it, in tensors and plain types."""
+        """Everything it holds, in tensors and plain types, for a checkpoint."""
         columns = [torch.from_numpy(column) for column in self.columns]
         return {"steps": list(self.steps), "columns": columns, "added": self.added, "every": self._every}
 
@@ -37,7 +64,7 @@ class History:
         return history
 
     def add(self, step: int, column: Float[np.ndarray, " lags"]) -> None:
-        """Keep a column, unless the history has become so long that only every so many are kept."""
+        """Keep a column, unless the history has become so long that only every second, fourth, … is kept."""
         if self.added % self._every == 0:
             self.steps.append(step)
             self.columns.append(np.array(column, dtype=np.float32))

@@ -1,4 +1,4 @@
-"""What a writer is handed is what TensorBoard reads back; histories and tables keep what they are given."""
+"""What a writer is handed is what TensorBoard reads back."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from rnn_diag.measurements.history import CAPACITY, History
-from rnn_diag.reporting.coverage import Row, print_coverage
 from rnn_diag.reporting.tensorboard import RIDGE_BUCKETS, Writer, write_picture, write_ridge, write_table
 
 
@@ -78,22 +75,3 @@ def test_table_is_markdown_whose_cells_stay_in_their_columns(written):
     log = written((write_table, "table", ["a", "b"], [["x|y", "two\nlines"]], 0))
     (event,) = log.Tensors("table/text_summary")
     assert event.tensor_proto.string_val[0].decode() == "| a | b |\n| --- | --- |\n| x\\|y | two lines |"
-
-
-def test_coverage_names_every_layer_and_reason():
-    console = Console(width=160, record=True, file=io.StringIO())
-    rows = [Row("l0", "LSTM", "exact", "spectrum"), Row("odd", "MyRNN", "not followed: why", "")]
-    print_coverage(rows, "every 50 steps", console)
-    text = console.export_text()
-    assert all(word in text for word in ("l0", "LSTM", "exact", "spectrum", "odd", "MyRNN", "not followed: why", "50"))
-
-
-def test_history_is_bounded_spans_all_of_training_and_stays_even():
-    history = History()
-    for step in range(5000):
-        history.add(step, np.array([float(step)]))
-    assert len(history.steps) <= CAPACITY
-    assert history.steps[0] == 0
-    assert history.steps[-1] > 4900
-    assert len(set(np.diff(history.steps))) == 1
-    assert [column.item() for column in history.columns] == history.steps

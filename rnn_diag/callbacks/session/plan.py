@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from rnn_diag.capture import Coverage, Recording
-from rnn_diag.reporting.coverage import Row, print_coverage
+from rnn_diag.reporting.coverage_table import Row, print_coverage
 
 if TYPE_CHECKING:
     from rnn_diag.callbacks.diagnostic import Diagnostic
@@ -67,9 +67,7 @@ class Plan:
             for diagnostic, names in zip(self._diagnostics, self.names, strict=True)
             if coverage.layer in names and (coverage.layer in self._known or not diagnostic.needs_equations)
         ]
-        to_come = coverage.status == "never ran" and not was_due
-        captured = "every call" if to_come else f"{coverage.status}: {coverage.reason}"
-        return Row(coverage.layer, coverage.module_type, captured, ", ".join(dict.fromkeys(at_work)))
+        return Row(coverage, tuple(dict.fromkeys(at_work)), expected=was_due)
 
     def _terms(self) -> Iterable[str]:
         by_interval: dict[int, list[str]] = {}

@@ -10,7 +10,7 @@ import torch
 
 from rnn_diag.callbacks.lightning import writers_of
 from rnn_diag.callbacks.session.exchange import described
-from rnn_diag.reporting.coverage import HEADER, Row
+from rnn_diag.reporting.coverage_table import HEADER, Row
 from rnn_diag.reporting.layout import write_layout
 from rnn_diag.reporting.tensorboard import write_picture, write_table
 from rnn_diag.reporting.verdict import as_markdown, headlines
@@ -105,7 +105,7 @@ class Publisher:
         if not self._coverage_is_written and self.coverage:
             self._coverage_is_written = True
             for writer in writers:
-                write_table(writer, "rnn_diag/coverage", HEADER, [list(row) for row in self.coverage], step)
+                write_table(writer, "rnn_diag/coverage", HEADER, [row.cells for row in self.coverage], step)
                 write_layout(writer, [row.layer for row in self.coverage if row.diagnostics])
         for (place, layer), value in merged.items():
             if place in self._undrawable:

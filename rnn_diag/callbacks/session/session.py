@@ -16,7 +16,7 @@ from rnn_diag.callbacks.session.plan import Plan
 from rnn_diag.callbacks.session.publishing import Publisher
 from rnn_diag.callbacks.session.warnings import Notices
 from rnn_diag.callbacks.session.worker import Worker
-from rnn_diag.reporting.coverage import Row
+from rnn_diag.reporting.coverage_table import Row
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer

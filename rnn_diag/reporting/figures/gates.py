@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnn_diag.reporting.colours import ABSENT, GATE_MEAN, INK, MUTED, NOT_FINITE, OPEN, SHUT, STRIP
 from rnn_diag.reporting.figures import sheet
 from rnn_diag.reporting.figures.gradients import step_edges
 
@@ -32,13 +33,13 @@ def gates_over_time(gates: Mapping[str, Any], *, title: str = "") -> Figure:
     figure, grid = _rows_of_axes(rows, title, "timestep $t$")
     for axes, (mean, shut, open_) in zip(grid, rows.values(), strict=True):
         at = np.arange(len(mean) + 1) - 0.5
-        axes.set_facecolor(sheet.STRIP)
-        axes.stairs(shut, at, fill=True, color=sheet.SHUT)
-        axes.stairs(1 - open_, at, baseline=1, fill=True, color=sheet.OPEN)
-        axes.plot(np.arange(len(mean)), mean, color=sheet.INK, linewidth=1.5)
+        axes.set_facecolor(STRIP)
+        axes.stairs(shut, at, fill=True, color=SHUT)
+        axes.stairs(1 - open_, at, baseline=1, fill=True, color=OPEN)
+        axes.plot(np.arange(len(mean)), mean, color=INK, linewidth=1.5)
         axes.set_xlim(-0.5, len(mean) - 0.5)
         axes.set_ylim(0, 1)
-    entries = [(sheet.OPEN, "units open"), (sheet.SHUT, "units shut"), (grid[0].lines[0], "mean activation")]
+    entries = [(OPEN, "units open"), (SHUT, "units shut"), (grid[0].lines[0], "mean activation")]
     sheet.key(grid[0], entries, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
     return figure
 
@@ -89,9 +90,9 @@ def gates_over_training(steps: Sequence[int], gates: Mapping[str, Sequence[Any]]
         edges = step_edges(steps, len(columns))
         longest = max(len(column) for column in columns)
         values = np.ma.array(np.zeros((longest, len(columns))), mask=True)
-        for place, column in enumerate(columns):
-            values[longest - len(column) :, place] = _drawable(sheet.array(column))
-        axes.set_facecolor(sheet.ABSENT)
+        for index, column in enumerate(columns):
+            values[longest - len(column) :, index] = _drawable(sheet.array(column))
+        axes.set_facecolor(ABSENT)
         mesh = axes.pcolormesh(edges, np.arange(longest + 1), values, rasterized=True, **_shut_to_open())
     _colour_bar(figure, mesh, grid, ["all shut", "all open"])
     return figure
@@ -118,8 +119,8 @@ def _rows_of_axes(gates: Mapping[str, Any], title: str, x_label: str, row: float
 def _shut_to_open() -> dict[str, Any]:
     from matplotlib.colors import LinearSegmentedColormap
 
-    colours = LinearSegmentedColormap.from_list("rnn_diag_gates", [sheet.SHUT, "#ededed", sheet.OPEN])
-    return {"cmap": colours.with_extremes(bad=(0, 0, 0, 0), over=sheet.NOT_FINITE), "vmin": -1.0, "vmax": 1.0}
+    colours = LinearSegmentedColormap.from_list("rnn_diag_gates", GATE_MEAN.stops)
+    return {"cmap": colours.with_extremes(bad=(0, 0, 0, 0), over=NOT_FINITE), "vmin": -1.0, "vmax": 1.0}
 
 
 def _drawable(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -129,7 +130,7 @@ def _drawable(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _colour_bar(figure: Figure, mesh: Any, grid: list[Any], ends: list[str]) -> None:
     bar = figure.colorbar(mesh, ax=grid, pad=0.02, ticks=[-1, 1])
-    bar.ax.set_yticklabels(ends, fontsize=8, color=sheet.MUTED)
+    bar.ax.set_yticklabels(ends, fontsize=8, color=MUTED)
     bar.outline.set_visible(False)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnn_diag.reporting.colours import GRADIENT_RATIO
+from rnn_diag.reporting.colours import ABSENT, GRADIENT_RATIO, GRID, LINES, MUTED, NOT_FINITE, ZERO
 from rnn_diag.reporting.figures import sheet
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def gradient_profile(log10_norms: Any, *, relative: bool = False, title: str = "") -> Figure:
     r"""Return a figure of :math:`\lVert \partial L / \partial h_t \rVert` over the timesteps.
 
-    A value that is zero has no place on the axis and is marked black at its foot; one that is infinite or not a number
+    A value that is zero is not on the axis and is marked black at its foot; one that is infinite or not a number
     magenta at its top.
 
     Args:
@@ -38,12 +38,12 @@ def gradient_profile(log10_norms: Any, *, relative: bool = False, title: str = "
     """
     over = r" / $\Vert\partial L/\partial h_T\Vert$" if relative else ""
     figure, axes = sheet.new_axes(title, "timestep $t$", r"$\Vert\partial L/\partial h_t\Vert$" + over)
-    for place, (name, values) in enumerate(sheet.by_name(log10_norms).items()):
+    for index, (name, values) in enumerate(sheet.by_name(log10_norms).items()):
         rows = sheet.banded(values, f"log10 norms {name}".rstrip())
         if relative:
             finite = rows[0][np.isfinite(rows[0])]
             rows = rows - (finite[-1] if len(finite) else 0.0)
-        _draw_band(axes, rows, name, sheet.LINES[place % len(sheet.LINES)])
+        _draw_band(axes, rows, name, LINES[index % len(LINES)])
     _finish(axes)
     return figure
 
@@ -63,8 +63,8 @@ def influence(log10_influence: Any, *, horizon: float | Mapping[str, float] | No
     """
     figure, axes = sheet.new_axes(title, "lag, timesteps before the loss", "influence, relative to lag 0")
     horizons = sheet.by_name(horizon)
-    for place, (name, values) in enumerate(sheet.by_name(log10_influence).items()):
-        colour = sheet.LINES[place % len(sheet.LINES)]
+    for index, (name, values) in enumerate(sheet.by_name(log10_influence).items()):
+        colour = LINES[index % len(LINES)]
         rows = sheet.banded(values, f"log10 influence {name}".rstrip())
         _draw_band(axes, rows - (rows[0, 0] if np.isfinite(rows[0, 0]) else 0.0), name, colour)
         if horizons.get(name) is not None:
@@ -93,25 +93,25 @@ def gradient_heat_map(steps: Sequence[int], log10_norms: Sequence[Any], *, title
     longest = max(len(column) for column in columns)
     absent = np.ones((longest, len(columns)), dtype=bool)
     values = np.zeros((longest, len(columns)))
-    for place, column in enumerate(columns):
-        values[longest - len(column) :, place] = column
-        absent[longest - len(column) :, place] = False
+    for index, column in enumerate(columns):
+        values[longest - len(column) :, index] = column
+        absent[longest - len(column) :, index] = False
     same = all(len(column) == longest for column in columns)
     y = np.arange(longest + 1) - (0 if same else longest)
     y_label = "timestep $t$" if same else "timesteps from the end"
     figure, axes = sheet.new_axes(title, "training step", y_label)
-    axes.set_facecolor(sheet.ABSENT)
+    axes.set_facecolor(ABSENT)
     scale = _gradient_colours()
     mesh = axes.pcolormesh(edges, y, np.ma.array(_drawable(values), mask=absent), rasterized=True, **scale)
     axes.set_xlim(edges[0], edges[-1])
     bar = figure.colorbar(mesh, ax=axes, pad=0.02)
-    bar.set_label("relative to the last timestep", color=sheet.MUTED, fontsize=9)
-    bar.ax.tick_params(colors=sheet.MUTED, labelsize=8)
+    bar.set_label("relative to the last timestep", color=MUTED, fontsize=9)
+    bar.ax.tick_params(colors=MUTED, labelsize=8)
     bar.outline.set_visible(False)
     sheet.in_powers_of_ten(bar.ax.yaxis)
-    entries = [(sheet.EXACTLY_ZERO, "exactly 0")] if np.isneginf(values).any() else []
-    entries += [(sheet.NOT_FINITE, "Inf or not a number")] if (np.isnan(values) | np.isposinf(values)).any() else []
-    entries += [(sheet.ABSENT, "no such timestep")] if absent.any() else []
+    entries = [(ZERO, "exactly 0")] if np.isneginf(values).any() else []
+    entries += [(NOT_FINITE, "Inf or not a number")] if (np.isnan(values) | np.isposinf(values)).any() else []
+    entries += [(ABSENT, "no such timestep")] if absent.any() else []
     if entries:
         sheet.key(axes, entries, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
     return figure
@@ -151,13 +151,9 @@ def _drawable(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _gradient_colours() -> dict[str, Any]:
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
-    low, high = GRADIENT_RATIO.low, GRADIENT_RATIO.high
-    anchors = [
-        ((value - low) / (high - low), tuple(part / 255 for part in colour)) for value, colour in GRADIENT_RATIO.anchors
-    ]
-    between = LinearSegmentedColormap.from_list("rnn_diag_gradient", anchors, N=512)
-    colours = between.with_extremes(bad=(0, 0, 0, 0), under=sheet.EXACTLY_ZERO, over=sheet.NOT_FINITE)
-    return {"cmap": colours, "norm": Normalize(low, high)}
+    between = LinearSegmentedColormap.from_list("rnn_diag_gradient", GRADIENT_RATIO.stops, N=512)
+    colours = between.with_extremes(bad=(0, 0, 0, 0), under=ZERO, over=NOT_FINITE)
+    return {"cmap": colours, "norm": Normalize(GRADIENT_RATIO.low, GRADIENT_RATIO.high)}
 
 
 def _draw_band(axes: Axes, rows: np.ndarray[Any, Any], name: str, colour: str) -> None:
@@ -168,8 +164,8 @@ def _draw_band(axes: Axes, rows: np.ndarray[Any, Any], name: str, colour: str) -
     both = np.isfinite(low) & np.isfinite(high)
     if both.any():
         axes.fill_between(at, low, high, where=both, color=colour, alpha=0.25, linewidth=0)
-    marks = [(np.isneginf(median), 0.0, sheet.EXACTLY_ZERO, "exactly 0")]
-    marks += [(np.isnan(median) | np.isposinf(median), 1.0, sheet.NOT_FINITE, "Inf or not a number")]
+    marks = [(np.isneginf(median), 0.0, ZERO, "exactly 0")]
+    marks += [(np.isnan(median) | np.isposinf(median), 1.0, NOT_FINITE, "Inf or not a number")]
     for where, height, mark, meaning in marks:
         if where.any():
             axes.plot(
@@ -187,7 +183,7 @@ def _draw_band(axes: Axes, rows: np.ndarray[Any, Any], name: str, colour: str) -
 
 def _finish(axes: Axes) -> None:
     sheet.in_powers_of_ten(axes.yaxis)
-    axes.grid(axis="y", color=sheet.GRID, linewidth=0.8)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
     named = [line for line in axes.lines if not str(line.get_label()).startswith("_") and line.get_label()]
     if named:
         sheet.key(axes, [(line, str(line.get_label())) for line in named])

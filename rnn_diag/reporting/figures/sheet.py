@@ -7,22 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnn_diag.reporting.colours import AXIS, INK, MUTED
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-INK = "#1c2430"
-MUTED = "#5d6878"
-GRID = "#e3e7ec"
-STRIP = "#eceff3"
-SHUT = "#d55e00"
-OPEN = "#0072b2"
-ALARM = "#c0262d"
-NOT_FINITE = "#ff00ff"
-EXACTLY_ZERO = "#000000"
-ABSENT = "#e1e1e1"
-LINES = ("#0072b2", "#d55e00", "#009e73", "#aa3f87", "#8a6d00", "#3a8fb7", "#5b4ab0", "#555555")
-"""The colours of the tab, which the colour-blind can tell apart as well."""
 
 HEIGHT = 3.2
 
@@ -58,7 +47,7 @@ def label(axes: Axes, x_label: str, y_label: str) -> None:
     axes.set_ylabel(y_label, color=MUTED, fontsize=9)
     axes.tick_params(colors=MUTED, labelsize=8, length=3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#b7bec8")
+    axes.spines[["left", "bottom"]].set_color(AXIS)
     axes.set_axisbelow(True)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnn_diag.reporting.colours import ALARM, GRID, INK, LINES
 from rnn_diag.reporting.figures import sheet
 
 if TYPE_CHECKING:
@@ -79,11 +80,11 @@ def lyapunov(steps: Sequence[int], exponents: Sequence[Any], *, title: str = "")
             f"exponents have the shape {list(rows.shape)}; expected [{len(steps)} training steps, k], k >= 1"
         )
     figure, axes = sheet.new_axes(title, "training step", "Lyapunov exponent, nats per timestep")
-    axes.axhline(0.0, color=sheet.INK, linewidth=1)
+    axes.axhline(0.0, color=INK, linewidth=1)
     for place, course in reversed(list(enumerate(rows.T))):
         width, alpha = (2.0, 1.0) if place == 0 else (1.0, 0.5)
-        axes.plot(list(steps), course, color=sheet.LINES[0], linewidth=width, alpha=alpha, marker=".", markersize=3)
-    axes.grid(axis="y", color=sheet.GRID, linewidth=0.8)
+        axes.plot(list(steps), course, color=LINES[0], linewidth=width, alpha=alpha, marker=".", markersize=3)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
     return figure
 
 
@@ -92,13 +93,13 @@ def _draw_plane(axes: Axes, name: str, values: np.ndarray[Any, Any], half: float
 
     finite = values[np.isfinite(values)]
     outside = np.abs(finite) > 1
-    axes.axhline(0, color=sheet.GRID, linewidth=0.8, zorder=0)
-    axes.axvline(0, color=sheet.GRID, linewidth=0.8, zorder=0)
-    axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=sheet.INK, linewidth=1.2))
-    for points, colour, marker in ((finite[~outside], sheet.LINES[0], "o"), (finite[outside], sheet.ALARM, "^")):
+    axes.axhline(0, color=GRID, linewidth=0.8, zorder=0)
+    axes.axvline(0, color=GRID, linewidth=0.8, zorder=0)
+    axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=INK, linewidth=1.2))
+    for points, colour, marker in ((finite[~outside], LINES[0], "o"), (finite[outside], ALARM, "^")):
         axes.scatter(points.real, points.imag, s=14, color=colour, marker=marker, linewidths=0, zorder=2)
     radius = f"radius {np.abs(finite).max():.3f}" if len(finite) == len(values) else "NaN or Inf"
-    axes.set_title(f"{name}\n{radius}".strip(), fontsize=9, color=sheet.INK)
+    axes.set_title(f"{name}\n{radius}".strip(), fontsize=9, color=INK)
     axes.set_aspect("equal")
     axes.set_xlim(-half, half)
     axes.set_ylim(-half, half)
@@ -107,8 +108,8 @@ def _draw_plane(axes: Axes, name: str, values: np.ndarray[Any, Any], half: float
 
 def _draw_bars(axes: Axes, values: np.ndarray[Any, Any]) -> None:
     ordered = np.sort(values[np.isfinite(values)])[::-1]
-    colours = [sheet.ALARM if value > 1 else sheet.LINES[0] for value in ordered]
+    colours = [ALARM if value > 1 else LINES[0] for value in ordered]
     axes.bar(np.arange(len(ordered)), ordered, width=0.9, color=colours)
-    axes.axhline(1.0, color=sheet.INK, linewidth=1)
+    axes.axhline(1.0, color=INK, linewidth=1)
     sheet.label(axes, "singular values, largest first", "")
     axes.set_xticks([])

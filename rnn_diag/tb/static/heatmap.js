@@ -62,7 +62,7 @@ export class HeatMap {
   paintCrosshair(x) {
     const { context, area } = this.frame;
     const at = x(this.series.at(this.step).step);
-    for (const [colour, thickness] of [['#000', 4], ['#fff', 2]]) {
+    for (const [colour, thickness] of [['black', 4], ['white', 2]]) {
       context.strokeStyle = colour;
       context.lineWidth = thickness;
       line(context, at, area.y, at, area.y + area.height);

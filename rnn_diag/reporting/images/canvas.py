@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from rnn_diag.reporting.colours import FAINT, GRID, INK, Colour, ColourScale
+from rnn_diag.reporting.colours import AXIS, GRID, INK, PAPER, Colour, ColourScale
 
 OVERSAMPLING = 3
 
@@ -38,7 +38,7 @@ class Canvas:
     """A white sheet of the given size in pixels, with a title."""
 
     def __init__(self, width: int, height: int, title: str) -> None:
-        self._image = Image.new("RGB", (width, height), "white")
+        self._image = Image.new("RGB", (width, height), PAPER)
         self._draw = ImageDraw.Draw(self._image)
         self.text(12, 10, title, size=17)
 
@@ -49,7 +49,7 @@ class Canvas:
     def text_upwards(self, x: int, y: int, text: str, size: int = 13) -> None:
         """Write a line that reads from below to above, its middle at `(x, y)`."""
         _, _, width, height = _font(size).getbbox(text)
-        line = Image.new("RGB", (math.ceil(width) + 2, math.ceil(height) + 2), "white")
+        line = Image.new("RGB", (math.ceil(width) + 2, math.ceil(height) + 2), PAPER)
         ImageDraw.Draw(line).text((1, 1), text, font=_font(size), fill=INK)
         line = line.rotate(90, expand=True)
         self._image.paste(line, (x - line.width // 2, y - line.height // 2))
@@ -60,7 +60,7 @@ class Canvas:
 
     def frame(self, box: Box) -> None:
         """Draw the edge of a plot."""
-        self._draw.rectangle((box.left - 1, box.top - 1, box.right, box.bottom), outline=FAINT)
+        self._draw.rectangle((box.left - 1, box.top - 1, box.right, box.bottom), outline=AXIS)
 
     def fill(self, box: Box, colour: Colour) -> None:
         """Paint a rectangle."""
@@ -73,18 +73,18 @@ class Canvas:
 
     def smooth(self, box: Box, paint: Any) -> None:
         """Paint a rectangle without jagged edges: `paint(draw, scale)` draws it `scale` times as large."""
-        large = Image.new("RGB", (box.width * OVERSAMPLING, box.height * OVERSAMPLING), "white")
+        large = Image.new("RGB", (box.width * OVERSAMPLING, box.height * OVERSAMPLING), PAPER)
         paint(ImageDraw.Draw(large), OVERSAMPLING)
         self._image.paste(large.resize((box.width, box.height), Image.Resampling.BOX), (box.left, box.top))
 
     def tick_below(self, x: float, box: Box, text: str) -> None:
-        """Mark a place on the lower edge."""
-        self.line((x, box.bottom), (x, box.bottom + 4), colour=FAINT)
+        """Mark a position on the lower edge."""
+        self.line((x, box.bottom), (x, box.bottom + 4), colour=AXIS)
         self.text(x, box.bottom + 6, text, anchor="ma")
 
     def tick_left(self, y: float, box: Box, text: str) -> None:
-        """Mark a place on the left edge."""
-        self.line((box.left - 5, y), (box.left - 1, y), colour=FAINT)
+        """Mark a position on the left edge."""
+        self.line((box.left - 5, y), (box.left - 1, y), colour=AXIS)
         self.text(box.left - 8, y, text, anchor="rm")
 
     def colour_bar(self, box: Box, scale: ColourScale) -> None:
@@ -94,13 +94,13 @@ class Canvas:
         self.frame(box)
         for value in round_numbers(scale.low, scale.high, 7):
             y = box.top + (scale.high - value) / (scale.high - scale.low) * (box.height - 1)
-            self.line((box.right, y), (box.right + 4, y), colour=FAINT)
+            self.line((box.right, y), (box.right + 4, y), colour=AXIS)
             self.text(box.right + 7, y, short(value, signed=True), anchor="lm")
 
     def legend(self, x: int, y: int, entries: list[tuple[Colour, str]]) -> None:
         """Write what colours mean, side by side."""
         for colour, meaning in entries:
-            self._draw.rectangle((x, y + 1, x + 11, y + 12), fill=colour, outline=FAINT)
+            self._draw.rectangle((x, y + 1, x + 11, y + 12), fill=colour, outline=AXIS)
             self.text(x + 17, y, meaning, size=12)
             x += 17 + math.ceil(_font(12).getlength(meaning)) + 16
 

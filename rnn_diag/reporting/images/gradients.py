@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from rnn_diag.reporting.canvas import Box, Canvas, round_numbers, short
-from rnn_diag.reporting.colours import ABSENT, GRADIENT_RATIO, NON_FINITE, ZERO
+from rnn_diag.reporting.colours import ABSENT, GRADIENT_RATIO, NOT_FINITE, ZERO
+from rnn_diag.reporting.images.canvas import Box, Canvas, round_numbers, short
 
 # TensorBoard shows pictures some 300 pixels wide unless asked for more: few pixels leave the letters large.
 PLOT = Box(62, 76, 414, 276)
@@ -39,21 +39,21 @@ def gradient_heat_map(
     canvas.frame(PLOT)
     for lag in round_numbers(0, lags - 1, TICKS):
         canvas.tick_left(PLOT.top + (lag + 0.5) / lags * PLOT.height, PLOT, short(lag))
-    for place in sorted({round(place) for place in round_numbers(0, len(steps) - 1, TICKS)}):
-        canvas.tick_below(PLOT.left + (place + 0.5) / len(steps) * PLOT.width, PLOT, short(steps[place]))
+    for index in sorted({round(number) for number in round_numbers(0, len(steps) - 1, TICKS)}):
+        canvas.tick_below(PLOT.left + (index + 0.5) / len(steps) * PLOT.width, PLOT, short(steps[index]))
     canvas.text_upwards(24, (PLOT.top + PLOT.bottom) // 2, "steps before the last one read")
     canvas.text((PLOT.left + PLOT.right) / 2, PLOT.bottom + 24, "training step", anchor="ma")
     canvas.colour_bar(Box(PLOT.right + 20, PLOT.top, PLOT.right + 36, PLOT.bottom), GRADIENT_RATIO)
-    blue, red = GRADIENT_RATIO.rgb(np.array([-4.0, 2.5]))
-    canvas.legend(12, 322, [(tuple(blue), "vanishes on its way back"), (tuple(red), "explodes")])
-    canvas.legend(12, 341, [(NON_FINITE, "NaN or Inf"), (ZERO, "exactly zero"), (ABSENT, "no such step")])
+    colours = dict(GRADIENT_RATIO.anchors)
+    canvas.legend(12, 322, [(colours[-4.0], "vanishes on its way back"), (colours[2.5], "explodes")])
+    canvas.legend(12, 341, [(NOT_FINITE, "NaN or Inf"), (ZERO, "exactly zero"), (ABSENT, "no such step")])
     return canvas.pixels()
 
 
 def _coloured(columns: Sequence[Float[np.ndarray, " lags"]], lags: int) -> UInt8[np.ndarray, "lags columns 3"]:
     values = np.zeros((lags, len(columns)))
     absent = np.ones((lags, len(columns)), dtype=bool)
-    for place, column in enumerate(columns):
-        values[: len(column), place] = column
-        absent[: len(column), place] = False
+    for index, column in enumerate(columns):
+        values[: len(column), index] = column
+        absent[: len(column), index] = False
     return GRADIENT_RATIO.rgb(values, absent)

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Complex, Float, UInt8
 
-from rnn_diag.reporting.canvas import Box, Canvas, round_numbers, short
-from rnn_diag.reporting.colours import ALARM, FAINT, GRID, INK, NON_FINITE, STABLE, Colour
+from rnn_diag.reporting.colours import ALARM, AXIS, GRID, INK, LINES, NOT_FINITE, Colour
+from rnn_diag.reporting.images.canvas import Box, Canvas, round_numbers, short
 
 SIDE = 220
 CELL = (300, 346)
@@ -40,8 +40,8 @@ def eigenvalue_plane(title: str, spectra: Mapping[str, Spectrum]) -> UInt8[np.nd
     canvas = Canvas(max(24 + CELL[0] * across, 420), TOP + CELL[1] * down + 8, title)
     canvas.text(12, 33, "recurrent weights: eigenvalues tell the end, singular values the beginning", size=12)
     half = _half_width(spectra)
-    for place, (name, spectrum) in enumerate(spectra.items()):
-        left, top = 44 + CELL[0] * (place % across), TOP + 24 + CELL[1] * (place // across)
+    for index, (name, spectrum) in enumerate(spectra.items()):
+        left, top = 44 + CELL[0] * (index % across), TOP + 24 + CELL[1] * (index // across)
         _draw_plane(canvas, Box(left, top, left + SIDE, top + SIDE), name, spectrum.eigenvalues, half)
         _draw_singular_values(
             canvas, Box(left, top + SIDE + 34, left + SIDE, top + SIDE + 54), spectrum.singular_values
@@ -73,21 +73,21 @@ def _draw_plane(canvas: Canvas, box: Box, name: str, eigenvalues: Complex[np.nda
         for tick in round_numbers(-half, half, 7):
             draw.line((at(tick - half * 1j), at(tick + half * 1j)), fill=GRID, width=scale)
             draw.line((at(-half + tick * 1j), at(half + tick * 1j)), fill=GRID, width=scale)
-        draw.line((at(-half), at(half)), fill=FAINT, width=scale)
-        draw.line((at(-half * 1j), at(half * 1j)), fill=FAINT, width=scale)
+        draw.line((at(-half), at(half)), fill=AXIS, width=scale)
+        draw.line((at(-half * 1j), at(half * 1j)), fill=AXIS, width=scale)
         draw.ellipse((at(-1 + 1j), at(1 - 1j)), outline=INK, width=2 * scale)
         size = scale * (3.0 if len(finite) <= 64 else 2.2)
         for value in sorted(finite, key=abs):
             x, y = at(value)
-            colour = ALARM if abs(value) > 1 else STABLE
+            colour = ALARM if abs(value) > 1 else LINES[0]
             draw.ellipse((x - size, y - size, x + size, y + size), fill=colour)
 
     canvas.smooth(box, paint)
     canvas.frame(box)
     for tick in round_numbers(-half, half, 4):
-        place = (tick + half) / (2 * half)
-        canvas.tick_below(box.left + place * box.width, box, short(tick))
-        canvas.tick_left(box.bottom - place * box.height, box, short(tick))
+        share = (tick + half) / (2 * half)
+        canvas.tick_below(box.left + share * box.width, box, short(tick))
+        canvas.tick_left(box.bottom - share * box.height, box, short(tick))
 
 
 def _draw_singular_values(canvas: Canvas, box: Box, values: Float[np.ndarray, " n"]) -> None:
@@ -102,7 +102,7 @@ def _draw_singular_values(canvas: Canvas, box: Box, values: Float[np.ndarray, " 
     logs = np.log10(np.maximum(finite, 10.0**low))
     for value, log in zip(finite, logs, strict=True):
         x = box.left + min((log - low) / (high - low), 1.0) * (box.width - 1)
-        canvas.line((x, box.top + 3), (x, box.bottom - 4), colour=ALARM if value > 1 else STABLE)
+        canvas.line((x, box.top + 3), (x, box.bottom - 4), colour=ALARM if value > 1 else LINES[0])
     largest = f"largest {finite.max():.3f}" if len(finite) == len(values) and len(finite) else "NaN or Inf"
     canvas.text(
         box.left + box.width / 2,
@@ -120,4 +120,4 @@ def _finite(values: Complex[np.ndarray, " n"]) -> Complex[np.ndarray, " m"]:
 
 
 def _judged(alarming: bool, broken: bool) -> Colour:
-    return NON_FINITE if broken else ALARM if alarming else INK
+    return NOT_FINITE if broken else ALARM if alarming else INK

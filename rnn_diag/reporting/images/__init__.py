@@ -1,0 +1,1 @@
+"""Images for TensorBoard, drawn by NumPy and Pillow alone, from numbers."""
