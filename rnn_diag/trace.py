@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rnn_diag.cells.equations import Equations, State, Weights
+from rnn_diag.cells.equations import Equations, State
+from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.sweep import Sweeper, Swept, sweep
 from rnn_diag.engine.unroll import Unrolled, back_to_front, unroll, unroll_from_states
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnn_diag.cells import State, Weights
-from rnn_diag.cells.equations import project
 from rnn_diag.trace import OutputGrads, Trace
 from tests.cells.recurrences import EQUATIONS, FEATURES, random_state, random_weights
 
@@ -44,7 +43,7 @@ def unrolled(
             projected.retain_grad()
             recurrent = linear(state.hidden, weights.weight_hh, weights.bias_hh)
             step = equations.step(projected, recurrent, state, weights)
-            state = State(project(step.emitted, weights) + 0.0, step.cell)
+            state = State(weights.project(step.emitted) + 0.0, step.cell)
             found.hidden[t][b], found.cell[t][b] = state.hidden, state.cell  # type: ignore[assignment]
             found.preactivations[t][b], found.gates[t][b] = projected, step
             for part in (state.hidden, state.cell):

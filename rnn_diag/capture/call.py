@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from rnn_diag.capture.noted import NotedCall, Selection, trace_dtype
-from rnn_diag.cells.equations import Weights
+from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.packing import Packing
 
 

@@ -19,7 +19,7 @@ from rnn_diag.capture.lineage import Lineage
 from rnn_diag.capture.modules import RecurrentModule
 from rnn_diag.capture.noted import trace_dtype, version
 from rnn_diag.capture.steps import StepCall
-from rnn_diag.cells.equations import Weights
+from rnn_diag.cells.weights import Weights
 from rnn_diag.errors import described, lets_errors_through
 
 Known = Tensor | LayerByLayer | None
@@ -174,15 +174,16 @@ def given_weights(found: RecurrentModule) -> dict[str, Weights]:
         return {}
     if found.registration is not None and found.registration.weights is not None:
         return {"l0": found.registration.weights(module)}
+    wanted = Weights.names(found.equations.extra_parameters)
     if found.is_cell:
-        names = {"l0": {name: module._parameters.get(name) for name in Weights.names()}}
+        names = {"l0": {name: module._parameters.get(name) for name in wanted}}
         values: dict[str, dict[str, Any]] = {
             "l0": {n: getattr(module, n, None) if v is None else v for n, v in names["l0"].items()}
         }
     else:
         flat = dict(zip(module._flat_weights_names, module._flat_weights, strict=True))  # type: ignore[arg-type]
-        values = {suffix: {name: flat.get(f"{name}_{suffix}") for name in Weights.names()} for suffix in found.suffixes}
-    return {suffix: Weights(**by_name) for suffix, by_name in values.items()}
+        values = {suffix: {name: flat.get(f"{name}_{suffix}") for name in wanted} for suffix in found.suffixes}
+    return {suffix: Weights.from_names(by_name) for suffix, by_name in values.items()}
 
 
 def stock_arguments(input: Any, hx: Any = None, *more: Any) -> tuple[Any, ...]:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from rnn_diag.capture.fidelity import tensors_in
-from rnn_diag.cells.equations import Equations, Weights
+from rnn_diag.cells.equations import Equations
+from rnn_diag.cells.weights import Weights
 
 
 class Seen(NamedTuple):

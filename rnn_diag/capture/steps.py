@@ -10,7 +10,8 @@ from torch import Tensor
 
 from rnn_diag.capture.fidelity import leads_to
 from rnn_diag.capture.noted import NotedCall, Selection, trace_dtype
-from rnn_diag.cells.equations import State, Weights
+from rnn_diag.cells.equations import State
+from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.sweep import Swept
 from rnn_diag.engine.unroll import Unrolled
 from rnn_diag.trace import Trace, in_full_precision

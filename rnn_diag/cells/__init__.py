@@ -1,11 +1,13 @@
 """One recurrence per file: its equations, their adjoint and Jacobian, and the cell module that torch's users know."""
 
 from rnn_diag.cells.by_autograd import AutogradEquations
-from rnn_diag.cells.equations import Equations, Extreme, Gate, Role, State, Step, StepAdjoint, Weights
+from rnn_diag.cells.cell import RecurrentCell
+from rnn_diag.cells.equations import Equations, Extreme, Gate, Role, State, Step, StepAdjoint
 from rnn_diag.cells.gru import GRUCell, GRUEquations
 from rnn_diag.cells.lstm import LSTMCell, LSTMEquations
 from rnn_diag.cells.peephole_lstm import PeepholeLSTMCell, PeepholeLSTMEquations
 from rnn_diag.cells.rnn import RNNCell, RNNEquations
+from rnn_diag.cells.weights import Weights
 
 __all__ = [
     "AutogradEquations",
@@ -20,6 +22,7 @@ __all__ = [
     "PeepholeLSTMEquations",
     "RNNCell",
     "RNNEquations",
+    "RecurrentCell",
     "Role",
     "State",
     "Step",

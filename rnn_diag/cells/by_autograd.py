@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from rnn_diag.cells.equations import Equations, State, Step, StepAdjoint, Weights, project
+from rnn_diag.cells.equations import Equations, State, Step, StepAdjoint
+from rnn_diag.cells.weights import Weights
 
 
 class AutogradEquations(Equations):
     """A recurrence for which writing the backward step is not worth it.
 
     Implement `forward_step`, and set `name` and `blocks`. It is slower than explicit equations, and as exact. The step
-    may do anything to one step's tensors (normalise, mix units, use other parameters), as long as input and hidden
-    state enter through the two products.
+    may do anything to one step's tensors (normalise, mix units), as long as input and hidden state enter through the
+    two products. Parameters beyond torch's are declared in `extra_parameters` and read from `weights.extra`.
 
     Example:
         >>> from rnn_diag.cells import Gate, Role
@@ -46,60 +48,92 @@ class AutogradEquations(Equations):
     def adjoint(
         self, step: Step, previous: State, emitted_grad: Tensor, cell_grad: Tensor | None, weights: Weights
     ) -> StepAdjoint:
-        """Return the gradients of one step's arguments; axes before the batch carry several gradients at once."""
+        """Return the gradients of one step's arguments; axes before the batch carry several gradients at once.
+
+        Where gradients are recorded and something given requires one, so do the results: an adjoint can be
+        differentiated again.
+        """
+        again = _is_differentiated_again(*step.kept, *previous, emitted_grad, cell_grad, *weights.present().values())
         with torch.enable_grad():
-            projected, recurrent, hidden, *cell = _leaves(step, previous)
+            arguments = [_cut(tensor, again) for tensor in (*step.kept, *previous) if tensor is not None]
+            projected, recurrent, hidden, *cell = arguments
             new = self.forward_step(projected, recurrent, State(hidden, *cell), weights)
-            extra = emitted_grad.shape[: emitted_grad.dim() - new.emitted.dim()]
-            grads = [emitted_grad.reshape(-1, *new.emitted.shape)]
-            total_cell = None
+            outputs, grads, total = [new.emitted], [emitted_grad], None
             if new.cell is not None:
-                new_cell_grad = _pulled_back(new.emitted, [new.cell], grads[0])[0]
+                (total,) = _pulled_back(outputs, [new.cell], grads, again)
                 if cell_grad is not None:
-                    carried = cell_grad.expand(*extra, *new.cell.shape).reshape(-1, *new.cell.shape)
-                    new_cell_grad = new_cell_grad + carried
-                    grads.append(carried)
-                total_cell = new_cell_grad.reshape(*extra, *new.cell.shape)
-            outputs = [new.emitted, new.cell][: len(grads)]
-            found = [
-                sum(parts)
-                for parts in zip(
-                    *(
-                        _pulled_back(output, [projected, recurrent, hidden, *cell], grad)
-                        for output, grad in zip(outputs, grads, strict=True)
-                        if output is not None
-                    ),
-                    strict=True,
-                )
-            ]
-        shaped = [grad.reshape(*extra, *grad.shape[1:]) for grad in found if isinstance(grad, Tensor)]
-        previous_cell = shaped[3] if len(shaped) > 3 else None
-        return StepAdjoint(shaped[0], shaped[1], total_cell, previous_cell, shaped[2])
+                    outputs, grads, total = [*outputs, new.cell], [*grads, cell_grad], total + cell_grad
+            projected_grad, recurrent_grad, hidden_grad, *cell_grads = _pulled_back(outputs, arguments, grads, again)
+        return StepAdjoint(projected_grad, recurrent_grad, total, cell_grads[0] if cell_grads else None, hidden_grad)
 
     def jacobian(self, step: Step, previous: State, weights: Weights) -> Tensor:
-        """Return the Jacobian of the full state, one gradient for each of its units."""
+        """Return the Jacobian of the full state: the adjoint of one unit at a time."""
+        units = torch.eye(step.emitted.shape[-1], dtype=step.emitted.dtype, device=step.emitted.device)
+        emitted, cell = units if weights.weight_hr is None else weights.weight_hr, None
+        if step.cell is not None:
+            cell = torch.cat((torch.zeros_like(emitted), units))
+            emitted = torch.cat((emitted, torch.zeros_like(units)))
+        seeds = [None if part is None else _for_every_row(part, step.emitted) for part in (emitted, cell)]
+        assert seeds[0] is not None
+        found = self.adjoint(step, previous, seeds[0], seeds[1], weights)
+        rows = found.recurrent_grad @ weights.weight_hh
+        if found.previous_hidden_grad is not None:
+            rows = rows + found.previous_hidden_grad
+        if found.previous_cell_grad is not None:
+            rows = torch.cat((rows, found.previous_cell_grad), dim=-1)
+        return rows.movedim(0, -2)
+
+    def extra_weight_grads(
+        self, step: Step, previous: State, adjoint: StepAdjoint, emitted_grad: Tensor, weights: Weights
+    ) -> dict[str, Tensor]:
+        """Return the gradients of `extra_parameters`, by running all steps at once from the states they had."""
+        if not weights.extra:
+            return {}
         with torch.enable_grad():
-            projected, recurrent, hidden, *cell = _leaves(step, previous)
-            product = recurrent + (hidden - hidden.detach()) @ weights.weight_hh.T
-            new = self.forward_step(projected, product, State(hidden, *cell), weights)
-            state = [project(new.emitted, weights)] + ([] if new.cell is None else [new.cell])
-            rows = []
-            for part in state:
-                units = torch.eye(part.shape[-1], dtype=part.dtype, device=part.device)
-                seeds = units.view(-1, *([1] * (part.dim() - 1)), part.shape[-1]).expand(-1, *part.shape)
-                rows.append(torch.cat(_pulled_back(part, [hidden, *cell], seeds), dim=-1))
-        return torch.cat(rows).movedim(0, -2)
+            extra = {name: _cut(value, again=False) for name, value in weights.extra.items()}
+            projected, recurrent = step.kept
+            new = self.forward_step(projected, recurrent, previous, replace(weights, extra=extra))
+            outputs, grads = [new.emitted], [emitted_grad]
+            if new.cell is not None and adjoint.cell_grad is not None:
+                (shown,) = _pulled_back(outputs, [new.cell], grads, False)
+                outputs, grads = [*outputs, new.cell], [*grads, adjoint.cell_grad - shown]
+            found = _pulled_back(outputs, list(extra.values()), grads, False)
+        return dict(zip(extra, found, strict=True))
 
 
-def _leaves(step: Step, previous: State) -> list[Tensor]:
-    tensors = (*step.kept, previous.hidden, previous.cell)
-    return [tensor.detach().clone().requires_grad_() for tensor in tensors if tensor is not None]
+def _is_differentiated_again(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
-def _pulled_back(output: Tensor, inputs: list[Tensor], grads: Tensor) -> list[Tensor]:
-    """Return the gradients of `inputs` for each of several gradients of `output`, stacked on a new first axis."""
-    empty = [torch.zeros(len(grads), *tensor.shape, dtype=tensor.dtype, device=tensor.device) for tensor in inputs]
-    if not output.requires_grad:
-        return empty
-    found = torch.autograd.grad(output, inputs, grads, retain_graph=True, allow_unused=True, is_grads_batched=True)
-    return [zero if grad is None else grad for zero, grad in zip(empty, found, strict=True)]
+def _cut(tensor: Tensor, again: bool) -> Tensor:
+    """Return a tensor to differentiate by, cut off from what it was made of; with `again`, only the derivative is."""
+    if again and tensor.requires_grad:
+        return tensor.view_as(tensor)
+    return tensor.detach().clone().requires_grad_()
+
+
+def _for_every_row(seeds: Tensor, like: Tensor) -> Tensor:
+    """Return one gradient `[S, *like]` for each of `[S, H]`."""
+    return seeds.view(len(seeds), *([1] * (like.dim() - 1)), -1).expand(-1, *like.shape)
+
+
+def _pulled_back(outputs: list[Tensor], inputs: list[Tensor], grads: list[Tensor], again: bool) -> list[Tensor]:
+    """Return the gradients of `inputs`; what `grads` have before the axes of `outputs` carries several at once."""
+    several = grads[0].shape[: grads[0].dim() - outputs[0].dim()]
+    pairs = [(out, grad.expand(*several, *out.shape)) for out, grad in zip(outputs, grads, strict=True)]
+    reached = [(out, grad.reshape(-1, *out.shape) if several else grad) for out, grad in pairs if out.requires_grad]
+    found: tuple[Tensor | None, ...] = (None,) * len(inputs)
+    if reached:
+        found = torch.autograd.grad(
+            [out for out, _ in reached],
+            inputs,
+            [grad for _, grad in reached],
+            retain_graph=True,
+            create_graph=again,
+            allow_unused=True,
+            is_grads_batched=bool(several),
+        )
+    return [
+        given.new_zeros(*several, *given.shape) if grad is None else grad.reshape(*several, *given.shape)
+        for given, grad in zip(inputs, found, strict=True)
+    ]

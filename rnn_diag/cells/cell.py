@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from rnn_diag.cells.equations import Equations, State, Weights, project
+from rnn_diag.cells.equations import Equations, State
+from rnn_diag.cells.weights import Weights, weights_of
 
 
 def advance(equations: Equations, input: Tensor, state: State, weights: Weights) -> State:
@@ -17,27 +18,46 @@ def advance(equations: Equations, input: Tensor, state: State, weights: Weights)
     projected = linear(input, weights.weight_ih, weights.bias_ih)
     recurrent = linear(state.hidden, weights.weight_hh, weights.bias_hh)
     step = equations.step(projected, recurrent, state, weights)
-    return State(project(step.emitted, weights), step.cell)
+    return State(weights.project(step.emitted), step.cell)
 
 
 class RecurrentCell(nn.RNNCellBase):
-    """A cell with torch's parameters whose step is a set of equations; subclasses give the call signature."""
+    """A cell with torch's parameters whose step is any set of equations.
 
-    extra_weights: ClassVar[tuple[str, ...]] = ()
-    """Names of the diagonal parameters `[H]` that a cell has beyond torch's."""
+    Args:
+        equations: An instance or a class of `rnn_diag.cells.Equations`, or the dotted path of one.
+        input_size: Features.
+        hidden_size: Units.
+        bias: Whether there are `bias_ih` and `bias_hh`.
+        proj_size: Size of the projected hidden state, or 0 for none.
+        device, dtype: Of the parameters.
+
+    Shape:
+        `cell(input [B, I], hidden [B, P] or None) -> hidden`, or with a memory
+        `cell(input, (hidden, cell [B, H]) or None) -> (hidden, cell)`; or the same without `B`.
+
+    Raises:
+        ValueError: If `proj_size` is not smaller than `hidden_size`.
+
+    Example:
+        >>> from rnn_diag.cells import GRUEquations
+        >>> RecurrentCell(GRUEquations, 3, 5)(torch.zeros(2, 3)).shape
+        torch.Size([2, 5])
+    """
 
     def __init__(
         self,
-        equations: Equations,
+        equations: Equations | type[Equations] | str,
         input_size: int,
         hidden_size: int,
-        bias: bool,
+        bias: bool = True,
         proj_size: int = 0,
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         if not 0 <= proj_size < max(hidden_size, 1):
             raise ValueError(f"proj_size={proj_size}; expected 0 (none) to hidden_size - 1 = {hidden_size - 1}")
+        equations = Equations.of(equations)
         super().__init__(input_size, hidden_size, bias, num_chunks=len(equations.blocks), device=device, dtype=dtype)
         self.equations = equations
         self.proj_size = proj_size
@@ -45,15 +65,27 @@ class RecurrentCell(nn.RNNCellBase):
             rows = len(equations.blocks) * hidden_size
             self.weight_hh = nn.Parameter(torch.empty(rows, proj_size, device=device, dtype=dtype))
             self.weight_hr = nn.Parameter(torch.empty(proj_size, hidden_size, device=device, dtype=dtype))
-        for name in self.extra_weights:
-            self.register_parameter(name, nn.Parameter(torch.empty(hidden_size, device=device, dtype=dtype)))
-        if proj_size or self.extra_weights:
-            self.reset_parameters()
+        for name, shape in equations.extra_shapes(input_size, hidden_size).items():
+            self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        if proj_size or equations.extra_parameters:
+            super().reset_parameters()
+        equations.initialise(self.weights)
+
+    def reset_parameters(self) -> None:
+        """Draw all weights as torch does; then the equations set those that are to start otherwise."""
+        super().reset_parameters()
+        if "equations" in self.__dict__:  # else torch's constructor is still at work
+            self.equations.initialise(self.weights)
 
     @property
     def weights(self) -> Weights:
         """The parameters, as the equations take them."""
-        return Weights.from_names({name: getattr(self, name, None) for name in Weights.names()})
+        return weights_of(self, "l0")
+
+    def forward(self, input: Tensor, hx: Any = None) -> Any:
+        """Return the next hidden state; with a memory, the next hidden state and the next memory."""
+        after = self._advance(input, hx if self.equations.has_cell or hx is None else (hx,))
+        return tuple(after) if self.equations.has_cell else after.hidden
 
     def _advance(self, input: Tensor, state: Sequence[Tensor] | None) -> State:
         """Step a batch or a single sequence.
@@ -87,7 +119,7 @@ class RecurrentCell(nn.RNNCellBase):
                 name = f"hx[{k}]" if self.equations.has_cell else "hidden"
                 raise ValueError(f"{type(self).__name__}: Expected {name} to be 1D or 2D, got {part.dim()}D instead")
         if len(state) != len(self._state_sizes):
-            raise RuntimeError(f"lstm_cell expects two hidden states, got {len(state)}")
+            raise RuntimeError(f"{type(self).__name__} expects two hidden states, got {len(state)}")
         given = [part.unsqueeze(0) if unbatched else part for part in state]
         for k, (part, size) in enumerate(zip(given, self._state_sizes, strict=True)):
             if len(part) != len(batch):

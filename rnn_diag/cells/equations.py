@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from math import isfinite
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from rnn_diag.cells.weights import Weights
 
 Extreme = Literal["shut", "open"]
 """The two ends of a gate's range: the lower, where it lets nothing pass, and the upper."""
@@ -58,7 +60,7 @@ class Gate(NamedTuple):
     @property
     def is_bounded(self) -> bool:
         """Whether it has two ends to saturate at; an exponential gate has none above."""
-        return isfinite(self.low) and isfinite(self.high)
+        return math.isfinite(self.low) and math.isfinite(self.high)
 
     @property
     def keeps_when(self) -> Extreme | None:
@@ -132,51 +134,6 @@ class StepAdjoint(NamedTuple):
     previous_hidden_grad: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Weights:
-    """The parameters of one layer in one direction, under torch's names.
-
-    Attributes:
-        weight_ih: `[G*H, I]`.
-        weight_hh: `[G*H, P]`, where `P` is `proj_size` or `H`.
-        bias_ih, bias_hh: `[G*H]` or None.
-        weight_hr: `[P, H]` projection of the hidden state, or None.
-        weight_ci, weight_cf, weight_co: `[H]` diagonal peepholes, or None.
-    """
-
-    weight_ih: Tensor
-    weight_hh: Tensor
-    bias_ih: Tensor | None = None
-    bias_hh: Tensor | None = None
-    weight_hr: Tensor | None = None
-    weight_ci: Tensor | None = None
-    weight_cf: Tensor | None = None
-    weight_co: Tensor | None = None
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """Return the names of all parameters, in the order of the fields."""
-        return tuple(field.name for field in fields(cls))
-
-    @classmethod
-    def from_names(cls, values: Mapping[str, Tensor | None]) -> Weights:
-        """Return weights from a mapping of names to parameters; those that do not exist are None or left out."""
-        return cls(**values)  # type: ignore[arg-type]
-
-    def present(self) -> dict[str, Tensor]:
-        """Return the parameters that exist, by name."""
-        values = {name: getattr(self, name) for name in self.names()}
-        return {name: value for name, value in values.items() if value is not None}
-
-    def to(self, dtype: torch.dtype) -> Weights:
-        """Return detached weights of another dtype."""
-        return replace(self, **{name: value.detach().to(dtype) for name, value in self.present().items()})
-
-    def copy(self) -> Weights:
-        """Return detached copies, which later optimiser steps leave alone."""
-        return replace(self, **{name: value.detach().clone() for name, value in self.present().items()})
-
-
 class Equations(ABC):
     """The equations of one recurrence.
 
@@ -192,8 +149,31 @@ class Equations(ABC):
     fused: Callable[..., nn.RNNBase] | None = None
     """Torch's module whose kernel runs these equations, or None."""
 
+    extra_parameters: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Parameters beyond torch's, by name: the words for their axes are `hidden` (H), `rows` (G*H), `inputs` (I)."""
     hidden_is_bounded: bool = False
     """Whether no hidden state leaves [-1, 1] when the initial one is inside; a projection can lead out of it."""
+
+    @staticmethod
+    def of(given: Equations | type[Equations] | str) -> Equations:
+        """Return equations given by an instance, a class that needs no arguments, or the dotted path of either.
+
+        Raises:
+            TypeError: If they are none.
+            ValueError: If there is nothing at the path.
+
+        Example:
+            >>> Equations.of("rnn_diag.cells.GRUEquations").name
+            'gru'
+        """
+        found = _at_path(given) if isinstance(given, str) else given
+        if isinstance(found, type) and issubclass(found, Equations):
+            found = found()
+        if not isinstance(found, Equations):
+            raise TypeError(
+                f"equations={given!r}; expected an instance or a class of rnn_diag.cells.Equations, or its dotted path"
+            )
+        return found
 
     @property
     def gates(self) -> tuple[Gate, ...]:
@@ -246,6 +226,20 @@ class Equations(ABC):
                 return block
         raise ValueError(f"block={name!r}; choices: {', '.join(block.name for block in self.blocks)}")
 
+    def extra_shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of `extra_parameters`, by name.
+
+        Example:
+            >>> from rnn_diag.cells import PeepholeLSTMEquations
+            >>> PeepholeLSTMEquations().extra_shapes(input_size=3, hidden_size=5)
+            {'weight_ci': (5,), 'weight_cf': (5,), 'weight_co': (5,)}
+        """
+        sizes = {"hidden": hidden_size, "rows": len(self.blocks) * hidden_size, "inputs": input_size}
+        return {name: tuple(sizes[axis] for axis in axes) for name, axes in self.extra_parameters.items()}
+
+    def initialise(self, weights: Weights) -> None:  # noqa: B027
+        r"""Set in place what starts otherwise than from :math:`U(-1/\sqrt H, 1/\sqrt H)`, which was drawn: nothing."""
+
     def by_block(self, stacked: Tensor, dim: int) -> dict[str, Tensor]:
         """Return the blocks of a tensor whose axis `dim` holds all of them, by name; they are views."""
         parts = stacked.chunk(len(self.blocks), dim)
@@ -279,48 +273,26 @@ class Equations(ABC):
         """Return the Jacobian `∂s_t/∂s_{t-1}` of the full state, `s = h` or `s = (h, c)`; rows are the new state."""
 
     def extra_weight_grads(
-        self, grads: Mapping[str, Tensor], cells: Tensor, previous_cells: Tensor
+        self, step: Step, previous: State, adjoint: StepAdjoint, emitted_grad: Tensor, weights: Weights
     ) -> dict[str, Tensor]:
-        """Return the gradients of parameters outside the products (peepholes), from all steps at once.
+        """Return the gradients of `extra_parameters`, summed over all steps, which come at once: `[T, B, ·]`.
 
         Args:
-            grads: Pre-activation gradient `[T, B, H]` of each block, by name.
-            cells: `[T, B, H]`.
-            previous_cells: `[T, B, H]`, the same one step earlier.
+            step: What `step` returned.
+            previous: The states that the steps started from.
+            adjoint: What `adjoint` returned.
+            emitted_grad: Total gradient of `step.emitted`, zero at padding.
+            weights: The layer's parameters.
         """
-        return {}
+        raise NotImplementedError(f"{self.name} has extra parameters ({', '.join(weights.extra)}) without gradients")
+
+
+def _at_path(path: str) -> Any:
+    try:
+        return pkgutil.resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"equations={path!r}; expected the dotted path of a class: {error}") from None
 
 
 def _opposite(extreme: Extreme) -> Extreme:
     return "open" if extreme == "shut" else "shut"
-
-
-def through_sigmoid(grad: Tensor, activation: Tensor) -> Tensor:
-    """Return `grad ⊙ a(1-a)`, the gradient before `a = σ(z)`; in one pass, as autograd takes it."""
-    before: Tensor = torch.ops.aten.sigmoid_backward(grad, activation)
-    return before
-
-
-def through_tanh(grad: Tensor, activation: Tensor) -> Tensor:
-    """Return `grad ⊙ (1-a²)`, the gradient before `a = tanh(z)`; in one pass, as autograd takes it."""
-    before: Tensor = torch.ops.aten.tanh_backward(grad, activation)
-    return before
-
-
-def scaled_rows(scale: Float[Tensor, "*batch units"], matrix: Float[Tensor, "units columns"]) -> Tensor:
-    """Return `diag(scale) · matrix` for every element of the batch: `[*batch, units, columns]`."""
-    return scale.unsqueeze(-1) * matrix
-
-
-def project(emitted: Tensor, weights: Weights) -> Tensor:
-    """Return the hidden state that is fed back and handed on: `W_hr · emitted`, or `emitted` itself."""
-    return emitted if weights.weight_hr is None else emitted @ weights.weight_hr.T
-
-
-def joined_state_jacobian(
-    hidden_by_hidden: Tensor, hidden_by_cell: Tensor, cell_by_hidden: Tensor, cell_by_cell: Tensor
-) -> Float[Tensor, "*batch state state"]:
-    """Return the Jacobian of `(h, c)` from its four blocks, rows being the new state."""
-    upper = torch.cat((hidden_by_hidden, hidden_by_cell), dim=-1)
-    lower = torch.cat((cell_by_hidden, cell_by_cell), dim=-1)
-    return torch.cat((upper, lower), dim=-2)

@@ -8,18 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from rnn_diag.cells.cell import RecurrentCell
-from rnn_diag.cells.equations import (
-    Equations,
-    Gate,
-    Role,
-    State,
-    Step,
-    StepAdjoint,
-    Weights,
-    scaled_rows,
-    through_sigmoid,
-    through_tanh,
-)
+from rnn_diag.cells.derivatives import scaled_rows, through_sigmoid, through_tanh
+from rnn_diag.cells.equations import Equations, Gate, Role, State, Step, StepAdjoint
+from rnn_diag.cells.weights import Weights
 
 
 @final
@@ -105,7 +96,3 @@ class GRUCell(RecurrentCell):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(GRUEquations(), input_size, hidden_size, bias, device=device, dtype=dtype)
-
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        """Return the next hidden state."""
-        return self._advance(input, None if hx is None else (hx,)).hidden

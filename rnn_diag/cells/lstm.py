@@ -8,19 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from rnn_diag.cells.cell import RecurrentCell
-from rnn_diag.cells.equations import (
-    Equations,
-    Gate,
-    Role,
-    State,
-    Step,
-    StepAdjoint,
-    Weights,
-    joined_state_jacobian,
-    scaled_rows,
-    through_sigmoid,
-    through_tanh,
-)
+from rnn_diag.cells.derivatives import joined_state_jacobian, scaled_rows, through_sigmoid, through_tanh
+from rnn_diag.cells.equations import Equations, Gate, Role, State, Step, StepAdjoint
+from rnn_diag.cells.weights import Weights
 
 
 @final
@@ -124,9 +114,3 @@ class LSTMCell(RecurrentCell):
         super().__init__(
             LSTMEquations(), input_size, hidden_size, bias, proj_size=proj_size, device=device, dtype=dtype
         )
-
-    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Return the next hidden state and the next memory cell."""
-        hidden, cell = self._advance(input, hx)
-        assert cell is not None
-        return hidden, cell

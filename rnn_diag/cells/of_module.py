@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from rnn_diag.cells.equations import Equations, Weights
+from rnn_diag.cells.equations import Equations
 from rnn_diag.cells.gru import GRUEquations
 from rnn_diag.cells.lstm import LSTMEquations
 from rnn_diag.cells.rnn import RNNEquations
@@ -39,12 +39,6 @@ def suffixes_of(module: nn.Module) -> tuple[str, ...]:
         return ("l0",)
     directions = ("", "_reverse") if module.bidirectional else ("",)
     return tuple(f"l{k}{direction}" for k in range(module.num_layers) for direction in directions)
-
-
-def weights_of(module: nn.Module, suffix: str) -> Weights:
-    """Return the parameters of one layer and direction of a module."""
-    ending = f"_{suffix}" if isinstance(module, nn.RNNBase) else ""
-    return Weights.from_names({name: getattr(module, f"{name}{ending}", None) for name in Weights.names()})
 
 
 def recurrent_modules(model: nn.Module) -> Iterator[tuple[nn.Module, Equations]]:

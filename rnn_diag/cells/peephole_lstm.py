@@ -9,19 +9,12 @@ import torch
 from torch import Tensor
 
 from rnn_diag.cells.cell import RecurrentCell
-from rnn_diag.cells.equations import (
-    Equations,
-    Gate,
-    Role,
-    State,
-    Step,
-    StepAdjoint,
-    Weights,
-    joined_state_jacobian,
-    scaled_rows,
-    through_sigmoid,
-    through_tanh,
-)
+from rnn_diag.cells.derivatives import joined_state_jacobian, scaled_rows, through_sigmoid, through_tanh
+from rnn_diag.cells.equations import Equations, Gate, Role, State, Step, StepAdjoint
+from rnn_diag.cells.weights import Weights
+
+PEEPHOLES = ("weight_ci", "weight_cf", "weight_co")
+"""One weight `[H]` for each gate that sees the memory."""
 
 
 @final
@@ -54,6 +47,7 @@ class PeepholeLSTMEquations(Equations):
         Gate("output", 0.0, 1.0, Role.SHOWS),
     )
     has_cell: ClassVar[bool] = True
+    extra_parameters: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(PEEPHOLES, ("hidden",))
     hidden_is_bounded = True
 
     def step(self, projected: Tensor, recurrent: Tensor, previous: State, weights: Weights) -> Step:
@@ -104,19 +98,18 @@ class PeepholeLSTMEquations(Equations):
         return joined_state_jacobian(h_by_h, h_by_c_now * c_by_c, c_by_h, c_by_c)
 
     def extra_weight_grads(
-        self, grads: Mapping[str, Tensor], cells: Tensor, previous_cells: Tensor
+        self, step: Step, previous: State, adjoint: StepAdjoint, emitted_grad: Tensor, weights: Weights
     ) -> dict[str, Tensor]:
         """Return the peepholes' gradients: `p_i` and `p_f` meet the old memory, `p_o` the new."""
-        return {
-            "weight_ci": (grads["input"] * previous_cells).sum(dim=(0, 1)),
-            "weight_cf": (grads["forget"] * previous_cells).sum(dim=(0, 1)),
-            "weight_co": (grads["output"] * cells).sum(dim=(0, 1)),
-        }
+        assert previous.cell is not None and step.cell is not None
+        d_i, d_f, _, d_o = adjoint.projected_grad.chunk(4, dim=-1)
+        grads = (d_i * previous.cell, d_f * previous.cell, d_o * step.cell)
+        return {name: grad.sum(dim=(0, 1)) for name, grad in zip(PEEPHOLES, grads, strict=True)}
 
 
 def _peepholes(weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
-    assert weights.weight_ci is not None and weights.weight_cf is not None and weights.weight_co is not None
-    return weights.weight_ci, weights.weight_cf, weights.weight_co
+    p_i, p_f, p_o = (weights.extra[name] for name in PEEPHOLES)
+    return p_i, p_f, p_o
 
 
 class PeepholeLSTMCell(RecurrentCell):
@@ -137,8 +130,6 @@ class PeepholeLSTMCell(RecurrentCell):
         Gers, Schraudolph, Schmidhuber 2002, https://www.jmlr.org/papers/v3/gers02a.html
     """
 
-    extra_weights = ("weight_ci", "weight_cf", "weight_co")
-
     def __init__(
         self,
         input_size: int,
@@ -148,9 +139,3 @@ class PeepholeLSTMCell(RecurrentCell):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(PeepholeLSTMEquations(), input_size, hidden_size, bias, device=device, dtype=dtype)
-
-    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Return the next hidden state and the next memory cell."""
-        hidden, cell = self._advance(input, hx)
-        assert cell is not None
-        return hidden, cell

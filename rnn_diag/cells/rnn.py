@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from rnn_diag.arguments import one_of
 from rnn_diag.cells.cell import RecurrentCell
-from rnn_diag.cells.equations import Equations, Gate, State, Step, StepAdjoint, Weights, scaled_rows
+from rnn_diag.cells.derivatives import scaled_rows
+from rnn_diag.cells.equations import Equations, Gate, State, Step, StepAdjoint
+from rnn_diag.cells.weights import Weights
 
 
 class Nonlinearity(NamedTuple):
@@ -103,7 +105,3 @@ class RNNCell(RecurrentCell):
     ) -> None:
         super().__init__(RNNEquations(nonlinearity), input_size, hidden_size, bias, device=device, dtype=dtype)
         self.nonlinearity = nonlinearity
-
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        """Return the next hidden state."""
-        return self._advance(input, None if hx is None else (hx,)).hidden

@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rnn_diag.cells.equations import State, Weights
-from rnn_diag.cells.of_module import equations_of, suffixes_of, weights_of
+from rnn_diag.cells.equations import State
+from rnn_diag.cells.of_module import equations_of, suffixes_of
+from rnn_diag.cells.weights import Weights, weights_of
 from rnn_diag.trace import Trace
 
 STEPS_AT_REST = 200

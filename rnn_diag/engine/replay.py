@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnn_diag.arguments import one_of
-from rnn_diag.cells.equations import Equations, Role, State, Weights
+from rnn_diag.cells.equations import Equations, Role, State
+from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.sweep import Sweeper, Swept, sweep
 from rnn_diag.engine.unroll import Unrolled
 

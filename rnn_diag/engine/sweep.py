@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rnn_diag.cells.equations import Equations, State, StepAdjoint, Weights
+from rnn_diag.cells.equations import Equations, State, StepAdjoint
+from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.unroll import Unrolled
 
 
@@ -123,12 +124,14 @@ def weight_grads(
         grads["bias_ih"] = projected.sum(0)
     if weights.bias_hh is not None:
         grads["bias_hh"] = recurrent.sum(0)
+    entering = swept.hidden_grad if unrolled.mask is None else swept.hidden_grad * unrolled.mask.unsqueeze(-1)
     if weights.weight_hr is not None:
-        entering = swept.hidden_grad if unrolled.mask is None else swept.hidden_grad * unrolled.mask.unsqueeze(-1)
         grads["weight_hr"] = entering.flatten(0, 1).T @ unrolled.steps.emitted.flatten(0, 1)
-    if unrolled.cell is not None and unrolled.previous_cell is not None:
-        by_block = equations.by_block(swept.projected_grad, dim=-1)
-        grads |= equations.extra_weight_grads(by_block, unrolled.cell, unrolled.previous_cell)
+    if weights.extra:
+        previous = State(unrolled.previous_hidden, unrolled.previous_cell)
+        adjoint = StepAdjoint(swept.projected_grad, swept.recurrent_grad, swept.cell_grad)
+        emitted_grad = entering if weights.weight_hr is None else entering @ weights.weight_hr
+        grads |= equations.extra_weight_grads(unrolled.steps, previous, adjoint, emitted_grad, weights)
     return grads
 
 

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import linear
 
-from rnn_diag.cells.equations import Equations, State, Step, Weights, project
+from rnn_diag.cells.equations import Equations, State, Step
+from rnn_diag.cells.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def unroll(
     for t in range(len(projected)):
         recurrent = _product(state.hidden, weights.weight_hh, weights.bias_hh)
         step = equations.step(projected[t], recurrent, state, weights)
-        new = State(project(step.emitted, weights), step.cell)
+        new = State(weights.project(step.emitted), step.cell)
         state = new if mask is None else new.where(mask[t].unsqueeze(-1), held=state)
         steps.append(step if keep_preactivations else step._replace(preactivations=()))
         states.append(state)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from rnn_diag.cells.equations import Equations, State, Weights
-from rnn_diag.cells.of_module import equations_of, recurrent_modules, suffixes_of, weights_of
+from rnn_diag.cells.equations import Equations, State
+from rnn_diag.cells.of_module import equations_of, recurrent_modules, suffixes_of
+from rnn_diag.cells.weights import Weights, weights_of
 from rnn_diag.diagnostics.lyapunov import exponents_along
 from rnn_diag.diagnostics.numerics.tangent import Tangent
 from rnn_diag.engine.packing import Packing

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from rnn_diag.arguments import number
-from rnn_diag.cells.equations import Equations, Weights
-from rnn_diag.cells.of_module import recurrent_modules, suffixes_of, weights_of
+from rnn_diag.cells.equations import Equations
+from rnn_diag.cells.of_module import recurrent_modules, suffixes_of
+from rnn_diag.cells.weights import Weights, weights_of
 
 
 @torch.no_grad()

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rnn_diag.cells.equations import Equations, State, Step, Weights
+from rnn_diag.cells.equations import Equations, State, Step
+from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.sweep import sweep, weight_grads
 from rnn_diag.engine.unroll import Unrolled, unroll
 
@@ -49,7 +50,7 @@ class _Plan:
     def parse(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, State, Weights]:
         """Return inputs, initial state and weights from the node's arguments."""
         states = 2 if self.equations.has_cell else 1
-        weights = Weights(**dict(zip(self.names, tensors[1 + states :], strict=True)))
+        weights = Weights.from_names(dict(zip(self.names, tensors[1 + states :], strict=True)))
         return tensors[0], State(*tensors[1 : 1 + states]), weights
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from rnn_diag.arguments import one_of
-from rnn_diag.cells.equations import Equations, State, Weights
-from rnn_diag.cells.of_module import suffixes_of, weights_of
+from rnn_diag.cells.equations import Equations, State
+from rnn_diag.cells.of_module import suffixes_of
+from rnn_diag.cells.weights import Weights, weights_of
 from rnn_diag.engine.packing import Packing
 from rnn_diag.nn.function import run_layer
 
@@ -20,19 +21,17 @@ BACKENDS = ("auto", "explicit", "fused")
 class RecurrentLayer(nn.RNNBase):
     """A stack of recurrent layers with torch's parameters, in one direction or two.
 
-    Subclasses are torch's own modules (`torch.nn.LSTM`, …), so their arguments are checked, their parameters named and
-    their errors worded by torch; what is ours is the explicit run of the equations.
+    Arguments are checked, parameters named and errors worded by torch, of whose modules (`torch.nn.LSTM`, …) all
+    subclasses but `Recurrent` are; what is ours is the explicit run of the equations.
     """
 
     equations: Equations
     backend: str
-    extra_weights: ClassVar[tuple[str, ...]] = ()
-    """Stems of the diagonal parameters `[H]` that a layer has beyond torch's, such as `weight_ci`."""
 
     @property
     def has_fused_kernel(self) -> bool:
         """Whether torch has a kernel for these equations."""
-        return not self.extra_weights
+        return self.equations.fused is not None
 
     def _use(self, equations: Equations, backend: str, h_detach: float = 0.0) -> None:
         """Set the recurrence and how it is run, and add the parameters that torch's module lacks."""
@@ -48,12 +47,27 @@ class RecurrentLayer(nn.RNNBase):
                 f"backend='fused': torch has no kernel for {type(self).__name__}({self.extra_repr()}); "
                 "choices: auto, explicit"
             )
-        for suffix in suffixes_of(self) if self.extra_weights else ():
-            for stem in self.extra_weights:
-                like = getattr(self, f"weight_hh_{suffix}")
-                self.register_parameter(f"{stem}_{suffix}", nn.Parameter(like.new_empty(self.hidden_size)))
-        if self.extra_weights:
+        if equations.extra_parameters:
+            self._add_extra_parameters()
             self.reset_parameters()
+        else:
+            self._initialise()
+
+    def _add_extra_parameters(self) -> None:
+        for suffix in suffixes_of(self):
+            like = getattr(self, f"weight_ih_{suffix}")
+            for name, shape in self.equations.extra_shapes(like.shape[1], self.hidden_size).items():
+                self.register_parameter(f"{name}_{suffix}", nn.Parameter(like.new_empty(shape)))
+
+    def reset_parameters(self) -> None:
+        """Draw all weights as torch does; then the equations set those that are to start otherwise."""
+        super().reset_parameters()
+        if "equations" in self.__dict__:  # else torch's constructor is still at work
+            self._initialise()
+
+    def _initialise(self) -> None:
+        for suffix in suffixes_of(self):
+            self.equations.initialise(weights_of(self, suffix))
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Run the layers: `torch.nn.LSTM`'s inputs and outputs, whatever the backend."""
@@ -98,7 +112,7 @@ class RecurrentLayer(nn.RNNBase):
         if hx is not None:
             given = tuple(hx) if self.equations.has_cell else (hx,)
             if len(given) != len(self._state_sizes):
-                raise RuntimeError(f"lstm expects two hidden states, got {len(given)}")
+                raise RuntimeError(f"{type(self).__name__} expects two hidden states, got {len(given)}")
             return packing.sorted_states(given, self.equations.has_cell)
         layers = len(suffixes_of(self))
         return tuple(packing.data.new_zeros(layers, packing.batch, size) for size in self._state_sizes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,7 +42,6 @@ class PeepholeLSTM(RecurrentLayer, nn.LSTM):
     """
 
     equations: PeepholeLSTMEquations
-    extra_weights: ClassVar[tuple[str, ...]] = ("weight_ci", "weight_cf", "weight_co")
 
     def __init__(
         self,

@@ -64,11 +64,6 @@ class RNN(RecurrentLayer, nn.RNN):
         )  # fmt: skip
         self._use(equations, backend)
 
-    @property
-    def has_fused_kernel(self) -> bool:
-        """Torch has kernels for tanh and relu."""
-        return self.nonlinearity in ("tanh", "relu")
-
     def extra_repr(self) -> str:
         """Return what torch shows, and the nonlinearity where it is not tanh."""
         shown = super().extra_repr()

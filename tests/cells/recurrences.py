@@ -35,7 +35,7 @@ def random_weights(kind: str, bias: bool = True, **options: object) -> Weights:
         draw(rows) if bias else None,
         draw(rows) if bias else None,
         draw(PROJECTED, UNITS) if kind.endswith("projected") else None,
-        **(peepholes if kind == "peephole_lstm" else {}),
+        peepholes if kind == "peephole_lstm" else {},
     )
 
 

@@ -108,7 +108,7 @@ def test_first_and_second_derivatives_pass_gradcheck(kind: str) -> None:
 def test_zero_peepholes_make_an_lstm() -> None:
     torchs = nn.LSTMCell(3, 4)
     cell = cells.PeepholeLSTMCell(3, 4)
-    cell.load_state_dict(torchs.state_dict() | {name: torch.zeros(4) for name in cell.extra_weights})
+    cell.load_state_dict(torchs.state_dict() | {name: torch.zeros(4) for name in cell.equations.extra_parameters})
     inputs, state = torch.randn(5, 3), (torch.randn(5, 4), torch.randn(5, 4))
     for a, b in zip(torchs(inputs, state), cell(inputs, state), strict=True):
         torch.testing.assert_close(a, b)
@@ -168,7 +168,7 @@ def test_mistakes_raise_torchs_error_in_torchs_words(name: str, mistake: str) ->
 
 def test_a_wrong_number_of_states_is_named() -> None:
     h = torch.zeros(2, 4)
-    with pytest.raises(RuntimeError, match="lstm_cell expects two hidden states, got 3"):
+    with pytest.raises(RuntimeError, match="LSTMCell expects two hidden states, got 3"):
         cells.LSTMCell(3, 4)(torch.zeros(2, 3), (h, h, h))
     with pytest.raises(TypeError, match="expected hx to be a tuple of Tensors, not Tensor"):
         cells.LSTMCell(3, 4)(torch.zeros(2, 3), h)

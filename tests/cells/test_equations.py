@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnn_diag.cells import State, Step, Weights
-from rnn_diag.cells.equations import project
 from tests.cells.recurrences import EQUATIONS, FEATURES, UNITS, random_state, random_weights
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
@@ -78,7 +77,7 @@ def test_the_memorys_total_gradient_is_autograds(kind: str) -> None:
     c = torch.randn(3, UNITS, dtype=torch.float64).requires_grad_()
     step, before = _first_step(kind, weights)
     *_, z_o = step.preactivations
-    peephole = 0.0 if weights.weight_co is None else weights.weight_co
+    peephole = weights.extra.get("weight_co", torch.zeros(()))
     assert step.cell is not None
     output_gate = torch.sigmoid(z_o - peephole * step.cell + peephole * c)
     emitted_grad = torch.randn(3, UNITS, dtype=torch.float64)
@@ -113,7 +112,7 @@ def test_the_jacobian_is_autograds(kind: str, bias: bool) -> None:
         recurrent = linear(hidden, weights.weight_hh, weights.bias_hh)
         projected = linear(x, weights.weight_ih, weights.bias_ih)
         step = equations.step(projected, recurrent, State(hidden, *cell), weights)
-        return torch.cat([project(step.emitted, weights), *([] if step.cell is None else [step.cell])])
+        return torch.cat([weights.project(step.emitted), *([] if step.cell is None else [step.cell])])
 
     joined = torch.cat([part for part in before if part is not None])
     expected = torch.autograd.functional.jacobian(advance, joined)

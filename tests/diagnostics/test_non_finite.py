@@ -60,7 +60,7 @@ def test_a_weight_is_found_with_its_block_and_row(cell: str, row: int, gate: str
 
 def test_a_peephole_is_found_by_its_unit() -> None:
     trace = random_trace("peephole_lstm", [4])
-    trace.weights.weight_ci[2] = NAN
+    trace.weights.extra["weight_ci"][2] = NAN
     found = first_non_finite(trace)
     assert found is not None
     assert (found.what, found.gate, found.unit) == ("weight_ci", None, 2)

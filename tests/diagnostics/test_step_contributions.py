@@ -17,7 +17,7 @@ def test_step_contributions_are_the_factors_of_the_weight_gradient(cell: str) ->
     for sequence in range(2):
         weight = trace.weights.weight_hh.clone().requires_grad_()
         trace_weights = {**trace.weights.present(), "weight_hh": weight}
-        copy = Trace("l0", trace.equations, Weights(**trace_weights), trace.inputs, trace.unrolled.initial, trace.mask)
+        copy = Trace("l0", trace.equations, Weights.from_names(trace_weights), trace.inputs, trace.unrolled.initial, trace.mask)
         states, _ = autograd_states(copy, sequence)
         length = int(trace.lengths[sequence])
         loss = sum((states[1 + t] * trace.hidden_grad_direct[t, sequence]).sum() for t in range(length))

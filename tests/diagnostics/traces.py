@@ -42,7 +42,7 @@ def random_weights(cell: str, features: int, units: int, scale: float = 0.5) -> 
         draw(rows),
         draw(rows),
         weight_hr=draw(projected, units) if cell == "projected_lstm" else None,
-        **(peepholes if cell == "peephole_lstm" else {}),
+        extra=peepholes if cell == "peephole_lstm" else {},
     )
 
 

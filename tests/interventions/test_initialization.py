@@ -13,7 +13,8 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from rnn_diag import cells
 from rnn_diag import nn as ours
-from rnn_diag.cells.of_module import equations_of, recurrent_modules, suffixes_of, weights_of
+from rnn_diag.cells.of_module import equations_of, recurrent_modules, suffixes_of
+from rnn_diag.cells.weights import weights_of
 from rnn_diag.interventions.initialization import (
     chrono,
     forget_gate_bias,
@@ -259,4 +260,4 @@ def test_suffixes_are_those_of_torchs_parameters() -> None:
     assert suffixes_of(module) == ("l0", "l0_reverse", "l1", "l1_reverse")
     assert suffixes_of(nn.GRUCell(2, 3)) == ("l0",)
     weights = weights_of(module, "l1_reverse")
-    assert weights.weight_hr is module.weight_hr_l1_reverse and weights.weight_ci is None
+    assert weights.weight_hr is module.weight_hr_l1_reverse and not weights.extra

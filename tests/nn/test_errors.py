@@ -116,7 +116,7 @@ def test_a_state_of_another_dtype(name: str) -> None:
 
 
 def test_one_state_for_an_lstm() -> None:
-    with pytest.raises(RuntimeError, match="lstm expects two hidden states, got 1"):
+    with pytest.raises(RuntimeError, match="LSTM expects two hidden states, got 1"):
         ours.LSTM(2, 5, backend="explicit")(X, torch.zeros(1, 3, 5))
 
 

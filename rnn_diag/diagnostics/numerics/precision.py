@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from torch import Tensor
 
-from rnn_diag.cells.equations import Weights
+from rnn_diag.cells.weights import Weights
 
 
 def in_double(tensor: Tensor) -> Tensor:
@@ -25,4 +23,4 @@ def in_double(tensor: Tensor) -> Tensor:
 
 def weights_in_double(weights: Weights) -> Weights:
     """Return the weights detached, in float64."""
-    return replace(weights, **{name: in_double(value) for name, value in weights.present().items()})
+    return weights.map(in_double)

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rnn_diag.cells.equations import Equations, State, Step, Weights
+from rnn_diag.cells.equations import Equations, State, Step
+from rnn_diag.cells.weights import Weights
 from rnn_diag.diagnostics.numerics.precision import in_double, weights_in_double
 from rnn_diag.diagnostics.numerics.reading_order import in_reading_order
 from rnn_diag.engine.unroll import Unrolled, unroll_from_states

@@ -1,0 +1,33 @@
+"""What adjoints and Jacobians are made of: a gradient through a nonlinearity, scaled rows, the blocks of `(h, c)`."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def through_sigmoid(grad: Tensor, activation: Tensor) -> Tensor:
+    """Return `grad ⊙ a(1-a)`, the gradient before `a = σ(z)`; in one pass, as autograd takes it."""
+    before: Tensor = torch.ops.aten.sigmoid_backward(grad, activation)
+    return before
+
+
+def through_tanh(grad: Tensor, activation: Tensor) -> Tensor:
+    """Return `grad ⊙ (1-a²)`, the gradient before `a = tanh(z)`; in one pass, as autograd takes it."""
+    before: Tensor = torch.ops.aten.tanh_backward(grad, activation)
+    return before
+
+
+def scaled_rows(scale: Float[Tensor, "*batch units"], matrix: Float[Tensor, "units columns"]) -> Tensor:
+    """Return `diag(scale) · matrix` for every element of the batch: `[*batch, units, columns]`."""
+    return scale.unsqueeze(-1) * matrix
+
+
+def joined_state_jacobian(
+    hidden_by_hidden: Tensor, hidden_by_cell: Tensor, cell_by_hidden: Tensor, cell_by_cell: Tensor
+) -> Float[Tensor, "*batch state state"]:
+    """Return the Jacobian of `(h, c)` from its four blocks, rows being the new state."""
+    upper = torch.cat((hidden_by_hidden, hidden_by_cell), dim=-1)
+    lower = torch.cat((cell_by_hidden, cell_by_cell), dim=-1)
+    return torch.cat((upper, lower), dim=-2)

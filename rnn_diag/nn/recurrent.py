@@ -1,0 +1,102 @@
+"""A stack of layers of any recurrence: whatever equations are given, with torch's arguments, inputs and outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnn_diag.cells.equations import Equations
+from rnn_diag.nn.layer import RecurrentLayer
+
+
+class Recurrent(RecurrentLayer):
+    """Layers that run any equations: a class of one's own with a forward step is enough.
+
+    Parameters have torch's names (`weight_ih_l0`, …) and one row block for each of `Equations.blocks`; those of
+    `Equations.extra_parameters` follow (`<name>_l0`). `rnn_diag.record` and the callbacks follow it unregistered.
+
+    Args:
+        equations: An instance or a class of `rnn_diag.cells.Equations`, or the dotted path of one.
+        input_size: Features per step.
+        hidden_size: Units.
+        num_layers: Layers, each fed by the one below.
+        bias: Whether there are `bias_ih_*` and `bias_hh_*`.
+        batch_first: Input and output are `[B, T, ·]`, not `[T, B, ·]`; states never are.
+        dropout: Probability of zeroing an element between layers, in training.
+        bidirectional: A second direction reads the sequence from its end.
+        proj_size: Size of the projected hidden state, or 0 for none.
+        device, dtype: Of the parameters.
+
+    Shape:
+        As `torch.nn.LSTM` where the equations have a cell, else as `torch.nn.GRU`; tensors, unbatched tensors or a
+        `PackedSequence`.
+
+    Raises:
+        TypeError: If the equations are none.
+        ValueError: If there is nothing at their path, or they hold parameters that `extra_parameters` does not declare.
+        ValueError, RuntimeError, TypeError: What torch's modules raise, for the same mistakes.
+
+    Example:
+        >>> from rnn_diag.cells import GRUEquations
+        >>> layer = Recurrent(GRUEquations, 3, 5, bidirectional=True)
+        >>> output, final = layer(torch.zeros(7, 2, 3))
+        >>> output.shape, final.shape
+        (torch.Size([7, 2, 10]), torch.Size([2, 2, 5]))
+    """
+
+    has_fused_kernel = False
+
+    def __init__(
+        self,
+        equations: Equations | type[Equations] | str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        found = Equations.of(equations)
+        held = [name for name, value in vars(found).items() if isinstance(value, (nn.Module, nn.Parameter))]
+        if held:
+            raise ValueError(
+                f"{type(found).__name__} holds {', '.join(held)}, which would not be trained; "
+                "expected parameters to be declared in extra_parameters"
+            )
+        nn.RNNBase.__init__(  # checks all arguments; a plain recurrence has one block, of which ours has several
+            self, "RNN_TANH", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
+            device="meta",
+        )  # fmt: skip
+        self.mode = found.name
+        self._allocate(len(found.blocks) * hidden_size, device, dtype)
+        self._use(found, "explicit")
+        self.reset_parameters()
+
+    def _allocate(self, rows: int, device: Any, dtype: torch.dtype | None) -> None:
+        for name in self._flat_weights_names:
+            planned = getattr(self, name).shape
+            shape = planned if name.startswith("weight_hr") else (rows, *planned[1:])
+            setattr(self, name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        self._init_flat_weights()
+
+    def flatten_parameters(self) -> None:
+        """Do nothing: no kernel of cuDNN's asks for one block of memory."""
+
+    def check_forward_args(self, input: Tensor, hidden: Any, batch_sizes: Tensor | None) -> None:
+        """Raise what torch's modules raise if input and states do not fit."""
+        self.check_input(input, batch_sizes)
+        layers, batch, _ = self.get_expected_hidden_size(input, batch_sizes)
+        parts = hidden if self.equations.has_cell else (hidden,)
+        for k, (part, size) in enumerate(zip(parts, self._state_sizes, strict=True)):
+            name = f"hidden[{k}]" if self.equations.has_cell else "hidden"
+            self.check_hidden_size(part, (layers, batch, size), f"Expected {name} size {{}}, got {{}}")
+
+    def extra_repr(self) -> str:
+        """Return the recurrence's name and what torch shows."""
+        return f"{self.equations.name}, {super().extra_repr()}"
