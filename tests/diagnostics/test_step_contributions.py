@@ -16,8 +16,8 @@ def test_step_contributions_are_the_factors_of_the_weight_gradient(cell: str) ->
     expected_norms, expected_cosines = [], []
     for sequence in range(2):
         weight = trace.weights.weight_hh.clone().requires_grad_()
-        trace_weights = {**trace.weights.present(), "weight_hh": weight}
-        copy = Trace("l0", trace.equations, Weights.from_names(trace_weights), trace.inputs, trace.unrolled.initial, trace.mask)
+        weights = Weights.from_names({**trace.weights.present(), "weight_hh": weight})
+        copy = Trace("l0", trace.equations, weights, trace.inputs, trace.unrolled.initial, trace.mask)
         states, _ = autograd_states(copy, sequence)
         length = int(trace.lengths[sequence])
         loss = sum((states[1 + t] * trace.hidden_grad_direct[t, sequence]).sum() for t in range(length))
