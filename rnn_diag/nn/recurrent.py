@@ -76,7 +76,6 @@ class Recurrent(RecurrentLayer):
         self.mode = found.name
         self._allocate(len(found.blocks) * hidden_size, device, dtype)
         self._use(found, "explicit")
-        self.reset_parameters()
 
     def _allocate(self, rows: int, device: Any, dtype: torch.dtype | None) -> None:
         for name in self._flat_weights_names:
@@ -84,6 +83,7 @@ class Recurrent(RecurrentLayer):
             shape = planned if name.startswith("weight_hr") else (rows, *planned[1:])
             setattr(self, name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self._init_flat_weights()
+        self.reset_parameters()
 
     def flatten_parameters(self) -> None:
         """Do nothing: no kernel of cuDNN's asks for one block of memory."""
