@@ -1,4 +1,4 @@
-"""The constant-error carousel: what an LSTM's memory keeps, for how long, and how much gradient travels through it."""
+"""The constant-error carousel: how long a gated memory lasts, and how much gradient travels through it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from rnn_diag.trace import Trace
 
 @dataclass(frozen=True)
 class ForgetRate:
-    """How fast every unit forgets. Add those of further batches and ranks: sums and counts are kept.
+    """How fast every unit forgets; `+` merges batches and ranks exactly, as sums and counts add up.
 
     Attributes:
-        log_forget: Sum of `log f` over valid steps.
-        steps: Valid steps.
-        sequences: Sequences that they are of.
+        log_forget: Sum of `log f` over valid steps, `f` being the share of the memory that the gate keeps.
+        steps: Valid steps times sequences.
+        sequences: Number of sequences.
     """
 
     log_forget: Float[Tensor, " hidden"]
@@ -31,8 +31,11 @@ class ForgetRate:
 
     @property
     def time_constants(self) -> Float[Tensor, " hidden"]:
-        r"""Steps after which `1/e` of the memory is left: :math:`-1/\ln \bar f`, with the geometric mean of `f`."""
-        return -self.steps / self.log_forget
+        r"""Steps after which `1/e` of the memory is left: :math:`-1/\ln \bar f`, with the geometric mean of `f`.
+
+        Infinite for a unit that keeps everything, `f = 1`.
+        """
+        return self.steps / self.log_forget.abs()
 
     @property
     def mean_length(self) -> float:
@@ -58,8 +61,8 @@ class Carousel:
         cell_grad_norms: Norm of `∂L/∂c_t`; NaN at padding.
         log_retention: Log of the product of the forget gates from the step after `t` to the last one read: what is
             left of `c_t` at the end. NaN at padding.
-        carousel_share: Of the gradient of `c_t`, the share that came through the next memory and its forget gate alone,
-            the rest being what came through outputs and gates; by norms. 0 at the last step read, NaN at padding.
+        carousel_share: The share of the gradient of `c_t` that came through the next memory and its forget gate alone;
+            the rest came through outputs and gates. By norms. 0 at the last step read, NaN at padding.
         forget_rate: How fast every unit forgets.
     """
 
@@ -101,8 +104,11 @@ def carousel(trace: Trace) -> Carousel:
 def log_retention(trace: Trace) -> Float[Tensor, "time batch hidden"]:
     """Return the log of the product of the forget gates from the step after `t` to the last one read.
 
+    The forget gate is whichever gate keeps the memory: a GRU's update gate keeps its hidden state. Of a gate that keeps
+    when it is shut, the product is over one minus the gate.
+
     Raises:
-        ValueError: If the recurrence has no memory cell with a forget gate.
+        ValueError: If no sigmoid gate of the recurrence keeps its memory.
 
     Example:
         >>> from rnn_diag.testing.known import forgetting_trace
@@ -115,10 +121,10 @@ def log_retention(trace: Trace) -> Float[Tensor, "time batch hidden"]:
 
 
 def forget_rate(trace: Trace) -> ForgetRate:
-    """Return how fast every unit forgets, over all valid steps.
+    """Return how fast every unit forgets, over all valid steps, by the gate that `log_retention` reads.
 
     Raises:
-        ValueError: If the recurrence has no memory cell with a forget gate.
+        ValueError: If no sigmoid gate of the recurrence keeps its memory.
 
     Example:
         >>> import math
@@ -131,9 +137,13 @@ def forget_rate(trace: Trace) -> ForgetRate:
 
 def _log_forget(trace: Trace) -> Float[Tensor, "time batch hidden"]:
     """Return `log f` in reading order, 0 at padding; from the pre-activation, as a shut gate has no log of its own."""
-    if trace.cell is None or "forget" not in trace.preactivations:
-        raise ValueError(f"{trace.layer!r} is a {trace.equations.name}, without a memory cell under a forget gate")
-    logs = logsigmoid(in_double(in_reading_order(trace, trace.preactivations["forget"])))
+    equations, name = trace.equations, trace.equations.memory_gate
+    if name is None or not equations.block(name).is_sigmoid:
+        raise ValueError(
+            f"layer={trace.layer!r} is a {equations.name}; expected one in which a sigmoid gate keeps the memory"
+        )
+    drive = in_double(in_reading_order(trace, trace.preactivations[name]))
+    logs = logsigmoid(drive if equations.block(name).keeps_when == "open" else -drive)
     return logs.masked_fill(~trace.mask.to(logs.device).unsqueeze(-1), 0.0)
 
 
@@ -143,5 +153,5 @@ def _carousel_share(trace: Trace) -> Float[Tensor, "time batch"]:
     valid = trace.mask.to(total.device).unsqueeze(-1)
     carried = (_log_forget(trace).exp() * total).masked_fill(~valid, 0.0)
     carried = torch.cat((carried[1:], torch.zeros_like(carried[:1])))
-    through, beside = (torch.linalg.vector_norm(part, dim=-1) for part in (carried, total - carried))
-    return padding_as_nan(trace, in_reading_order(trace, (through / (through + beside)).unsqueeze(-1)).squeeze(-1))
+    through, around = (torch.linalg.vector_norm(part, dim=-1) for part in (carried, total - carried))
+    return padding_as_nan(trace, in_reading_order(trace, (through / (through + around)).unsqueeze(-1)).squeeze(-1))

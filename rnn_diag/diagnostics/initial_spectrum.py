@@ -5,16 +5,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from rnn_diag.arguments import whole
 
 _TRACY_WIDOM_MEAN = -1.2065335745820
 
+_SIZES = (2, 3, 4, 5, 6, 8, 12, 16, 32, 64, math.inf)
+_RADIUS_OVER_FORMULA = (1.1760, 1.1229, 1.0949, 1.0787, 1.0678, 1.0544, 1.0391, 1.0314, 1.0207, 1.0111, 1.0)
+_NORM_OVER_FORMULA = (1.1790, 1.0364, 1.0017, 0.9886, 0.9830, 0.9794, 0.9794, 0.9812, 0.9880, 0.9930, 1.0)
+"""Mean spectral radius and norm of uniform entries over what the formulas for many units give: means of 2 000 000
+matrices of 2 units, falling to 3 000 of 64, which scatter by less than a thousandth."""
+
 
 @dataclass(frozen=True)
 class InitialSpectrum:
-    """Expected values for a square matrix of independent entries.
+    """Expected values for a square matrix of independent, uniformly distributed entries.
 
     Attributes:
         spectral_radius: Mean of the largest modulus of an eigenvalue.
@@ -41,7 +48,8 @@ def initial_expectations(hidden_size: int, standard_deviation: float | None = No
         E\,\sigma_1^2 \approx s^2 (\mu_H + \tau_H E[TW_1]),
 
     with :math:`s` the standard deviation, :math:`P(k, \cdot)` the regularised gamma function, and Johnstone's
-    :math:`\mu_H, \tau_H`.
+    :math:`\mu_H, \tau_H`. Both are for normal entries, and for few units far off: they are corrected by what a
+    simulation with uniform entries gave. The means are right to 0.3 % for up to 64 units and to 1 % above.
 
     Args:
         hidden_size: Units.
@@ -61,12 +69,24 @@ def initial_expectations(hidden_size: int, standard_deviation: float | None = No
     """
     whole("hidden_size", hidden_size, at_least=1)
     scale = 1 / math.sqrt(3 * hidden_size) if standard_deviation is None else standard_deviation
+    radius, norm = _mean_radius_and_norm(hidden_size)
     return InitialSpectrum(
-        spectral_radius=scale * _mean_largest_modulus(hidden_size),
-        spectral_norm=scale * _mean_largest_singular_value(hidden_size),
+        spectral_radius=scale * radius,
+        spectral_norm=scale * norm,
         frobenius_norm=scale * hidden_size,
         henrici_normalised=math.sqrt(0.5),
     )
+
+
+def _mean_radius_and_norm(size: int) -> tuple[float, float]:
+    """Return both for unit variance; those of a single entry are its mean magnitude."""
+    if size == 1:
+        return math.sqrt(3) / 2, math.sqrt(3) / 2
+    nodes = [1 / n for n in reversed(_SIZES)]
+    radius, norm = (
+        float(np.interp(1 / size, nodes, factors[::-1])) for factors in (_RADIUS_OVER_FORMULA, _NORM_OVER_FORMULA)
+    )
+    return radius * _mean_largest_modulus(size), norm * _mean_largest_singular_value(size)
 
 
 def _mean_largest_modulus(size: int) -> float:
@@ -82,8 +102,6 @@ def _mean_largest_modulus(size: int) -> float:
 
 
 def _mean_largest_singular_value(size: int) -> float:
-    rows, columns = math.sqrt(max(size - 1, 0)), math.sqrt(size)
-    if size == 1:
-        return math.sqrt(2 / math.pi)
+    rows, columns = math.sqrt(size - 1), math.sqrt(size)
     spread = (rows + columns) * (1 / rows + 1 / columns) ** (1 / 3)
     return math.sqrt((rows + columns) ** 2 + _TRACY_WIDOM_MEAN * spread)

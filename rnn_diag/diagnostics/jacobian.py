@@ -113,7 +113,8 @@ def jacobian_product_singular_values(
         return grads[0]
 
     size = tangent.state_size
-    bands = bidiagonal(apply, apply_transposed, trace.mask.shape[1], size, min(iterations, size), tangent.mask.device)
+    iterations = min(iterations, size)
+    bands = bidiagonal(apply, apply_transposed, trace.mask.shape[1], size, iterations, tangent.mask.device).matrix
     finite = bands.isfinite().all(-1).all(-1)
     values = torch.linalg.svdvals(torch.where(finite.view(-1, 1, 1), bands, 0.0))
     values = values.masked_fill(~finite.unsqueeze(-1), float("nan"))

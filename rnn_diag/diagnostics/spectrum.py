@@ -14,33 +14,48 @@ from torch import Tensor
 
 from rnn_diag.diagnostics.numerics.krylov import arnoldi, bidiagonal
 from rnn_diag.diagnostics.numerics.numerical_radius import numerical_radius
-from rnn_diag.diagnostics.numerics.power_growth import largest_power_norm
+from rnn_diag.diagnostics.numerics.power_growth import PowerGrowth, largest_power_norm, spectral_radius_bounds
 
 KRYLOV_STEPS = 128
+
+_TOLD_APART = 1.1
 
 
 @dataclass(frozen=True)
 class Spectrum:
     """What is known of one recurrent matrix.
 
+    Of a matrix above the exact size the eigenvalues and singular values are those seen from a Krylov space, each with a
+    residual. A singular value has one of the matrix's own within its residual, and none lies above the largest of the
+    matrix. An eigenvalue is one of a matrix that differs by its residual: unless the matrix is nearly normal, it may
+    lie far from all of the matrix's own. `spectral_radius_bounds` hold in any case.
+
     `numerical_radius` and the transient growth cost several times what all the rest does; they are computed when they
     are first read.
 
     Attributes:
-        eigenvalues: By falling modulus, complex pairs kept; not exact: the outermost ones only.
+        eigenvalues: By falling modulus, complex pairs next to each other; not exact: the outermost ones only.
+        eigenvalue_residuals: How far from `W` the matrix is that has this eigenvalue, in the spectral norm; 0 if exact.
         singular_values: Falling; not exact: the largest ones only.
-        spectral_radius: The largest modulus: the growth per step in the end.
+        singular_value_residuals: How far the nearest singular value of `W` is at most; 0 if exact.
+        spectral_radius: The largest modulus of an eigenvalue: the growth per step in the end. When not exact, an
+            estimate within `spectral_radius_bounds`; NaN if these are more than 10 % apart, as they are for most
+            matrices of more than 2048 units.
+        spectral_radius_bounds: The spectral radius lies between the two, up to rounding errors of `W`.
         henrici: Departure from normality, `sqrt(|W|_F^2 - sum |eigenvalue|^2)`; NaN when not exact. Rounding lets a
             normal matrix depart by about 1e-7 of its norm.
         henrici_normalised: The same divided by `|W|_F`, between 0 (normal) and 1 (nilpotent).
-        is_exact: Whether all is computed from the whole matrix; otherwise the largest values are estimates from below.
+        is_exact: Whether everything is computed from the whole matrix.
         matrix: The matrix itself, in float64 on the CPU.
-        max_power: Transient growth is looked for among the first so many powers.
+        max_power: The last power at which transient growth is looked for.
     """
 
     eigenvalues: Complex[Tensor, " state"]
+    eigenvalue_residuals: Float[Tensor, " state"]
     singular_values: Float[Tensor, " state"]
+    singular_value_residuals: Float[Tensor, " state"]
     spectral_radius: float
+    spectral_radius_bounds: tuple[float, float]
     henrici: float
     henrici_normalised: float
     is_exact: bool
@@ -49,31 +64,40 @@ class Spectrum:
 
     @cached_property
     def numerical_radius(self) -> float:
-        """The largest `|v* W v|` over unit vectors; above 1 some state grows at once."""
-        return math.nan if math.isnan(self.spectral_radius) else numerical_radius(self.matrix, self.is_exact)
+        """The largest `|v* W v|` over unit vectors; above 1 some state grows at once. From below when not exact."""
+        return numerical_radius(self.matrix, self.is_exact) if self._is_finite else math.nan
 
     @property
     def transient_growth(self) -> float:
         """The largest `|W^k|_2` over `k >= 0`: how far a state can grow before it decays.
 
-        Infinite when the spectral radius is above 1.
+        Infinite when the spectral radius is above 1. See `transient_growth_is_lower_bound`.
         """
-        return self._largest_power[0]
+        return self._largest_power.norm
 
     @property
     def transient_step(self) -> int | None:
         """The `k` at which the transient growth is reached, or None when it never is."""
-        return self._largest_power[1]
+        return self._largest_power.power
+
+    @property
+    def transient_growth_is_lower_bound(self) -> bool:
+        """Whether the powers may grow further: not all had decayed at `max_power`, or their norms are estimates."""
+        return self._largest_power.is_lower_bound
 
     @cached_property
-    def _largest_power(self) -> tuple[float, int | None]:
-        if math.isnan(self.spectral_radius):
-            return math.nan, None
-        return largest_power_norm(self.matrix, self.spectral_radius, self.max_power, self.is_exact)
+    def _largest_power(self) -> PowerGrowth:
+        if not self._is_finite:
+            return PowerGrowth(math.nan, None, False)
+        return largest_power_norm(self.matrix, self.spectral_radius_bounds[0], self.max_power, self.is_exact)
+
+    @property
+    def _is_finite(self) -> bool:
+        return bool(self.matrix.isfinite().all())
 
     @property
     def spectral_norm(self) -> float:
-        """The largest singular value: the largest growth in one step."""
+        """The largest singular value: the largest growth in one step. From below when not exact."""
         return self.singular_values[0].item()
 
 
@@ -92,13 +116,15 @@ def recurrent_spectrum(
     (:math:`\lVert W \rVert_2 = \sigma_1`), and a matrix that is not normal can grow in between although
     :math:`\rho < 1`. For a gated cell :math:`\rho(W)` says little: judge that by the Jacobian of its full state.
 
-    All is computed in float64 on the CPU, whatever the weights are: some 20 ms for 128 units on one core, half a second
-    for 512. The numerical radius and the transient growth, computed when they are read, take several times that.
+    Everything is computed in float64 on the CPU, whatever the weights are: in some 20 ms for 128 units on one core,
+    half a second for 512, three seconds for 1024. The numerical radius and the transient growth, computed when they are
+    read, take several times that.
 
     Args:
         weights: `Trace.recurrent_weights`, any mapping of square matrices, or one matrix.
-        exact_up_to: Up to so many units everything is computed from the whole matrix; above, with Krylov methods.
-        max_power: Transient growth is looked for among the first so many powers.
+        exact_up_to: Number of units up to which everything is computed from the whole matrix; larger matrices are seen
+            from Krylov spaces, with the bounds that `Spectrum` states.
+        max_power: The last power at which transient growth is looked for.
 
     Returns:
         One spectrum, or one per gate. A matrix with a non-finite entry has a spectrum of NaN.
@@ -134,34 +160,72 @@ def _spectrum(name: str, weights: Tensor, exact_up_to: int, max_power: int) -> S
     matrix = weights.detach().to("cpu", torch.float64, copy=True)  # Weights may change before all of it is read.
     if not matrix.isfinite().all():
         return _unknown(matrix, max_power)
-    is_exact = len(matrix) <= exact_up_to
-    projected, bands = (matrix, matrix) if is_exact else _compressed(matrix)
-    eigenvalues = torch.linalg.eigvals(projected)
-    eigenvalues = eigenvalues[eigenvalues.abs().argsort(descending=True, stable=True)]
-    radius = eigenvalues[0].abs().item()
-    norm = matrix.norm().item()
-    departure = math.sqrt(max(norm**2 - eigenvalues.abs().square().sum().item(), 0.0)) if is_exact else math.nan
+    return _exact(matrix, max_power) if len(matrix) <= exact_up_to else _from_krylov_spaces(matrix, max_power)
+
+
+def _exact(matrix: Tensor, max_power: int) -> Spectrum:
+    eigenvalues = torch.linalg.eigvals(matrix)
+    eigenvalues = eigenvalues[_by_falling_modulus(eigenvalues)]
+    radius, norm = eigenvalues[0].abs().item(), matrix.norm().item()
+    departure = math.sqrt(max(norm**2 - eigenvalues.abs().square().sum().item(), 0.0))
+    nothing = matrix.new_zeros(len(matrix))
     return Spectrum(
         eigenvalues=eigenvalues,
-        singular_values=torch.linalg.svdvals(bands),
+        eigenvalue_residuals=nothing,
+        singular_values=torch.linalg.svdvals(matrix),
+        singular_value_residuals=nothing,
         spectral_radius=radius,
+        spectral_radius_bounds=(radius, radius),
         henrici=departure,
         henrici_normalised=departure / norm if norm else 0.0,
-        is_exact=is_exact,
+        is_exact=True,
         matrix=matrix,
         max_power=max_power,
     )
 
 
-def _compressed(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return small matrices with nearly the outermost eigenvalues and the largest singular values of a large one."""
+def _from_krylov_spaces(matrix: Tensor, max_power: int) -> Spectrum:
     size = len(matrix)
     steps = min(KRYLOV_STEPS, size)
+    seen = arnoldi(lambda v: v @ matrix.T, size, steps)
+    eigenvalues, vectors = torch.linalg.eig(seen.matrix)
+    order = _by_falling_modulus(eigenvalues)
+    eigenvalues, outside = eigenvalues[order], vectors[-1, order].abs() * seen.remainder
     bands = bidiagonal(lambda v: v @ matrix.T, lambda u: u @ matrix, batch=1, space=size, steps=steps)
-    return arnoldi(lambda v: v @ matrix.T, size, steps), bands[0]
+    left, singular_values, _ = torch.linalg.svd(bands.matrix[0])
+    bounds = spectral_radius_bounds(matrix, _doublings(size))
+    return Spectrum(
+        eigenvalues=eigenvalues,
+        eigenvalue_residuals=outside,
+        singular_values=singular_values,
+        singular_value_residuals=left[-1].abs() * bands.remainder,
+        spectral_radius=_within(bounds, eigenvalues[0].abs().item()),
+        spectral_radius_bounds=bounds,
+        henrici=math.nan,
+        henrici_normalised=math.nan,
+        is_exact=False,
+        matrix=matrix,
+        max_power=max_power,
+    )
+
+
+def _by_falling_modulus(eigenvalues: Tensor) -> Tensor:
+    return eigenvalues.abs().argsort(descending=True, stable=True)
+
+
+def _doublings(size: int) -> int:
+    """Return how many matrix products the bounds may cost: a product takes eight times as long for twice the units."""
+    return 10 if size <= 1024 else 8 if size <= 2048 else 3
+
+
+def _within(bounds: tuple[float, float], estimate: float) -> float:
+    """Return the value within the bounds that is closest to an estimate; NaN if they are too far apart to tell."""
+    lower, upper = bounds
+    return min(max(estimate, lower), upper) if upper <= _TOLD_APART * lower or upper == lower else math.nan
 
 
 def _unknown(matrix: Tensor, max_power: int) -> Spectrum:
     nan = math.nan
     values = torch.full((len(matrix),), nan, dtype=torch.float64)
-    return Spectrum(torch.complex(values, values), values, nan, nan, nan, True, matrix, max_power)
+    eigenvalues = torch.complex(values, values)
+    return Spectrum(eigenvalues, values, values, values, nan, (nan, nan), nan, nan, True, matrix, max_power)

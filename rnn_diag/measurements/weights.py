@@ -24,6 +24,7 @@ class BlockSpectrum(NamedTuple):
     Attributes:
         eigenvalues: By falling modulus.
         singular_values: Falling.
+        spectral_radius: Largest modulus of an eigenvalue.
         henrici: Departure from normality over the Frobenius norm.
         numerical_radius: Largest `|v* W v|` over unit vectors.
         transient_growth: Largest norm of a power.
@@ -31,14 +32,10 @@ class BlockSpectrum(NamedTuple):
 
     eigenvalues: Tensor
     singular_values: Tensor
+    spectral_radius: float
     henrici: float
     numerical_radius: float | None
     transient_growth: float | None
-
-    @property
-    def spectral_radius(self) -> float:
-        """Largest modulus of an eigenvalue."""
-        return self.eigenvalues[0].abs().item()
 
     @property
     def spectral_norm(self) -> float:
@@ -157,6 +154,7 @@ class WeightNumbers:
         return BlockSpectrum(
             spectrum.eigenvalues,
             spectrum.singular_values,
+            spectrum.spectral_radius,
             spectrum.henrici_normalised,
             spectrum.numerical_radius if self.with_transient else None,
             spectrum.transient_growth if self.with_transient or judged else None,

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rnn_diag.cells import LSTMEquations, State, Weights
+from rnn_diag.cells import AutogradEquations, Gate, LSTMEquations, State, Step, Weights
+from rnn_diag.cells.equations import Role
 from rnn_diag.diagnostics.carousel import carousel, forget_rate, log_retention
 from rnn_diag.diagnostics.gradient_norms import cell_grad_norms
 from rnn_diag.testing.known import forgetting_trace
@@ -87,6 +88,46 @@ def test_a_nan_gate_shows_in_its_own_unit_only() -> None:
     assert forget_rate(silent).time_constants.isnan().tolist() == [True, False]
 
 
-def test_a_recurrence_without_a_forget_gate_says_so() -> None:
-    with pytest.raises(ValueError, match="'l0' is a gru, without a memory cell"):
-        log_retention(random_trace("gru", [3]))
+def test_a_forget_gate_of_exactly_one_never_forgets() -> None:
+    rate = forget_rate(forgetting_trace(1.0, steps=5))
+    assert rate.time_constants.tolist() == [math.inf]
+    assert (rate + rate).time_constants.tolist() == [math.inf]
+    assert rate.spanning_share == 1.0
+    assert log_retention(forgetting_trace(1.0, steps=5)).exp().flatten().tolist() == [1.0] * 5
+
+
+def test_a_gru_keeps_its_state_by_its_update_gate() -> None:
+    trace = random_trace("gru", [5, 3])
+    update = trace.gates["update"]
+    torch.testing.assert_close(log_retention(trace)[0, 0].exp(), update[1:, 0].prod(0))
+    torch.testing.assert_close(log_retention(trace)[0, 1].exp(), update[1:3, 1].prod(0))
+    torch.testing.assert_close(forget_rate(trace).time_constants, -1 / update[trace.mask].log().mean(0))
+
+
+class MinimalGatedUnit(AutogradEquations):
+    """Its only gate writes when it is open and keeps when it is shut."""
+
+    name = "minimal_gated_unit"
+    blocks = (Gate("forget", 0.0, 1.0, Role.WRITES_OR_KEEPS), Gate("candidate", -1.0, 1.0, Role.CANDIDATE))
+
+    def forward_step(self, projected: Tensor, recurrent: Tensor, previous: State, weights: Weights) -> Step:
+        z_f, z_n = (projected + recurrent).chunk(2, dim=-1)
+        f, n = z_f.sigmoid(), z_n.tanh()
+        return Step((1 - f) * previous.hidden + f * n, None, (f, n), (z_f, z_n))
+
+
+def test_a_gate_that_keeps_when_it_is_shut_keeps_one_minus_itself() -> None:
+    weights = Weights(*(torch.randn(6, size, dtype=torch.float64) for size in (2, 3)))
+    initial = State(torch.zeros(1, 3, dtype=torch.float64))
+    trace = Trace("l0", MinimalGatedUnit(), weights, torch.randn(4, 1, 2, dtype=torch.float64), initial)
+    torch.testing.assert_close(log_retention(trace)[0].exp(), (1 - trace.gates["forget"][1:]).prod(0))
+
+
+def test_a_recurrence_in_which_no_gate_keeps_the_memory_says_so() -> None:
+    with pytest.raises(ValueError, match="layer='l0' is a rnn; expected one in which a sigmoid gate keeps"):
+        log_retention(random_trace("rnn", [3]))
+
+
+def test_the_carousel_of_a_recurrence_without_a_memory_cell_is_refused() -> None:
+    with pytest.raises(ValueError, match="'l0' is a gru, which has no memory cell"):
+        carousel(random_trace("gru", [3]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -11,14 +12,28 @@ from torch import Tensor
 Operator = Callable[[Tensor], Tensor]
 """Applies a linear map to every vector of a batch, `[batch, space]` to `[batch, space]`."""
 
-_EXHAUSTED = 1e-13  # A remainder that is this small beside what it is left of is rounding.
+_EXHAUSTED = 1e-13  # A remainder that is this small relative to the vector it was left of is rounding.
 
 
-def arnoldi(apply: Operator, space: int, steps: int) -> Float[Tensor, "steps steps"]:
-    """Return the operator as seen from the Krylov space of a fixed random vector: a matrix in an orthonormal basis.
+class Projected(NamedTuple):
+    """An operator as seen from a Krylov space, in orthonormal bases.
 
-    Its eigenvalues approach the operator's outermost ones, and its numerical range lies inside the operator's.
-    With as many steps as the space has dimensions nothing is lost.
+    Attributes:
+        matrix: The small matrix.
+        remainder: Length of the part of the last image that lies outside the space.
+    """
+
+    matrix: Float[Tensor, "*batch steps steps"]
+    remainder: Float[Tensor, "*batch"]
+
+
+def arnoldi(apply: Operator, space: int, steps: int) -> Projected:
+    r"""Return the operator as seen from the Krylov space of a fixed random vector.
+
+    The small matrix's numerical range lies inside the operator's. An eigenvalue :math:`\theta` of it, with eigenvector
+    :math:`y` of length 1, is an eigenvalue of an operator that differs by :math:`|y_{last}|` times the remainder. If
+    the operator is not normal, all of its own eigenvalues may be far from it. With as many steps as the space has
+    dimensions nothing is lost.
 
     Reference:
         Saad 2011, Numerical Methods for Large Eigenvalue Problems, section 6.2, https://doi.org/10.1137/1.9781611970739
@@ -34,7 +49,7 @@ def arnoldi(apply: Operator, space: int, steps: int) -> Float[Tensor, "steps ste
         if step + 1 < steps:
             columns[-1][0, step + 1] = size
             basis = torch.cat((basis, following[0]))
-    return torch.cat(columns).T
+    return Projected(torch.cat(columns).T, size[0] if steps < space else torch.zeros_like(size[0]))
 
 
 def bidiagonal(
@@ -44,11 +59,12 @@ def bidiagonal(
     space: int,
     steps: int,
     device: torch.device | None = None,
-) -> Float[Tensor, "batch steps steps"]:
-    """Return, for every operator of a batch, a bidiagonal matrix whose singular values approach its extreme ones.
+) -> Projected:
+    r"""Return, for every operator of a batch, a bidiagonal matrix whose singular values approach its extreme ones.
 
-    The largest is approached from below and the smallest from above. With as many steps as the space has dimensions
-    they are exact, to rounding errors of the largest.
+    The largest is approached from below and the smallest from above. Within :math:`|u_{last}|` times the remainder of
+    each, :math:`u` being its left singular vector, the operator has a singular value. With as many steps as the space
+    has dimensions they are exact, to rounding errors of the largest.
 
     Reference:
         Golub, Kahan 1965, https://doi.org/10.1137/0702016
@@ -64,12 +80,14 @@ def bidiagonal(
         following, size = _next_direction(image.unsqueeze(1), left, largest)
         matrix[:, step, step] = size
         left = torch.cat((left, following), dim=1)
+        if step + 1 == space:
+            return Projected(matrix, torch.zeros_like(size))
+        image = apply_transposed(left[:, -1])
+        following, size = _next_direction(image.unsqueeze(1), right, largest)
         if step + 1 < steps:
-            image = apply_transposed(left[:, -1])
-            following, size = _next_direction(image.unsqueeze(1), right, largest)
             matrix[:, step, step + 1] = size
             right = torch.cat((right, following), dim=1)
-    return matrix
+    return Projected(matrix, size)
 
 
 def _next_direction(vector: Tensor, basis: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

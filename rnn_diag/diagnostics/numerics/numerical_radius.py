@@ -71,5 +71,5 @@ def _lanczos_estimate(matrix: Tensor, angle: float, steps: int) -> float:
         turned = torch.stack((-skew[1], skew[0]))
         return (math.cos(angle) * symmetric + math.sin(angle) * turned).view(1, 2 * size)
 
-    small = arnoldi(apply, 2 * size, min(steps, 2 * size))
+    small = arnoldi(apply, 2 * size, min(steps, 2 * size)).matrix
     return _magnitude((small + small.T) / 2)
