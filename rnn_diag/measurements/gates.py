@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from rnn_diag.diagnostics import (
     ForgetRate,
     GateSaturation,
     Share,
     UnitState,
+    forget_rate,
     gate_saturation,
     relu_silence,
     tanh_saturation,
@@ -202,13 +202,11 @@ class MeasureGates(Measure):
 
 
 def _forget_rate(trace: Trace) -> ForgetRate | None:
-    recurrence = Recurrence.of(trace.equations)
-    if not recurrence.memory_gate:
+    gate = Recurrence.of(trace.equations).memory_gate
+    if not gate or not trace.equations.block(gate).is_sigmoid:
         return None
-    drive = in_double(trace.preactivations[recurrence.memory_gate])
-    logs = logsigmoid(drive if recurrence.keeps_when == "open" else -drive)
-    logs = logs.masked_fill(~trace.mask.to(logs.device).unsqueeze(-1), 0.0).sum((0, 1))
-    return ForgetRate(logs.cpu(), int(trace.mask.sum()), trace.mask.shape[1])
+    rate = forget_rate(trace)
+    return ForgetRate(rate.log_forget.cpu(), rate.steps, rate.sequences)
 
 
 def _on_cpu(share: Share) -> Share:
