@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import torch
 
 from rnn_diag.arguments import one_of
-from rnn_diag.callbacks.diagnostic import Diagnostic, DiagnosticCallback
+from rnn_diag.callbacks.attachment import DiagnosticCallback
+from rnn_diag.callbacks.concern import Patterns, Schedule
+from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.callbacks.doctor_messages import DoctorMessages
 from rnn_diag.callbacks.doctor_preflight import Preflight, Refused
 from rnn_diag.callbacks.lightning import clip_factor, logging_step, say
-from rnn_diag.callbacks.session.exchange import described
 from rnn_diag.callbacks.session.session import Session
+from rnn_diag.callbacks.session.warnings import in_words
 from rnn_diag.capture import Recording
 from rnn_diag.capture.modules import find_recurrent
 from rnn_diag.doctor.case import Case, Latest
@@ -28,7 +30,7 @@ from rnn_diag.doctor.rules import WORDS, findings_of
 from rnn_diag.doctor.rules.clipping import FEWEST_STEPS
 from rnn_diag.doctor.tally import Tally
 from rnn_diag.doctor.vitals import Vitals
-from rnn_diag.measurements.gradients import GradientUnits
+from rnn_diag.measurements.measure import GradientUnits
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -89,10 +91,10 @@ class Doctor(Diagnostic):
 
     def __init__(
         self,
-        every_n_steps: int = 50,
-        sequences: int | None = 8,
-        layers: str | list[str] | tuple[str, ...] = "*",
-        max_overhead: float | None = 0.02,
+        every_n_steps: int = Schedule.every_n_steps,
+        sequences: int | None = Schedule.sequences,
+        layers: Patterns = Schedule.layers,
+        max_overhead: float | None = Schedule.max_overhead,
         stop_on: list[str] | tuple[str, ...] = (),
         preflight: str | None = None,
         command_line: bool = False,
@@ -118,7 +120,7 @@ class Doctor(Diagnostic):
         self._case, self._course = Case(), Course()
         self._fresh: dict[str, Tally] = {}
         self._batches = 0
-        self._amp_scaled = self._differentiated = self._failed = self._is_due = False
+        self._amp_scaled = self._differentiated = self._is_off = self._is_due = False
         self._factors: list[float] = []
         self._preflight = None if self.preflight is None else Preflight(self.preflight)
 
@@ -147,7 +149,7 @@ class Doctor(Diagnostic):
         self._batches += 1
         session = self._driving(trainer)
         due = session is not None and session.current is not None
-        self._is_due = due and logging_step(trainer) % self.every_n_steps == 0
+        self._is_due = due and logging_step(trainer) % self.schedule.every_n_steps == 0
         if self._preflight is not None:
             self._preflight.batch_starts()
 
@@ -159,7 +161,7 @@ class Doctor(Diagnostic):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         """Note by what the gradient is about to be clipped."""
-        if trainer.gradient_clip_val and logging_step(trainer) % self.every_n_steps == 0:
+        if trainer.gradient_clip_val and logging_step(trainer) % self.schedule.every_n_steps == 0:
             value = float(trainer.gradient_clip_val)
             self._factors.append(clip_factor(optimizer, value, str(trainer.gradient_clip_algorithm or "norm")))
 
@@ -172,13 +174,13 @@ class Doctor(Diagnostic):
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         fresh, self._fresh = self._fresh, {}
         unheard_of = not self._names and bool(self._unfollowed) and self._case.report is None
-        if self._failed or not (fresh or self._is_due or unheard_of):
+        if self._is_off or not (fresh or self._is_due or unheard_of):
             return
         try:
             self._judge(trainer, fresh, step)
         except Exception as error:
-            self._failed = True
-            self._telling.warn(trainer, f"the doctor is switched off: {described(error)}")
+            self._is_off = True
+            self._telling.warn(trainer, f"the doctor is switched off: {in_words(error)}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the table and write the file."""
@@ -199,14 +201,14 @@ class Doctor(Diagnostic):
             with torch.no_grad():
                 report = self._worded(self._preflight.report(trainer, current, self._names))
             self._telling.show(trainer, report)
-            say(f"rnn_diag: {self._preflight.cost(report, self.every_n_steps, self.max_overhead)}")
+            say(f"rnn_diag: {self._preflight.cost(report, self.schedule.every_n_steps, self.schedule.max_overhead)}")
             self._preflight.refuse(report)
         except Refused:
             self._telling.write(trainer, Case(report, logging_step(trainer)))
             raise
         except Exception as error:
             self._preflight.is_over = True
-            self._telling.warn(trainer, f"the pre-flight check is left out: {described(error)}")
+            self._telling.warn(trainer, f"the pre-flight check is left out: {in_words(error)}")
 
     def _judge(self, trainer: Trainer, fresh: dict[str, Tally], step: int) -> None:
         vitals = self._vitals(trainer, fresh)
@@ -223,9 +225,11 @@ class Doctor(Diagnostic):
             self._telling.warn(trainer, f"training stops at step {step}: {hopeless[0].summary}")
 
     def _find(self, model: LightningModule) -> None:
-        recording = Recording(model, layers=self.layers)
+        recording = Recording(model, layers=self.schedule.layers)
         self._names = recording.names
-        others = [row for row in recording.coverage if row.layer not in self._names] if self.layers == "*" else []
+        others = (
+            [row for row in recording.coverage if row.layer not in self._names] if self.schedule.layers == "*" else []
+        )
         self._unfollowed = {row.layer or WHOLE: f"{row.status}: {row.reason}" for row in others}
 
     def _worded(self, report: Report) -> Report:

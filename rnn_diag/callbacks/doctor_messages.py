@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from rnn_diag.callbacks.lightning import writers_of
-from rnn_diag.callbacks.session.exchange import described
-from rnn_diag.callbacks.session.warnings import DiagnosticWarning
+from rnn_diag.callbacks.session.warnings import in_words, warn
 from rnn_diag.doctor.case import Case
 from rnn_diag.doctor.finding import Finding, Severity, alike
 from rnn_diag.doctor.report import Report, findings_table
@@ -22,9 +20,6 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 FILE = "doctor.json"
-
-SPEAKER = "rnn_diag.callbacks.Doctor"
-"""What stands where a warning names a file."""
 
 
 class DoctorMessages:
@@ -42,7 +37,7 @@ class DoctorMessages:
     def warn(self, trainer: Trainer, message: str) -> None:
         """Say something in one line, which names no line of code: none of the user's has to do with it."""
         if trainer.is_global_zero:
-            warnings.warn_explicit(f"rnn_diag: {message}", DiagnosticWarning, SPEAKER, 0, module="rnn_diag")
+            warn(message)
 
     def changes(self, trainer: Trainer, changed: Sequence[Finding], step: int) -> None:
         """Say what came up or got worse, from a warning on, unless a whole report has just said it."""
@@ -63,7 +58,7 @@ class DoctorMessages:
                 writer.add_text("doctor/findings", as_markdown(statements, "The doctor finds nothing wrong."), step)
                 write_verdict(writer, step, [_for_the_tab(one) for one in statements])
         except Exception as error:
-            self.warn(trainer, f"the findings of step {step} are not in TensorBoard: {described(error)}")
+            self.warn(trainer, f"the findings of step {step} are not in TensorBoard: {in_words(error)}")
 
     def show(self, trainer: Trainer, report: Report) -> None:
         """Print a whole report."""
@@ -92,7 +87,7 @@ class DoctorMessages:
             self._folder.mkdir(parents=True, exist_ok=True)
             (self._folder / FILE).write_text(case.to_json())
         except OSError as error:
-            self.warn(trainer, f"{FILE} is not written: {described(error)}")
+            self.warn(trainer, f"{FILE} is not written: {in_words(error)}")
             return None
         return self._folder / FILE
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rnn_diag.arguments import one_of
 from rnn_diag.callbacks.lightning import all_ranks, gradient_units
-from rnn_diag.callbacks.session.exchange import MeasuredStep, described
+from rnn_diag.callbacks.session.exchange import MeasuredStep
+from rnn_diag.callbacks.session.warnings import Refusal, in_words
 from rnn_diag.doctor.examine import with_coverage
 from rnn_diag.doctor.finding import Severity
 from rnn_diag.doctor.report import Report
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 CHOICES = ("report", "advice", "warning", "critical")
 
 
-class Refused(RuntimeError):
+class Refused(Refusal, RuntimeError):
     """A run that its pre-flight check does not let start."""
 
 
@@ -109,4 +110,4 @@ def _found(current: MeasuredStep, layers: list[str], factor: float) -> _Found | 
         rows = [row for row in current.recording.coverage if row.layer in layers]
         return _Found(tallies, {row.layer: f"{row.status}: {row.reason}" for row in rows})
     except Exception as error:
-        return described(error)
+        return in_words(error)

@@ -7,17 +7,18 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
+from rnn_diag.callbacks.concern import Patterns, Schedule, WithHistories
 from rnn_diag.callbacks.diagnostic import Diagnostic
-from rnn_diag.measurements.gradients import GradientSums, GradientUnits, MeasureGradients, log10_of
-from rnn_diag.measurements.history import History
+from rnn_diag.measurements.gradients import GradientSums, MeasureGradients, log10_of
+from rnn_diag.measurements.measure import Measure
+from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.reporting.images.gradients import gradient_heat_map
 from rnn_diag.reporting.tensorboard import Writer, write_ridge
 from rnn_diag.tb.writer import write_gradients
-from rnn_diag.trace import Trace
 
 
 @final
-class GradientNorms(Diagnostic):
+class GradientNorms(WithHistories, Diagnostic):
     """Logs how large the loss gradient is at every step of a recurrent layer, and how it changes on its way back.
 
     Gradients are total ones, in units of the loss as trained: the loss scale of mixed precision and the division by
@@ -64,46 +65,28 @@ class GradientNorms(Diagnostic):
     """
 
     name: ClassVar[str] = "gradient_norms"
-    needs_gradients: ClassVar[bool] = True
-    needs_equations: ClassVar[bool] = False
+    statistics: ClassVar[tuple[Statistic, ...]] = GradientSums.statistics
 
     def __init__(
         self,
-        every_n_steps: int = 50,
-        sequences: int | None = 8,
-        layers: str | list[str] | tuple[str, ...] = "*",
-        max_overhead: float | None = 0.02,
+        every_n_steps: int = Schedule.every_n_steps,
+        sequences: int | None = Schedule.sequences,
+        layers: Patterns = Schedule.layers,
+        max_overhead: float | None = Schedule.max_overhead,
     ) -> None:
         super().__init__(every_n_steps, sequences, layers, max_overhead)
-        self.forget()
-
-    def forget(self) -> None:
-        """Drop the columns of earlier fits."""
-        self._histories: dict[str, History] = {}
 
     @property
-    def history(self) -> dict[str, Any]:
-        """The columns of the heat maps."""
-        return {layer: history.state for layer, history in self._histories.items()}
-
-    def resume(self, history: dict[str, Any]) -> None:
-        """Add columns to those of another run."""
-        self._histories = {layer: History.of(state) for layer, state in history.items()}
-
-    def measure(self, trace: Trace, units: GradientUnits) -> GradientSums:
-        """Return the sums of one call."""
-        return MeasureGradients().of(trace, units)
-
-    def scalars(self, layer: str, merged: GradientSums) -> Mapping[str, float]:
-        """Return the layer's numbers."""
-        return merged.numbers
+    def measure_of(self) -> Measure:
+        """What is measured."""
+        return MeasureGradients()
 
     def keep(self, layer: str, merged: GradientSums, step: int) -> None:
         """Add a column to the heat map."""
         by_lag = log10_of(merged.hidden.by_lag.mean)
         has_gradient = by_lag[~np.isneginf(by_lag)]
         reference = has_gradient[0] if len(has_gradient) else 0.0
-        self._histories.setdefault(layer, History()).add(step, by_lag - reference)
+        self.remember(layer, step, by_lag - reference)
 
     def write(self, layer: str, merged: GradientSums, writer: Writer, step: int) -> None:
         """Write the ridge, the first step read on the left."""
@@ -113,5 +96,5 @@ class GradientNorms(Diagnostic):
 
     def draw(self, layer: str, merged: GradientSums) -> Mapping[str, Any]:
         """Return the heat map of the whole training so far."""
-        history = self._histories[layer]
+        history = self.histories[layer]
         return {"over_training": gradient_heat_map(layer, history.steps, history.columns)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnn_diag.measurements.gradients import GradientUnits
+from rnn_diag.measurements.measure import GradientUnits
 
 try:
     from lightning.pytorch.callbacks import Callback
@@ -28,6 +28,7 @@ __all__ = [
     "logging_step",
     "say",
     "settle",
+    "state_key",
     "trains_on_cpu",
     "writers_of",
 ]
@@ -40,6 +41,12 @@ def logging_step(trainer: Trainer) -> int:
     """
     step = getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", trainer.global_step)
     return int(step)
+
+
+def state_key(callback: Callback, **told_apart_by: Any) -> str:
+    """Return under which key a checkpoint holds a callback's state: its class, and what tells it from others."""
+    key: str = callback._generate_state_key(**told_apart_by)
+    return key
 
 
 def gradient_units(trainer: Trainer) -> GradientUnits:

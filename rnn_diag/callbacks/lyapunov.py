@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, final
 
 from rnn_diag.arguments import whole
+from rnn_diag.callbacks.concern import Patterns, Schedule
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.measurements.exponents import ExponentSums, MeasureExponents
-from rnn_diag.measurements.measure import GradientUnits
+from rnn_diag.measurements.measure import Measure
+from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.reporting.tensorboard import Writer
 from rnn_diag.tb.writer import write_lyapunov
-from rnn_diag.trace import Trace
 
 
 @final
@@ -46,13 +46,14 @@ class LyapunovSpectrum(Diagnostic):
     """
 
     name: ClassVar[str] = "lyapunov"
+    statistics: ClassVar[tuple[Statistic, ...]] = ExponentSums.statistics
 
     def __init__(
         self,
-        every_n_steps: int = 500,
-        sequences: int | None = 8,
-        layers: str | list[str] | tuple[str, ...] = "*",
-        max_overhead: float | None = 0.02,
+        every_n_steps: int = 10 * Schedule.every_n_steps,
+        sequences: int | None = Schedule.sequences,
+        layers: Patterns = Schedule.layers,
+        max_overhead: float | None = Schedule.max_overhead,
         k: int = 4,
         warmup: int = 0,
     ) -> None:
@@ -60,13 +61,10 @@ class LyapunovSpectrum(Diagnostic):
         self.k = whole("k", k, at_least=1)
         self.warmup = whole("warmup", warmup, at_least=0)
 
-    def measure(self, trace: Trace, units: GradientUnits) -> ExponentSums:
-        """Return the sums over sequences."""
-        return MeasureExponents(self.k, self.warmup).of(trace, units)
-
-    def scalars(self, layer: str, merged: ExponentSums) -> Mapping[str, float]:
-        """Return the layer's numbers."""
-        return merged.numbers
+    @property
+    def measure_of(self) -> Measure:
+        """What is measured."""
+        return MeasureExponents(self.k, self.warmup)
 
     def write(self, layer: str, merged: ExponentSums, writer: Writer, step: int) -> None:
         """Write what the tab shows."""

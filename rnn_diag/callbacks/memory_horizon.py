@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, final
 
 import torch
 
 from rnn_diag.arguments import number, whole
+from rnn_diag.callbacks.concern import Patterns, Schedule
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.measurements.influence import TARGETS, THRESHOLD, Influence, MeasureInfluence
-from rnn_diag.measurements.measure import GradientUnits
+from rnn_diag.measurements.measure import Measure
+from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.reporting.tensorboard import Writer, write_ridge
 from rnn_diag.tb.writer import write_horizon, write_influence
-from rnn_diag.trace import Trace
 
 
 @final
@@ -57,14 +57,14 @@ class MemoryHorizon(Diagnostic):
     """
 
     name: ClassVar[str] = "memory_horizon"
-    needs_gradients: ClassVar[bool] = True
+    statistics: ClassVar[tuple[Statistic, ...]] = Influence.statistics
 
     def __init__(
         self,
-        every_n_steps: int = 50,
-        sequences: int | None = 8,
-        layers: str | list[str] | tuple[str, ...] = "*",
-        max_overhead: float | None = 0.02,
+        every_n_steps: int = Schedule.every_n_steps,
+        sequences: int | None = Schedule.sequences,
+        layers: Patterns = Schedule.layers,
+        max_overhead: float | None = Schedule.max_overhead,
         targets: int = TARGETS,
         threshold: float = THRESHOLD,
     ) -> None:
@@ -72,13 +72,10 @@ class MemoryHorizon(Diagnostic):
         self.targets = whole("targets", targets, at_least=1)
         self.threshold = number("threshold", threshold, above=0, at_most=1)
 
-    def measure(self, trace: Trace, units: GradientUnits) -> Influence:
-        """Return the curves of one call."""
-        return MeasureInfluence(self.targets, self.threshold).of(trace, units)
-
-    def scalars(self, layer: str, merged: Influence) -> Mapping[str, float]:
-        """Return the layer's numbers."""
-        return merged.numbers
+    @property
+    def measure_of(self) -> Measure:
+        """What is measured."""
+        return MeasureInfluence(self.targets, self.threshold)
 
     def write(self, layer: str, merged: Influence, writer: Writer, step: int) -> None:
         """Write the ridge, and what the tab shows."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
-from rnn_diag.callbacks.diagnostic import Diagnostic, DiagnosticCallback
+from rnn_diag.callbacks.attachment import DiagnosticCallback
+from rnn_diag.callbacks.concern import Patterns, Schedule
+from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.callbacks.gradient_norms import GradientNorms
 from rnn_diag.callbacks.lyapunov import LyapunovSpectrum
 from rnn_diag.callbacks.memory_horizon import MemoryHorizon
@@ -45,17 +47,15 @@ class RNNDiagnostics(DiagnosticCallback):
 
     def __init__(
         self,
-        every_n_steps: int = 50,
-        sequences: int | None = 8,
-        layers: str | list[str] | tuple[str, ...] = "*",
-        max_overhead: float | None = 0.02,
+        every_n_steps: int = Schedule.every_n_steps,
+        sequences: int | None = Schedule.sequences,
+        layers: Patterns = Schedule.layers,
+        max_overhead: float | None = Schedule.max_overhead,
         lyapunov: bool = False,
     ) -> None:
-        super().__init__()
-        concerns = (GradientNorms, MemoryHorizon, RecurrentSpectrum, GateSaturation)
-        self._diagnostics: tuple[Diagnostic, ...] = tuple(
-            concern(every_n_steps, sequences, layers, max_overhead) for concern in concerns
-        )
+        super().__init__(Schedule(every_n_steps, sequences, layers, max_overhead))
+        suite = (GradientNorms, MemoryHorizon, RecurrentSpectrum, GateSaturation)
+        self._diagnostics: tuple[Diagnostic, ...] = tuple(concern(**vars(self.schedule)) for concern in suite)
         if lyapunov:
             self._diagnostics += (LyapunovSpectrum(10 * every_n_steps, sequences, layers, max_overhead),)
 

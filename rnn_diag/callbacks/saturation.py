@@ -8,19 +8,20 @@ from typing import Any, ClassVar, final
 import torch
 
 from rnn_diag.arguments import thresholds
+from rnn_diag.callbacks.concern import Patterns, Schedule, WithHistories
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.measurements.gates import HIGH, LOW, GateCounts, MeasureGates
-from rnn_diag.measurements.history import GatesOverTime, History
-from rnn_diag.measurements.measure import GradientUnits
+from rnn_diag.measurements.history import GatesOverTime
+from rnn_diag.measurements.measure import Measure
+from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.reporting.images.gates import GateShares, gate_map, gates_over_training
 from rnn_diag.reporting.tensorboard import Writer
 from rnn_diag.tb.schema import bin_starts, bin_widths, mean_in_bins
 from rnn_diag.tb.writer import write_gate_units, write_gates
-from rnn_diag.trace import Trace
 
 
 @final
-class GateSaturation(Diagnostic):
+class GateSaturation(WithHistories, Diagnostic):
     """Logs how often gates are shut and open, how many units are stuck, and how often tanh units are past their slope.
 
     `<gate>` is a sigmoid gate (`input`, `forget`, `output`; `reset`, `update`), `<tanh>` a tanh block (`candidate`, a
@@ -60,40 +61,24 @@ class GateSaturation(Diagnostic):
     """
 
     name: ClassVar[str] = "saturation"
+    statistics: ClassVar[tuple[Statistic, ...]] = GateCounts.statistics
 
     def __init__(
         self,
-        every_n_steps: int = 50,
-        sequences: int | None = 8,
-        layers: str | list[str] | tuple[str, ...] = "*",
-        max_overhead: float | None = 0.02,
+        every_n_steps: int = Schedule.every_n_steps,
+        sequences: int | None = Schedule.sequences,
+        layers: Patterns = Schedule.layers,
+        max_overhead: float | None = Schedule.max_overhead,
         low: float = LOW,
         high: float = HIGH,
     ) -> None:
         super().__init__(every_n_steps, sequences, layers, max_overhead)
         self.low, self.high = thresholds(low, high)
-        self.forget()
-
-    def forget(self) -> None:
-        """Drop the columns of earlier fits."""
-        self._histories: dict[str, History] = {}
 
     @property
-    def history(self) -> dict[str, Any]:
-        """The columns of the heat maps."""
-        return {layer: history.state for layer, history in self._histories.items()}
-
-    def resume(self, history: dict[str, Any]) -> None:
-        """Add columns to those of another run."""
-        self._histories = {layer: History.of(state) for layer, state in history.items()}
-
-    def measure(self, trace: Trace, units: GradientUnits) -> GateCounts:
-        """Return the counts of one call."""
-        return MeasureGates(self.low, self.high).of(trace, units)
-
-    def scalars(self, layer: str, merged: GateCounts) -> Mapping[str, float]:
-        """Return the layer's numbers."""
-        return merged.numbers
+    def measure_of(self) -> Measure:
+        """What is measured."""
+        return MeasureGates(self.low, self.high)
 
     def keep(self, layer: str, merged: GateCounts, step: int) -> None:
         """Add a column to the heat maps."""
@@ -101,7 +86,7 @@ class GateSaturation(Diagnostic):
             means = merged.activation.by_step.numpy()
             starts = bin_starts(means.shape[-1])
             column = GatesOverTime(mean_in_bins(means, starts), bin_widths(means.shape[-1], starts))
-            self._histories.setdefault(layer, History()).add(step, column.stacked)
+            self.remember(layer, step, column.stacked)
 
     def write(self, layer: str, merged: GateCounts, writer: Writer, step: int) -> None:
         """Write what the tab shows."""
@@ -122,7 +107,7 @@ class GateSaturation(Diagnostic):
         )
         shares = {gate: GateShares(*one) for gate, one in zip(merged.gates, by_gate, strict=True)}
         note = f"share of activations below {self.low:g} (left-saturated) and above {self.high:g} (right-saturated)"
-        history = self._histories[layer]
+        history = self.histories[layer]
         columns = [GatesOverTime.of(column) for column in history.columns]
         over_training = gates_over_training(layer, merged.gates, history.steps, columns)
         return {"gates": gate_map(layer, shares, note), "gates_over_training": over_training}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
+from rnn_diag.callbacks.concern import Patterns, Schedule
 from rnn_diag.callbacks.diagnostic import Diagnostic
-from rnn_diag.measurements.measure import GradientUnits
+from rnn_diag.measurements.measure import Measure
+from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.measurements.weights import MeasureWeights, WeightNumbers
 from rnn_diag.reporting.images.spectrum import Spectrum, eigenvalue_plane
 from rnn_diag.reporting.tensorboard import Writer
 from rnn_diag.tb.writer import write_eigenvalues, write_singular_values
-from rnn_diag.trace import Trace
 
 
 @final
@@ -55,30 +56,23 @@ class RecurrentSpectrum(Diagnostic):
     """
 
     name: ClassVar[str] = "spectrum"
-    of_weights: ClassVar[bool] = True
+    statistics: ClassVar[tuple[Statistic, ...]] = WeightNumbers.statistics
 
     def __init__(
         self,
-        every_n_steps: int = 50,
-        sequences: int | None = 8,
-        layers: str | list[str] | tuple[str, ...] = "*",
-        max_overhead: float | None = 0.02,
+        every_n_steps: int = Schedule.every_n_steps,
+        sequences: int | None = Schedule.sequences,
+        layers: Patterns = Schedule.layers,
+        max_overhead: float | None = Schedule.max_overhead,
         transient: bool = False,
     ) -> None:
         super().__init__(every_n_steps, sequences, layers, max_overhead)
         self.transient = transient
 
-    def measure(self, trace: Trace, units: GradientUnits) -> WeightNumbers:
-        """Return copies of one layer's recurrent matrices."""
-        return MeasureWeights(self.transient).of(trace, units)
-
-    def complete(self, measured: WeightNumbers) -> WeightNumbers:
-        """Return the spectra of one layer."""
-        return measured.completed()
-
-    def scalars(self, layer: str, merged: WeightNumbers) -> Mapping[str, float]:
-        """Return the layer's numbers."""
-        return merged.numbers
+    @property
+    def measure_of(self) -> Measure:
+        """What is measured."""
+        return MeasureWeights(self.transient)
 
     def write(self, layer: str, merged: WeightNumbers, writer: Writer, step: int) -> None:
         """Write what the tab shows."""

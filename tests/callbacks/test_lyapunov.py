@@ -41,7 +41,7 @@ def test_an_lstms_state_has_its_memory_too(network, batches, trainer):
     assert sum(name.startswith("lambda_") and name[7:].isdigit() for name in numbers(run)) == 10
 
 
-@pytest.mark.parametrize(("options", "said"), [({"k": 0}, "k is 0"), ({"warmup": -1}, "warmup is -1")])
+@pytest.mark.parametrize(("options", "said"), [({"k": 0}, "k=0; expected"), ({"warmup": -1}, "warmup=-1; expected")])
 def test_impossible_options_are_refused(options, said):
     with pytest.raises(ValueError, match=said):
         LyapunovSpectrum(**options)

@@ -13,6 +13,7 @@ import rnn_diag.nn
 from rnn_diag import record
 from rnn_diag.callbacks import MemoryHorizon
 from rnn_diag.callbacks.session.measuring import NO_UNITS
+from rnn_diag.measurements.influence import MeasureInfluence
 
 
 def leaking(network, weight: float):
@@ -69,7 +70,7 @@ def test_what_sequences_of_several_lengths_show_does_not_depend_on_who_else_is_i
         with record(layer) as recording:
             output = layer(pack_sequence([sequences[place] for place in chosen], enforce_sorted=False))[0]
             output.data.square().sum().backward()
-        measured = {name: MemoryHorizon(targets=3).measure(trace, NO_UNITS) for name, trace in recording.items()}
+        measured = {name: MeasureInfluence(targets=3).of(trace, NO_UNITS) for name, trace in recording.items()}
         return {name: one.profile for name, one in measured.items()}
 
     together, apart = influence([0, 1, 2, 3]), (influence([0, 3]), influence([1, 2]))
@@ -90,7 +91,7 @@ def test_a_backward_direction_that_is_used_before_it_has_read_anything_has_no_me
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [({"targets": 0}, "targets is 0"), ({"threshold": 2.0}, "threshold is 2.0")]
+    ("options", "said"), [({"targets": 0}, "targets=0; expected"), ({"threshold": 2.0}, "threshold=2.0; expected")]
 )
 def test_impossible_options_are_refused(options, said):
     with pytest.raises(ValueError, match=said):

@@ -139,7 +139,7 @@ def test_padding_for_a_longer_sequence_that_is_not_looked_at_leaves_no_number_un
         run.fit(model, batches)
         values[sequences] = {tag: value.item() for tag, value in run.callback_metrics.items()}
         gradients, *_, gates = callback.diagnostics
-        columns = [*gradients._histories["encoder.l0"].columns, *gates._histories["encoder.l0"].columns]
+        columns = [*gradients.histories["encoder.l0"].columns, *gates.histories["encoder.l0"].columns]
         assert {column.shape[-1] for column in columns} == {4 if sequences else 6}
         assert not any(np.isnan(column).any() for column in columns)
     assert values[None].keys() - values[1].keys() == {"gradient_norms/encoder.l0/fidelity"}

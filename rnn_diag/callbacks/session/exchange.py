@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
+from time import perf_counter
 from typing import Any
 
-from rnn_diag.capture import Coverage, Recording
-from rnn_diag.measurements.gradients import GradientUnits
+from rnn_diag.callbacks.session.plan import Key, Request
+from rnn_diag.callbacks.session.warnings import in_words
+from rnn_diag.capture import Recording
+from rnn_diag.coverage import Coverage
+from rnn_diag.measurements.measure import GradientUnits, Measure
 
-Findings = dict[tuple[int, str], Any]
-"""What was found, by the place of the diagnostic and the layer."""
+Findings = dict[tuple[Key, str], Any]
+"""What was measured, by measure and layer."""
 
 
 @dataclass
@@ -21,25 +25,35 @@ class MeasuredStep:
 
     Attributes:
         step: Under which its numbers will be filed.
-        due: Places of the diagnostics that measure.
+        due: The requests that are due.
+        wanted: The layers at which each measure is wanted.
         spent: Seconds that measuring had taken before.
+        began: When the step began, by the clock.
         recording: What is recorded; None where that failed.
         units: Of the gradients of every backward pass so far.
         coverage: How the layers were seen.
-        problems: What went wrong, by the place of the diagnostic.
+        problems: What went wrong, by measure.
+        is_lost: Whether nothing can be measured any more.
     """
 
     step: int
-    due: list[int]
+    due: list[Request]
+    wanted: dict[Key, list[str]]
     spent: float
+    began: float = field(default_factory=perf_counter)
     recording: Recording | None = None
     units: list[GradientUnits] = field(default_factory=list)
     coverage: list[Coverage] = field(default_factory=list)
-    problems: dict[int, str] = field(default_factory=dict)
+    problems: dict[Key, str] = field(default_factory=dict)
+    is_lost: bool = False
 
-    def fail(self, error: BaseException) -> None:
-        """Note an error that concerns all."""
-        self.problems |= dict.fromkeys(self.due, described(error))
+    def fail(self, reason: str) -> None:
+        """Note a problem that concerns all measures."""
+        self.problems |= dict.fromkeys(self.wanted, reason)
+
+    def leave_out(self, keys: Collection[Key]) -> None:
+        """Do not measure this."""
+        self.wanted = {key: layers for key, layers in self.wanted.items() if key not in keys}
 
 
 @dataclass
@@ -48,34 +62,36 @@ class Completed:
 
     Attributes:
         step: To which it belongs.
-        found: The findings in full.
-        problems: What went wrong, by the place of the diagnostic.
+        found: The finished measurements.
+        problems: What went wrong, by measure.
     """
 
     step: int
     found: Findings = field(default_factory=dict)
-    problems: dict[int, str] = field(default_factory=dict)
+    problems: dict[Key, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, step: int, begun: Findings, complete: Mapping[int, Callable[[Any], Any]]) -> Completed:
-        """Return findings in full."""
+    def of(cls, step: int, begun: Findings, measures: Mapping[Key, Measure]) -> Completed:
+        """Return finished measurements."""
         completed = cls(step)
-        for (place, layer), value in begun.items():
+        for (key, layer), value in begun.items():
             try:
-                completed.found[place, layer] = complete[place](value)
+                completed.found[key, layer] = measures[key].complete(value)
             except Exception as error:
-                completed.problems[place] = described(error)
+                completed.problems[key] = in_words(error)
         return completed
 
 
 @dataclass
-class Report:
+class RankReport:
     """What one rank tells the others at a measured step.
 
     Attributes:
-        found: What it found.
+        found: What it measured.
         completed: What was completed since the last report.
-        problems: What went wrong, by the place of the diagnostic.
+        problems: What went wrong, by measure.
+        is_lost: Whether nothing was measured because of an error outside the measures.
+        coverage: How the layers were seen.
         overhead: Share of the training time that measuring took so far.
         recent: The same since the cadence last looked.
         seconds: Since the first measured step.
@@ -83,23 +99,20 @@ class Report:
 
     found: Findings = field(default_factory=dict)
     completed: Completed | None = None
-    problems: dict[int, str] = field(default_factory=dict)
+    problems: dict[Key, str] = field(default_factory=dict)
+    is_lost: bool = False
+    coverage: list[Coverage] = field(default_factory=list)
     overhead: float = 0.0
     recent: float = 0.0
     seconds: float = 0.0
 
 
-def merged(problems: dict[int, str], ranks: list[Findings]) -> Findings:
-    """Return the ranks' findings together; of a diagnostic that has a problem on any of them, nothing."""
+def merged(problems: dict[Key, str], ranks: list[Findings]) -> Findings:
+    """Return the ranks' measurements together; of a measure that has a problem on any of them, nothing."""
     together: Findings = {}
     for key in sorted({key for found in ranks for key in found}):
         try:
             together[key] = reduce(add, [found[key] for found in ranks if key in found])
         except Exception as error:
-            problems[key[0]] = described(error)
+            problems[key[0]] = in_words(error)
     return {key: value for key, value in together.items() if key[0] not in problems}
-
-
-def described(error: BaseException) -> str:
-    """Return an error in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,82 +1,157 @@
-"""Which diagnostics look at which of a model's recurrent layers, and the table that says so."""
+"""Which layers are looked at, for whom and when, and the table that says so."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import nn
 
-from rnn_diag.capture import Coverage, Recording
+from rnn_diag.callbacks.concern import Schedule
+from rnn_diag.callbacks.session.warnings import NoSuchLayer
+from rnn_diag.capture import Recording
+from rnn_diag.capture.modules import find_recurrent, matching, type_name
+from rnn_diag.coverage import Coverage, Status
+from rnn_diag.measurements.measure import Measure
 from rnn_diag.reporting.coverage_table import Row, print_coverage
 
-if TYPE_CHECKING:
-    from rnn_diag.callbacks.diagnostic import Diagnostic
+Key = str
+"""What a measure is called in a session, on every rank alike."""
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What one callback asks to have measured.
+
+    Attributes:
+        name: Whose it is.
+        schedule: When, and on which layers.
+        measures: What is to be measured.
+    """
+
+    name: str
+    schedule: Schedule
+    measures: tuple[Measure, ...]
 
 
 class Plan:
-    """The layers that every diagnostic looks at.
+    """The layers and measures of all requests; equal measures are one.
+
+    Args:
+        requests: All of them.
+        model: Whose layers they are.
 
     Attributes:
-        names: Of the layers, for each diagnostic.
+        measures: All that are asked for, each once.
+        layers: The layers that each request looks at.
+        found: What the model holds.
 
     Raises:
-        ValueError: If a diagnostic's pattern matches no layer.
+        NoSuchLayer: If a pattern matches no layer.
     """
 
-    def __init__(self, diagnostics: Sequence[Diagnostic], model: nn.Module) -> None:
-        self._diagnostics = diagnostics
+    def __init__(self, requests: Sequence[Request], model: nn.Module) -> None:
         self._model = model
-        everything = Recording(model)
-        self._found: list[Coverage] = everything.coverage
-        self._known = {name for name in everything.names if everything.has_equations(name)}
-        self.names = [Recording(model, layers=diagnostic.layers).names for diagnostic in diagnostics]
+        found, unfollowed = find_recurrent(model)
+        names = [name for one in found for name in one.names]
+        self._with_equations = {name for one in found if one.equations is not None for name in one.names}
+        self.found = [
+            Coverage(name, type_name(one.module), Status.NEVER_RAN, "") for one in found for name in one.names
+        ]
+        self.found += [
+            Coverage(one.path, one.module_type, Status.NOT_FOLLOWED, one.reason, one.hint) for one in unfollowed
+        ]
+        try:
+            self.layers = {request: matching(names, request.schedule.layers) for request in requests}
+        except ValueError as error:
+            raise NoSuchLayer(str(error)) from None
+        self.measures: dict[Key, Measure] = {}
+        self._keys: dict[Measure, Key] = {}
+        for request in requests:
+            for measure in request.measures:
+                self._name(measure, request.name)
 
-    def recording(self, due: Iterable[int]) -> Recording:
-        """Return a recording of all that the diagnostics at these places look at."""
+    def _name(self, measure: Measure, asked_by: str) -> None:
+        if measure not in self._keys:
+            same = sum(key.split("#")[0] == asked_by for key in self.measures)
+            key = self._keys[measure] = f"{asked_by}#{same + 1}" if same else asked_by
+            self.measures[key] = measure
+
+    @property
+    def of_weights(self) -> set[Key]:
+        """What is measured of weights alone."""
+        return {key for key, measure in self.measures.items() if measure.needs.weights_only}
+
+    def keys(self, request: Request) -> list[Key]:
+        """Return what a request's measures are called."""
+        return [self._keys[measure] for measure in request.measures]
+
+    def askers(self, key: Key) -> list[Request]:
+        """Return the requests that ask for a measure."""
+        return [request for request in self.layers if key in self.keys(request)]
+
+    def due(self, step: int, stretch: int, disabled: Collection[Key] = ()) -> list[Request]:
+        """Return the requests that are due at a step and have something left to measure."""
+        return [one for one in self.enabled(disabled) if step % one.schedule.interval(stretch) == 0]
+
+    def enabled(self, disabled: Collection[Key] = ()) -> list[Request]:
+        """Return the requests that have something left to measure."""
+        able = (request for request, layers in self.layers.items() if layers)
+        return [request for request in able if any(key not in disabled for key in self.keys(request))]
+
+    def wanted(self, due: Iterable[Request], disabled: Collection[Key] = ()) -> dict[Key, list[str]]:
+        """Return the layers at which each measure is wanted."""
+        wanted: dict[Key, dict[str, None]] = {}
+        for request in due:
+            for key in self.keys(request):
+                if key not in disabled:
+                    wanted.setdefault(key, {}).update(dict.fromkeys(self.layers[request]))
+        return {key: list(layers) for key, layers in wanted.items()}
+
+    def recording(self, due: Iterable[Request]) -> Recording:
+        """Return a recording of all that these requests look at."""
         due = list(due)
-        wanted = [self._diagnostics[place].sequences for place in due]
+        wanted = [request.schedule.sequences for request in due]
         sequences = None if None in wanted else max(number for number in wanted if number is not None)
-        names = {name for place in due for name in self.names[place]}
+        names = {name for request in due for name in self.layers[request]}
         return Recording(self._model, sequences, sorted(map(glob.escape, names)))
 
     def announce(self) -> None:
         """Print which layers there are, which diagnostics look at them, how often, and for what share of the time."""
-        if self._found:
-            print_coverage(self.rows(), " ".join(self._terms()))
+        if self.found:
+            print_coverage(self.rows({}), " ".join(self._terms()))
 
     @property
     def nothing_measured(self) -> str:
         """Why nothing can be measured; empty where something can."""
-        if any(self.names):
+        if any(self.layers.values()):
             return ""
-        if not self._found:
+        if not self.found:
             return "no recurrent layer was found, so nothing is measured"
-        reasons = "; ".join(f"{one.layer or 'the model'} ({one.module_type}): {one.reason}" for one in self._found)
+        reasons = "; ".join(f"{one.layer or 'the model'} ({one.module_type}): {one.reason}" for one in self.found)
         return f"no recurrent layer can be followed, so nothing is measured: {reasons}"
 
-    def rows(self, seen: Iterable[Coverage] = ()) -> list[Row]:
-        """Return the table of layers: as they were seen, or what will be seen of them."""
-        now = {coverage.layer: coverage for coverage in seen}
-        return [self._row(now.get(coverage.layer, coverage), coverage.layer in now) for coverage in self._found]
+    def rows(self, seen: Mapping[str, Coverage]) -> list[Row]:
+        """Return the table of layers: as they were seen, or will be."""
+        return [self._row(seen.get(coverage.layer, coverage), coverage.layer in seen) for coverage in self.found]
 
     def _row(self, coverage: Coverage, was_due: bool) -> Row:
-        at_work = [
-            diagnostic.name
-            for diagnostic, names in zip(self._diagnostics, self.names, strict=True)
-            if coverage.layer in names and (coverage.layer in self._known or not diagnostic.needs_equations)
-        ]
+        at_work = [request.name for request in self.layers if self._can_measure(request, coverage.layer)]
         return Row(coverage, tuple(dict.fromkeys(at_work)), expected=was_due)
+
+    def _can_measure(self, request: Request, layer: str) -> bool:
+        knows = layer in self._with_equations
+        return layer in self.layers[request] and any(knows or not one.needs.equations for one in request.measures)
 
     def _terms(self) -> Iterable[str]:
         by_interval: dict[int, list[str]] = {}
-        for diagnostic in self._diagnostics:
-            by_interval.setdefault(diagnostic.every_n_steps, []).append(diagnostic.name)
+        for request in self.layers:
+            by_interval.setdefault(request.schedule.every_n_steps, []).append(request.name)
         often, *rarely = sorted(by_interval)
         rarer = "".join(f", {' and '.join(by_interval[steps])} every {_counted(steps)}" for steps in rarely)
         yield f"Measured every {_counted(often)}{rarer}; logged as <diagnostic>/<layer>/<statistic>;"
-        limits = [d.max_overhead for d in self._diagnostics if d.max_overhead is not None]
+        limits = [limit for one in self.layers if (limit := one.schedule.max_overhead) is not None]
         yield (
             "at all costs."
             if not limits

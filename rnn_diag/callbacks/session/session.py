@@ -1,80 +1,79 @@
-"""One fit as all diagnostics of a trainer see it: one recording, one exchange between ranks, one write per step."""
+"""One fit as all callbacks of a trainer share it: one recording, one exchange between ranks, one write per step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from rnn_diag.callbacks.concern import Concern
 from rnn_diag.callbacks.lightning import all_ranks, gradient_units, logging_step, say, settle, trains_on_cpu
-from rnn_diag.callbacks.session.exchange import Completed, Findings, MeasuredStep, Report, described, merged
-from rnn_diag.callbacks.session.measuring import Measurer
+from rnn_diag.callbacks.session.exchange import Completed, Findings, MeasuredStep, RankReport, merged
+from rnn_diag.callbacks.session.measuring import measure_step
 from rnn_diag.callbacks.session.pace import Cadence, Overhead
-from rnn_diag.callbacks.session.plan import Plan
-from rnn_diag.callbacks.session.publishing import Publisher
-from rnn_diag.callbacks.session.warnings import Notices
+from rnn_diag.callbacks.session.plan import Key, Plan, Request
+from rnn_diag.callbacks.session.publishing import Measured, Publisher
+from rnn_diag.callbacks.session.warnings import Warnings, in_words
 from rnn_diag.callbacks.session.worker import Worker
 from rnn_diag.reporting.coverage_table import Row
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-    from rnn_diag.callbacks.diagnostic import Diagnostic
-
 
 class Session:
-    """Drives the diagnostics through one fit; none of their errors leaves it.
+    """Drives the concerns of all callbacks through one fit; none of their errors leaves it.
 
-    Whether a step is measured is decided by the step and by what all ranks have agreed on, so that all of them come to
-    the exchange or none.
+    Whether a step is measured depends only on the step and on values all ranks share, so either all ranks reach the
+    collective call or none does.
 
     Raises:
-        ValueError: If a diagnostic's pattern matches no layer.
+        ValueError: If a pattern matches no layer.
     """
 
-    def __init__(self, diagnostics: Iterable[Diagnostic], model: nn.Module) -> None:
-        self._diagnostics = list(diagnostics)
-        self._assignment = Plan(self._diagnostics, model)
-        self._disabled = {place for place, names in enumerate(self._assignment.names) if not names}
+    def __init__(self, concerns: Iterable[Concern], model: nn.Module) -> None:
+        self._requests = {one: Request(one.name, one.schedule, (one.measure_of,)) for one in concerns}
+        self._plan = Plan(list(self._requests.values()), model)
+        self._disabled: set[Key] = set()
         self._last_step = -1
         self._current: MeasuredStep | None = None
-        limits = [limit for d in self._diagnostics if (limit := d.max_overhead) is not None]
+        limits = [limit for one in self._requests.values() if (limit := one.schedule.max_overhead) is not None]
         self._cadence = Cadence(min(limits, default=None))
         self._overhead = Overhead()
         self._window = self._overhead.read()
-        self._uncosted: MeasuredStep | None = None
-        self._notices = Notices()
+        self._last_measured: tuple[int, float] | None = None
+        self.warnings = Warnings()
         self._worker: Worker[Completed] = Worker()
-        self._measurer = Measurer(self._diagnostics, self._assignment.names, self._worker, self._notices)
-        self._publication = Publisher(self._diagnostics)
-        for diagnostic in self._diagnostics:
-            diagnostic.forget()
+        self._publisher = Publisher(self.warnings)
+        for concern in self._requests:
+            concern.forget()
 
     @property
     def progress(self) -> dict[str, int]:
         """How far this fit has come, in plain numbers."""
-        return {
-            "stretch": self._cadence.stretch,
-            "drawn": self._publication.measurements,
-        }
+        return {"stretch": self._cadence.stretch, "drawn": self._publisher.measurements}
 
-    def resume(self, diagnostics: Iterable[Diagnostic], state: Mapping[str, Any]) -> None:
-        """Go on from the state of some of the diagnostics, which another fit left."""
+    def resume(self, concerns: Sequence[Concern], state: Mapping[str, Any]) -> None:
+        """Continue from the state of some of the concerns, which another fit left."""
         try:
-            for diagnostic, history in zip(diagnostics, state.get("histories", ()), strict=False):
-                diagnostic.resume(history)
+            histories = state.get("histories", {})
+            if not isinstance(histories, Mapping):  # up to version 0.1 they had no names
+                histories = {one.name: history for one, history in zip(concerns, histories, strict=False)}
+            for concern in concerns:
+                if concern.name in histories:
+                    concern.resume(histories[concern.name])
             progress = state.get("progress", {})
             self._cadence.stretch = max(self._cadence.stretch, progress.get("stretch", 1))
-            self._publication.go_on_from(progress.get("drawn", 0))
+            self._publisher.resume(progress.get("drawn", 0))
         except Exception as error:
-            self._notices.warn(f"what was measured before is left out: {described(error)}")
+            self.warnings.warn(f"what was measured before is left out: {in_words(error)}")
 
     @property
     def coverage(self) -> list[Row]:
         """The table of layers as they were last seen."""
-        return self._publication.coverage
+        return self._publisher.coverage
 
     @property
     def current(self) -> MeasuredStep | None:
@@ -83,27 +82,27 @@ class Session:
 
     def announce(self, trainer: Trainer) -> None:
         """Print which layers there are, how they are seen, and under which tags."""
-        self._notices.speaks = trainer.is_global_zero
+        self.warnings.speaks = trainer.is_global_zero
         if trainer.is_global_zero:
-            self._assignment.announce()
-        if self._assignment.nothing_measured:
-            self._notices.warn(self._assignment.nothing_measured)
+            self._plan.announce()
+        if self._plan.nothing_measured:
+            self.warnings.warn(self._plan.nothing_measured)
 
     def batch_starts(self, trainer: Trainer) -> None:
         """Begin to record, if anything is due; of accumulated batches only the first is measured."""
         self.abandon()
         with self._overhead.measuring():
             step = logging_step(trainer)
-            enabled = (place for place in range(len(self._diagnostics)) if place not in self._disabled)
-            due = [place for place in enabled if step % self._interval(self._diagnostics[place]) == 0]
+            due = self._plan.due(step, self._cadence.stretch, self._disabled)
             if not due or step == self._last_step:
                 return
             self._last_step = step
-            self._current = MeasuredStep(step, due, self._overhead.read().spent)
+            wanted = self._plan.wanted(due, self._disabled)
+            self._current = MeasuredStep(step, due, wanted, self._overhead.read().spent)
             try:
-                self._current.recording = self._assignment.recording(due).start()
+                self._current.recording = self._plan.recording(due).start()
             except Exception as error:
-                self._current.fail(error)
+                self._current.fail(in_words(error))
 
     def backward_ends(self, trainer: Trainer) -> None:
         """Note the units of the gradients while they hold; manual optimisation may go on to another backward pass."""
@@ -116,62 +115,82 @@ class Session:
                 if trainer.lightning_module.automatic_optimization:
                     current.recording.stop()
             except Exception as error:
-                current.fail(error)
+                current.fail(in_words(error))
 
     def batch_ends(self, trainer: Trainer) -> None:
-        """Measure, merge what all ranks found, and publish it."""
+        """Measure, merge what all ranks measured, and publish it."""
         current, self._current = self._current, None
         if current is None:
             return
         settle(trainer)
         now = self._overhead.read()
-        report = Report(
+        report = RankReport(
             overhead=self._overhead.share, recent=now.share_since(self._window), seconds=self._overhead.seconds
         )
         with self._overhead.measuring(), torch.no_grad():
-            report.completed = self._completed(trainer, in_any_case=self._cadence.max_overhead is None)
-            report.found = self._measured(current, trainer)
-            report.problems = current.problems
+            self._measure(current, report, trainer)
             ranks = all_ranks(trainer, report)
             self._publish_completed(trainer, ranks)
             found = self._agreed([rank.problems for rank in ranks], [rank.found for rank in ranks])
+            found = {} if any(rank.is_lost for rank in ranks) else found
             if self._cadence.decide(max(rank.recent for rank in ranks), max(rank.seconds for rank in ranks)):
                 self._window = now
             self._say_how_often()
-            self._publish(trainer, current.step, found, self._of_the_run(ranks))
+            self._publish(trainer, current.step, self._by_concern(found, current.due), self._of_the_run(ranks))
             self._publish_cost(trainer, current.spent)
-            self._uncosted = MeasuredStep(current.step, [], current.spent)
+            self._last_measured = current.step, current.spent
 
     def end(self, trainer: Trainer) -> None:
         """Publish what is still being computed, which all ranks wait for, and draw what was measured since."""
-        if any(diagnostic.of_weights for diagnostic in self._diagnostics) and self._last_step >= 0:
-            ranks = all_ranks(trainer, Report(completed=self._completed(trainer, in_any_case=True)))
-            self._publish_completed(trainer, ranks)
+        if self._plan.of_weights and self._last_step >= 0:
+            report = RankReport()
+            self._take_completed(report, trainer, in_any_case=True)
+            self._publish_completed(trainer, all_ranks(trainer, report))
         self._publish_cost(trainer, self._overhead.read().spent)
         try:
-            self._publication.draw_last(trainer, self._notices.warn)
+            self._publisher.draw_last(trainer)
         except Exception as error:
-            self._notices.warn(f"the last pictures are left out: {described(error)}")
+            self.warnings.warn(f"the last pictures are left out: {in_words(error)}")
 
     def abandon(self) -> None:
-        """Let go of a step that will not end."""
+        """Drop a step that will not end."""
         current, self._current = self._current, None
-        if current is not None and current.recording is not None:
-            current.recording.stop()
+        if current is not None:
+            _stop(current)
+
+    def lose_step(self) -> None:
+        """Measure nothing at this step after an error that nothing else caught; other ranks wait to hear of it."""
+        current = self._current
+        if current is not None:
+            current.is_lost = True
+            _stop(current)
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
         self.abandon()
         self._worker.close()
 
-    def _interval(self, diagnostic: Diagnostic) -> int:
-        return diagnostic.every_n_steps * (1 if diagnostic.max_overhead is None else self._cadence.stretch)
+    def _measure(self, current: MeasuredStep, report: RankReport, trainer: Trainer) -> None:
+        """Fill the report with what this rank measures; weights are left to the background."""
+        try:
+            self._take_completed(report, trainer, in_any_case=self._cadence.max_overhead is None)
+            if self._worker.is_busy or not (trainer.is_global_zero and self._may_compute(trainer)):
+                current.leave_out(self._plan.of_weights)
+            if not current.is_lost:
+                report.found = measure_step(current, self._plan.measures, self.warnings)
+            of_weights = [key for key in report.found if key[0] in self._plan.of_weights]
+            self._begin({key: report.found.pop(key) for key in of_weights}, current.step)
+            self._publisher.coverage = self._plan.rows({one.layer: one for one in current.coverage})
+        except Exception as error:
+            current.fail(in_words(error))
+        finally:
+            _stop(current)
+        report.problems, report.coverage, report.is_lost = current.problems, current.coverage, current.is_lost
 
-    def _measured(self, current: MeasuredStep, trainer: Trainer) -> Findings:
-        """Return what this rank finds."""
-        found = self._measurer.findings(current, weights_too=trainer.is_global_zero and self._may_compute(trainer))
-        self._publication.coverage = self._assignment.rows(current.coverage)
-        return found
+    def _begin(self, begun: Findings, step: int) -> None:
+        if begun:
+            measures = self._plan.measures
+            self._worker.start(lambda: Completed.of(step, begun, measures))
 
     def _may_compute(self, trainer: Trainer) -> bool:
         """Return whether the thread may begin: on a CPU it may take half of the share that measuring may take."""
@@ -180,53 +199,76 @@ class Session:
             return True
         return self._worker.has_rested(limit / 2)
 
-    def _completed(self, trainer: Trainer, in_any_case: bool) -> Completed | None:
-        """Return what the thread has completed; on a CPU the time that it took was taken from training."""
-        completed = self._worker.take(in_any_case)
-        if completed is not None and trains_on_cpu(trainer):
+    def _take_completed(self, report: RankReport, trainer: Trainer, in_any_case: bool) -> None:
+        """Add to the report what the thread has completed; on a CPU the time that it took was taken from training."""
+        report.completed = self._worker.take(in_any_case)
+        if report.completed is not None and trains_on_cpu(trainer):
             self._overhead.beside(self._worker.seconds)
-        return completed
 
-    def _agreed(self, problems: Iterable[dict[int, str]], found: list[Findings]) -> Findings:
-        """Return the ranks' findings together; switch off, on all of them, what failed on any."""
-        together = {place: reason for rank in problems for place, reason in rank.items()}
+    def _agreed(self, problems: Iterable[Mapping[Key, str]], found: list[Findings]) -> Findings:
+        """Return the ranks' measurements together; switch off, on all of them, what failed on any."""
+        together = {key: reason for rank in problems for key, reason in rank.items()}
         agreed = merged(together, found)
-        for place, reason in together.items():
-            if place not in self._disabled:
-                self._disabled.add(place)
-                self._notices.warn(f"{self._diagnostics[place].name} is switched off: {reason}")
+        self._switch_off({key: reason for key, reason in together.items() if key not in self._disabled})
         return agreed
 
-    def _publish_completed(self, trainer: Trainer, ranks: list[Report]) -> None:
+    def _switch_off(self, problems: Mapping[Key, str]) -> None:
+        """Warn of measures that failed, once for each reason, and leave them out from now on."""
+        self._disabled |= set(problems)
+        by_reason: dict[str, list[str]] = {}
+        for key, reason in problems.items():
+            by_reason.setdefault(reason, []).extend(request.name for request in self._plan.askers(key))
+        for reason, names in by_reason.items():
+            *first, last = dict.fromkeys(names)
+            who = f"{', '.join(first)} and {last} are" if first else f"{last} is"
+            self.warnings.warn(f"{who} switched off: {reason}")
+
+    def _by_concern(self, found: Findings, due: Collection[Request]) -> Measured:
+        """Return what belongs to each concern that is due."""
+        measured: dict[Concern, dict[str, Any]] = {}
+        for concern, request in self._requests.items():
+            if request in due:
+                (key,) = self._plan.keys(request)
+                layers = {layer: found[key, layer] for layer in self._plan.layers[request] if (key, layer) in found}
+                measured[concern] = layers
+        return measured
+
+    def _publish_completed(self, trainer: Trainer, ranks: list[RankReport]) -> None:
         for completed in (rank.completed for rank in ranks if rank.completed is not None):
             found = self._agreed([completed.problems], [completed.found])
-            self._publish(trainer, completed.step, found, {})
+            due = self._plan.due(completed.step, 1)  # whoever waited for it, however much intervals were stretched
+            self._publish(trainer, completed.step, self._by_concern(found, due), {})
 
-    def _publish(self, trainer: Trainer, step: int, found: Findings, of_the_run: dict[str, float]) -> None:
+    def _publish(self, trainer: Trainer, step: int, measured: Measured, of_the_run: dict[str, float]) -> None:
         try:
-            self._publication.publish(trainer, step, found, of_the_run, self._notices.warn)
+            self._publisher.publish(trainer, step, measured, of_the_run)
         except Exception as error:
-            self._notices.warn_once("what was measured is not all written", described(error))
+            self.warnings.warn_once("what was measured is not all written", in_words(error))
 
     def _publish_cost(self, trainer: Trainer, spent: float) -> None:
         """Write what the step before took, once it is known."""
-        step = self._uncosted
-        if step is not None:
+        if self._last_measured is not None:
+            step, before = self._last_measured
             try:
-                self._publication.write_cost(trainer, step.step, 1000 * (spent - step.spent), self._overhead.share)
+                self._publisher.write_cost(trainer, step, 1000 * (spent - before), self._overhead.share)
             except Exception as error:
-                self._notices.warn_once("what measuring took is not written", described(error))
+                self.warnings.warn_once("what measuring took is not written", in_words(error))
 
-    def _of_the_run(self, ranks: list[Report]) -> dict[str, float]:
-        enabled = [d for place, d in enumerate(self._diagnostics) if place not in self._disabled]
+    def _of_the_run(self, ranks: list[RankReport]) -> dict[str, float]:
+        intervals = [one.schedule.interval(self._cadence.stretch) for one in self._plan.enabled(self._disabled)]
         return {
             "rnn_diag/overhead": 100 * max(rank.overhead for rank in ranks),
-            "rnn_diag/every_n_steps": float(min(map(self._interval, enabled), default=0)),
+            "rnn_diag/every_n_steps": float(min(intervals, default=0)),
         }
 
     def _say_how_often(self) -> None:
-        if self._cadence.says_so and self._cadence.max_overhead is not None and self._notices.speaks:
+        if self._cadence.says_so and self._cadence.max_overhead is not None and self.warnings.speaks:
             say(
                 f"rnn_diag: measuring took more than {100 * self._cadence.max_overhead:g}% of the training time; "
                 f"intervals are {self._cadence.stretch} times as long from now on, or longer (rnn_diag/every_n_steps)"
             )
+
+
+def _stop(current: MeasuredStep) -> None:
+    if current.recording is not None:
+        current.recording.stop()

@@ -105,23 +105,23 @@ def test_a_resumed_run_goes_on_with_its_interval_and_its_pictures(
 
     kept = torch.load(tmp_path / "last.ckpt", weights_only=False)["callbacks"]
     second = RNNDiagnostics(1, max_overhead=1e-4)
-    steps = first.state_dict()["histories"][0]["encoder.l0"]["steps"]
+    steps = first.state_dict()["histories"]["gradient_norms"]["encoder.l0"]["steps"]
     assert steps[0] == 0
-    assert kept[second.state_key]["histories"][0]["encoder.l0"]["steps"] == steps
+    assert kept[second.state_key]["histories"]["gradient_norms"]["encoder.l0"]["steps"] == steps
     monkeypatch.setattr("rnn_diag.callbacks.session.pace.WARM_UP_MEASUREMENTS", 1000)
     resumed = trainer(second, GateSaturation(1, max_overhead=None), logger=tensorboard, max_epochs=3)
     resumed.fit(network(), batches, ckpt_path=tmp_path / "last.ckpt")
     assert second.state_dict()["progress"]["stretch"] == interval
-    assert second.state_dict()["histories"][0]["encoder.l0"]["steps"][: len(steps)] == steps
+    assert second.state_dict()["histories"]["gradient_norms"]["encoder.l0"]["steps"][: len(steps)] == steps
     assert torch.equal(
-        second.state_dict()["histories"][0]["encoder.l0"]["columns"][0],
-        first.state_dict()["histories"][0]["encoder.l0"]["columns"][0],
+        second.state_dict()["histories"]["gradient_norms"]["encoder.l0"]["columns"][0],
+        first.state_dict()["histories"]["gradient_norms"]["encoder.l0"]["columns"][0],
     )
 
 
 def test_a_state_that_cannot_be_read_is_left_out_and_training_goes_on(network, batches, trainer):
     callback = RNNDiagnostics(1)
-    callback.load_state_dict({"histories": [{"encoder.l0": {}}]})
+    callback.load_state_dict({"histories": {"gradient_norms": {"encoder.l0": {}}}})
     run = trainer(callback)
     with pytest.warns(UserWarning, match="what was measured before is left out: KeyError"):
         run.fit(network(), batches)

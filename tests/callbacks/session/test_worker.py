@@ -12,6 +12,7 @@ import torch
 from rnn_diag.callbacks import GateSaturation, RecurrentSpectrum
 from rnn_diag.callbacks.session.pace import Overhead
 from rnn_diag.callbacks.session.worker import Worker
+from rnn_diag.measurements.weights import MeasureWeights
 
 SIGMA = "spectrum/encoder.l0/forget/sigma_max"
 
@@ -69,8 +70,8 @@ def test_nothing_is_put_on_the_graph():
 
 
 def slow(monkeypatch, may_end: threading.Event) -> None:
-    complete = RecurrentSpectrum.complete
-    monkeypatch.setattr(RecurrentSpectrum, "complete", lambda self, found: may_end.wait(10) and complete(self, found))
+    complete = MeasureWeights.complete
+    monkeypatch.setattr(MeasureWeights, "complete", lambda self, found: may_end.wait(10) and complete(self, found))
 
 
 def test_training_does_not_wait_and_what_comes_late_is_filed_under_its_step(
@@ -99,9 +100,11 @@ def test_failure_in_the_thread_switches_the_diagnostic_off(network, batches, tra
     def fail(self, found):
         raise ArithmeticError("cannot")
 
-    monkeypatch.setattr(RecurrentSpectrum, "complete", fail)
+    monkeypatch.setattr(MeasureWeights, "complete", fail)
     run = trainer(RecurrentSpectrum(1), GateSaturation(1))
-    with pytest.warns(UserWarning, match="spectrum is switched off: ArithmeticError: cannot"):
+    with pytest.warns(
+        UserWarning, match=r"spectrum is switched off: ArithmeticError in test_worker.py:\d+ fail\(\): cannot"
+    ):
         run.fit(network(), batches)
     assert SIGMA not in run.callback_metrics
     assert "saturation/encoder.l0/forget/left" in run.callback_metrics

@@ -1,0 +1,167 @@
+"""How a callback of this package hangs on a trainer: hooks that no error leaves, which drive one session for all."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from rnn_diag.callbacks.concern import Concern, Schedule
+from rnn_diag.callbacks.lightning import Callback, state_key
+from rnn_diag.callbacks.session.session import Session
+from rnn_diag.callbacks.session.warnings import Refusal, in_words, warn
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+HOOKS = tuple(
+    name
+    for name in dir(Callback)
+    if name.startswith("on_") or name in ("setup", "teardown", "state_dict", "load_state_dict")
+)
+"""What a trainer calls."""
+
+
+def guarded(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the hook of that name so that its errors end no run: they are told once, and training continues."""
+
+    @wraps(hook)
+    def run(callback: DiagnosticCallback, *arguments: Any, **options: Any) -> Any:
+        try:
+            return hook(callback, *arguments, **options)
+        except Refusal:
+            raise
+        except Exception as error:
+            return callback._survive(name, error)
+
+    return run
+
+
+class DiagnosticCallback(Callback):
+    """What every callback of this package is to a trainer.
+
+    All of them that a trainer has share one session, which the first in the trainer's list drives: one recording, one
+    exchange between ranks and one write per measured step, whatever their number. A callback holds nothing of a run
+    but its session, and that only while it fits; so it can be copied and pickled at any moment.
+
+    Every hook, those that a subclass adds included, is guarded: an error in it is told once, and training continues.
+
+    Args:
+        schedule: When to measure, and on which layers.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        _guard(cls)
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self._session: Session | None = None
+        self._resumed: dict[str, Any] = {}
+        self._progress: dict[str, int] = {}
+        self._failed: set[str] = set()
+
+    @property
+    @abstractmethod
+    def diagnostics(self) -> tuple[Concern, ...]:
+        """The concerns that this callback brings."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the layers; say which there are; refuse a pattern that matches none.
+
+        Networks may be built as late as in `configure_model`, so nothing is looked at before.
+
+        Raises:
+            ValueError: If a pattern of `layers` matches no layer.
+        """
+        members = [callback for callback in trainer.callbacks if isinstance(callback, DiagnosticCallback)]  # type: ignore[attr-defined]
+        self._session = None
+        self._failed.clear()
+        if not members or members[0] is self:
+            concerns = [concern for member in members or [self] for concern in member.diagnostics]
+            self._session = Session(concerns, pl_module)
+            for member in members or [self]:
+                self._session.resume(member.diagnostics, member._resumed)
+                member._resumed = {}
+            self._session.announce(trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Begin to record, if anything is due at this step."""
+        if self._session is not None:
+            self._session.batch_starts(trainer)
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take note of the scale of the gradients; under automatic optimisation, end the recording."""
+        if self._session is not None:
+            self._session.backward_ends(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Measure, merge ranks, log."""
+        if self._session is not None:
+            self._session.batch_ends(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Drop a batch that was skipped."""
+        if self._session is not None:
+            self._session.abandon()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Publish what is still being computed; draw the last pictures."""
+        if self._session is not None:
+            self._session.end(trainer)
+            self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Release everything."""
+        self._close()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Release everything."""
+        self._close()
+
+    @property
+    def state_key(self) -> str:
+        """Under which a checkpoint holds its state: callbacks of one class differ in their layers."""
+        return state_key(self, layers=[self.schedule.layers])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the checkpoint state: the histories behind the pictures, and the current interval stretch."""
+        progress = self._progress if self._session is None else self._session.progress
+        return {"progress": dict(progress), "histories": {one.name: one.history for one in self.diagnostics}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Hold the state until the fit starts."""
+        self._resumed = state_dict
+
+    def _close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            self._progress = session.progress
+            session.close()
+
+    def _survive(self, hook: str, error: Exception) -> dict[str, Any]:
+        """Tell of an error that left a hook; return what the trainer may have instead of a result."""
+        if self._session is not None:
+            self._session.lose_step()
+        reason = in_words(error)
+        if hook not in self._failed:
+            self._failed.add(hook)
+            warn(f"{hook} of {type(self).__name__} is left out: {reason}")
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Trainers put their model's `log` and `log_dict` on every callback; with them a copy would copy the model.
+        kept = {name: value for name, value in self.__dict__.items() if name not in ("log", "log_dict")}
+        return {**kept, "_session": None}
+
+
+def _guard(cls: type[Any]) -> None:
+    for name in HOOKS:
+        if name in vars(cls):
+            setattr(cls, name, guarded(name, vars(cls)[name]))
+
+
+_guard(DiagnosticCallback)

@@ -1,0 +1,124 @@
+"""One concern: what is to be measured of a layer, when, and which numbers and pictures it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+
+from rnn_diag.arguments import number, whole
+from rnn_diag.capture.modules import patterns_in
+from rnn_diag.measurements.history import History
+from rnn_diag.measurements.measure import Measure
+from rnn_diag.measurements.statistics import Statistic
+
+Patterns = str | list[str] | tuple[str, ...]
+"""A glob pattern of layers' names, or several."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When to measure, how much of a batch, and on which layers: the arguments that all callbacks share.
+
+    Attributes:
+        every_n_steps: Measured are training steps that are multiples of this: a schedule that depends on the step
+            alone, so that all ranks measure together.
+        sequences: How many sequences of a batch are looked at on each rank; None for all.
+        layers: Glob pattern of the layers' names, or several.
+        max_overhead: The share of the training time that measuring may take; None for no limit.
+
+    Raises:
+        ValueError: If `every_n_steps` or `sequences` is not positive, or `max_overhead` not between 0 and 1.
+        TypeError: If one of these is no number, or `layers` neither a pattern nor several.
+    """
+
+    every_n_steps: int = 50
+    sequences: int | None = 8
+    layers: Patterns = "*"
+    max_overhead: float | None = 0.02
+
+    def __post_init__(self) -> None:
+        patterns_in(self.layers)
+        whole("every_n_steps", self.every_n_steps, at_least=1)
+        if self.sequences is not None:
+            whole("sequences", self.sequences, at_least=1, otherwise="None for all")
+        if self.max_overhead is not None:
+            number("max_overhead", self.max_overhead, above=0, below=1, otherwise="None for no limit")
+
+    def interval(self, stretch: int) -> int:
+        """Return how many steps lie between two measured ones while intervals are stretched: those with a limit are."""
+        return self.every_n_steps * (1 if self.max_overhead is None else stretch)
+
+
+class Concern:
+    """One thing that is measured: when, on which layers, and which numbers and pictures it becomes.
+
+    Attributes:
+        schedule: When, and on which layers.
+    """
+
+    name: ClassVar[str]
+    """The first part of every tag."""
+
+    statistics: ClassVar[tuple[Statistic, ...]] = ()
+    """The numbers that `scalars` may return: what each is called and says, and in which chart it belongs."""
+
+    schedule: Schedule
+
+    @property
+    def measure_of(self) -> Measure:
+        """What is to be measured; concerns whose measures are equal share one measurement."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it measures; expected a Measure")
+
+    def scalars(self, layer: str, merged: Any) -> Mapping[str, float]:
+        """Return the numbers of all ranks together by tag, without `<diagnostic>/<layer>/`."""
+        numbers: Mapping[str, float] = merged.numbers
+        return numbers
+
+    def forget(self) -> None:
+        """Drop what earlier fits left."""
+
+    @property
+    def history(self) -> dict[str, Any]:
+        """What pictures will need of earlier steps, in tensors and plain types."""
+        return {}
+
+    def resume(self, history: dict[str, Any]) -> None:
+        """Continue the history of another run."""
+
+    def keep(self, layer: str, merged: Any, step: int) -> None:
+        """Remember what pictures will need."""
+
+    def write(self, layer: str, merged: Any, writer: Any, step: int) -> None:
+        """Write what TensorBoard gets at every measured step besides scalars."""
+
+    def draw(self, layer: str, merged: Any) -> Mapping[str, Any]:
+        """Return pictures by tag, without `<diagnostic>/<layer>/`."""
+        return {}
+
+
+class WithHistories:
+    """What a concern remembers of every layer for pictures of the whole training, also in checkpoints."""
+
+    histories: Mapping[str, History] = {}
+
+    def forget(self) -> None:
+        """Drop the columns of earlier fits."""
+        self.histories = {}
+
+    @property
+    def history(self) -> dict[str, Any]:
+        """The columns of the pictures."""
+        return {layer: history.state for layer, history in self.histories.items()}
+
+    def resume(self, history: Mapping[str, Any]) -> None:
+        """Add columns to those of another run."""
+        self.histories = {layer: History.of(state) for layer, state in history.items()}
+
+    def remember(self, layer: str, step: int, column: Float[np.ndarray, "..."]) -> None:
+        """Add a column to the pictures of a layer."""
+        self.histories = {layer: History(), **self.histories}
+        self.histories[layer].add(step, column)
