@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, wraps
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rnn_diag.cells.equations import Equations, State
 from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.sweep import Sweeper, Swept, sweep
 from rnn_diag.engine.unroll import Unrolled, back_to_front, unroll, unroll_from_states
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
 
 Quantity = TypeVar("Quantity")
 

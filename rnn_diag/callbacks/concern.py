@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float
 
 from rnn_diag.arguments import number, whole
 from rnn_diag.capture.modules import patterns_in
 from rnn_diag.measurements.history import History
 from rnn_diag.measurements.measure import Measure
 from rnn_diag.measurements.statistics import Statistic
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Patterns = str | list[str] | tuple[str, ...]
 """A glob pattern of layers' names, or several."""

@@ -7,13 +7,15 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from rnn_diag.cells.weights import Weights
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 Extreme = Literal["shut", "open"]
 """The two ends of a gate's range: the lower, where it lets nothing pass, and the upper."""

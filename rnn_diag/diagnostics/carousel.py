@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -13,6 +13,9 @@ from rnn_diag.diagnostics.gradient_norms import cell_grad_norms
 from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.diagnostics.numerics.reading_order import in_reading_order, padding_as_nan
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear
 
@@ -13,6 +13,9 @@ from rnn_diag.cells.equations import State
 from rnn_diag.diagnostics.numerics.precision import in_double, weights_in_double
 from rnn_diag.diagnostics.numerics.reading_order import in_reading_order
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 DRIVE_SOURCES = ("input", "recurrent", "bias", "peephole")
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.diagnostics.numerics.reading_order import from_the_end, padding_as_nan
 from rnn_diag.diagnostics.profile import Profile
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 def hidden_grad_norms(trace: Trace) -> Float[Tensor, "time batch"]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from rnn_diag.diagnostics.gradient_norms import hidden_grad_norms
 from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.diagnostics.numerics.reading_order import in_reading_order
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 
 class GradientSpan(NamedTuple):

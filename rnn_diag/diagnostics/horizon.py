@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from rnn_diag.arguments import number
 from rnn_diag.diagnostics.numerics.precision import in_double
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 def memory_horizon(profile: Float[Tensor, "lag *others"], threshold: float = 0.01) -> Float[Tensor, "*others"]:

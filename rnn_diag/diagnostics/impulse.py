@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from rnn_diag.arguments import number, whole
@@ -18,6 +18,9 @@ from rnn_diag.diagnostics.numerics.reading_order import in_reading_order
 from rnn_diag.diagnostics.stability import stability_verdicts
 from rnn_diag.engine.unroll import unroll
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _SETTLED = 0.02
 

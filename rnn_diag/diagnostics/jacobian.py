@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from rnn_diag.cells.equations import State
@@ -14,6 +13,9 @@ from rnn_diag.diagnostics.numerics.precision import in_double, weights_in_double
 from rnn_diag.diagnostics.numerics.reading_order import step_at
 from rnn_diag.diagnostics.numerics.tangent import Tangent
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class ExtremeSingularValues(NamedTuple):

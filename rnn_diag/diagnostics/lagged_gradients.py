@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from rnn_diag.cells.equations import State
@@ -14,7 +14,10 @@ from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.diagnostics.numerics.reading_order import at_positions, in_reading_order, last_read, step_at
 from rnn_diag.trace import Trace
 
-Targets = Sequence[int] | Int[Tensor, " target"] | Int[Tensor, "target batch"]
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    Targets = Sequence[int] | Int[Tensor, " target"] | Int[Tensor, "target batch"]
 
 _VALUES_AT_ONCE = 2**23  # of one tensor of a sweep that carries many targets; bounds the memory
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from rnn_diag.arguments import whole
 from rnn_diag.diagnostics.numerics.tangent import Tangent
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 def lyapunov_exponents(trace: Trace, k: int = 1, warmup: int = 0) -> Float[Tensor, "batch exponent"]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from rnn_diag.cells.equations import State
 from rnn_diag.cells.of_module import equations_of, suffixes_of
 from rnn_diag.cells.weights import Weights, weights_of
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 STEPS_AT_REST = 200
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
 from rnn_diag.diagnostics.numerics.precision import in_double
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 
 @dataclass(frozen=True)

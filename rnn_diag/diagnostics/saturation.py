@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from rnn_diag.arguments import number, thresholds
@@ -15,6 +15,9 @@ from rnn_diag.cells.equations import Gate
 from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.diagnostics.share import Share, one_where
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 
 class UnitState(IntEnum):

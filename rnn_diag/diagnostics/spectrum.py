@@ -6,15 +6,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import torch
-from jaxtyping import Complex, Float
 from torch import Tensor
 
 from rnn_diag.diagnostics.numerics.krylov import arnoldi, bidiagonal
 from rnn_diag.diagnostics.numerics.numerical_radius import numerical_radius
 from rnn_diag.diagnostics.numerics.power_growth import PowerGrowth, largest_power_norm, spectral_radius_bounds
+
+if TYPE_CHECKING:
+    from jaxtyping import Complex, Float
 
 KRYLOV_STEPS = 128
 

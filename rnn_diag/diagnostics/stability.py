@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _GONE = 1e-9  # of the peak; below is rounding
 _FLAT = 0.05  # change of the log over the second half that still counts as none

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.diagnostics.numerics.reading_order import in_reading_order, padding_as_nan
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 def step_weight_grad_norms(trace: Trace) -> Float[Tensor, "time batch"]:

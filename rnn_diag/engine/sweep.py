@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from rnn_diag.cells.equations import Equations, State, StepAdjoint
 from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.unroll import Unrolled
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rnn_diag.diagnostics import module_trace
@@ -17,6 +17,9 @@ from rnn_diag.nn import LSTM
 from rnn_diag.tasks import Braces
 from rnn_diag.tasks.vocabulary import Vocabulary
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnn_diag.lab.brace_reader import BraceReader
 from rnn_diag.lab.marked_text import MarkedText, plantable
 from rnn_diag.tasks.lexer import Region
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 PLACES: Final = {
     "code": (Region.CODE,),

@@ -8,11 +8,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from jaxtyping import Float
 
 from rnn_diag.lab.figure_style import COLOURS, INK, WIDTH
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 

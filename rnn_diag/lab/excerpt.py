@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from jaxtyping import Bool, Int
 from torch import Tensor
 
 from rnn_diag.lab.marked_text import BraceTokens, MarkedText
 from rnn_diag.tasks.braces import LabelledText
 from rnn_diag.tasks.lexer import Region
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int
 
 
 class Excerpt(NamedTuple):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from jaxtyping import Bool, Int
 from torch import Tensor
 
 from rnn_diag.tasks.braces import BraceWindows
 from rnn_diag.tasks.lexer import Region
 from rnn_diag.tasks.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int
 
 
 class BraceTokens(NamedTuple):

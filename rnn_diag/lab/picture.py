@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from jaxtyping import UInt8
 
 from rnn_diag.lab.figure_style import INK
 
 if TYPE_CHECKING:
+    from jaxtyping import UInt8
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH: Final = 150

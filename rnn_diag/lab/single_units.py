@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from rnn_diag.interventions.initialization import forget_gate_bias
 from rnn_diag.nn import LSTM, PeepholeLSTM
 from rnn_diag.tasks import Timing
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class SingleUnits:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from rnn_diag.diagnostics import kaplan_yorke_dimension, lyapunov_exponents
 from rnn_diag.measurements.measure import GradientUnits, Measure
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)

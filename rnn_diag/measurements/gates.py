@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnn_diag.diagnostics import (
@@ -26,6 +25,9 @@ from rnn_diag.measurements.measure import GradientUnits, Measure
 from rnn_diag.measurements.recurrence import Recurrence
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 LOW, HIGH = 0.1, 0.9
 """Below and above them a gate is saturated."""

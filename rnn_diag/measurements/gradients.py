@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnn_diag.diagnostics import (
@@ -25,6 +24,9 @@ from rnn_diag.measurements.measure import Measure, Needs
 from rnn_diag.measurements.spread import Bands
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 Part = TypeVar("Part")
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from rnn_diag.diagnostics import (
@@ -22,6 +21,9 @@ from rnn_diag.measurements.measure import GradientUnits, Measure, Needs
 from rnn_diag.measurements.spread import Bands, middle, spread_of
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 TARGETS = 4
 """From how many steps of each sequence single losses are followed back: the last, and others spread over it."""

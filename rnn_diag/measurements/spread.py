@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
 
 MOST_SEQUENCES = 64
 PERCENTILES = (0.5, 0.1, 0.9)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnn_diag.cells.equations import Equations, State, Step
 from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.sweep import sweep, weight_grads
 from rnn_diag.engine.unroll import Unrolled, unroll
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 
 def run_layer(

@@ -6,10 +6,12 @@ Images, figures and the lab read it; a test compares the tab's `colours.js` and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, UInt8
 
 Colour = str
 """`#` and two hexadecimal digits each for red, green and blue."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, UInt8
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
 
 RIDGE_BUCKETS = 64
 RIDGE_LIFT = 8.0

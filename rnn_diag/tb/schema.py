@@ -24,10 +24,12 @@ in the bytes of the gates that is 255.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 PLUGIN_NAME = "rnn_diag"
 VERSION = 1

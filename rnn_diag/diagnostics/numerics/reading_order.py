@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from rnn_diag.cells.equations import State, Step
 from rnn_diag.engine.unroll import back_to_front
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 
 def in_reading_order(trace: Trace, steps: Float[Tensor, "time batch *units"]) -> Float[Tensor, "time batch *units"]:

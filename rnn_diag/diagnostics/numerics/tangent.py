@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnn_diag.cells.equations import Equations, State, Step
@@ -14,6 +14,9 @@ from rnn_diag.diagnostics.numerics.precision import in_double, weights_in_double
 from rnn_diag.diagnostics.numerics.reading_order import in_reading_order
 from rnn_diag.engine.unroll import Unrolled, unroll_from_states
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 
 class Tangent:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from rnn_diag.diagnostics import (
@@ -24,6 +23,7 @@ from rnn_diag.reporting.figures.spectrum import complex_plane
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from matplotlib.figure import Figure
 
 PERCENTILES = (0.5, 0.1, 0.9)

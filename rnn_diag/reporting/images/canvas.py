@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from rnn_diag.reporting.colours import AXIS, GRID, INK, PAPER, Colour, ColourScale
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
 
 OVERSAMPLING = 3
 

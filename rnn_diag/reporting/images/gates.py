@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
 
 from rnn_diag.measurements.history import GatesOverTime
 from rnn_diag.reporting.colours import ABSENT, BETWEEN, GATE_MEAN, NOT_FINITE, OPEN, SHUT, channels
 from rnn_diag.reporting.images.canvas import Box, Canvas, round_numbers, short
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
 
 PANEL_HEIGHT = 92
 ROW = 126

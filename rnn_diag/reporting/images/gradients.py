@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, UInt8
 
 from rnn_diag.reporting.colours import ABSENT, GRADIENT_RATIO, NOT_FINITE, ZERO
 from rnn_diag.reporting.images.canvas import Box, Canvas, round_numbers, short
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
 
 # TensorBoard shows pictures some 300 pixels wide unless asked for more: few pixels leave the letters large.
 PLOT = Box(62, 76, 414, 276)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Complex, Float, UInt8
 
 from rnn_diag.reporting.colours import ALARM, AXIS, GRID, INK, LINES, NOT_FINITE, Colour
 from rnn_diag.reporting.images.canvas import Box, Canvas, round_numbers, short
+
+if TYPE_CHECKING:
+    from jaxtyping import Complex, Float, UInt8
 
 SIDE = 220
 CELL = (300, 346)
