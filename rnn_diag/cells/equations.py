@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from rnn_diag.cells.weights import Weights
 
@@ -77,6 +78,22 @@ class Gate(NamedTuple):
         if self.role in (Role.KEEPS, Role.KEEPS_OR_WRITES):
             return "open"
         return "shut" if self.role is Role.WRITES_OR_KEEPS else None
+
+    def log_kept(self, preactivation: Tensor) -> Tensor:
+        r"""Return the log of the share of the memory that a sigmoid gate keeps: :math:`\ln σ(z)` or :math:`\ln σ(-z)`.
+
+        From the pre-activation, as a gate that is shut for good has no log of its own.
+
+        Raises:
+            ValueError: If it is no sigmoid gate that keeps.
+
+        Example:
+            >>> Gate("forget", 0.0, 1.0, Role.KEEPS).log_kept(torch.tensor(-800.0)).item()
+            -800.0
+        """
+        if not self.is_sigmoid or self.keeps_when is None:
+            raise ValueError(f"gate={self.name!r}; expected a sigmoid gate that keeps the memory")
+        return logsigmoid(preactivation if self.keeps_when == "open" else -preactivation)
 
     @property
     def writes_when(self) -> Extreme | None:
@@ -189,8 +206,8 @@ class Equations(ABC):
 
     @property
     def memory_gate(self) -> str | None:
-        """The name of the gate that keeps what was there, or None; its `Gate.keeps_when` says at which extreme."""
-        return next((gate.name for gate in self.gates if gate.keeps_when), None)
+        """The name of the sigmoid gate that keeps what was there, or None; `Gate.keeps_when` says at which extreme."""
+        return next((gate.name for gate in self.gates if gate.keeps_when and gate.is_sigmoid), None)
 
     @property
     def harmful(self) -> Mapping[tuple[str, Extreme], str]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from rnn_diag.diagnostics.gradient_norms import cell_grad_norms
 from rnn_diag.diagnostics.numerics.precision import in_double
@@ -139,14 +138,13 @@ def forget_rate(trace: Trace) -> ForgetRate:
 
 
 def _log_forget(trace: Trace) -> Float[Tensor, "time batch hidden"]:
-    """Return `log f` in reading order, 0 at padding; from the pre-activation, as a shut gate has no log of its own."""
+    """Return the log of the share kept, in reading order, 0 at padding."""
     equations, name = trace.equations, trace.equations.memory_gate
-    if name is None or not equations.block(name).is_sigmoid:
+    if name is None:
         raise ValueError(
             f"layer={trace.layer!r} is a {equations.name}; expected one in which a sigmoid gate keeps the memory"
         )
-    drive = in_double(in_reading_order(trace, trace.preactivations[name]))
-    logs = logsigmoid(drive if equations.block(name).keeps_when == "open" else -drive)
+    logs = equations.block(name).log_kept(in_double(in_reading_order(trace, trace.preactivations[name])))
     return logs.masked_fill(~trace.mask.to(logs.device).unsqueeze(-1), 0.0)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from rnn_diag.arguments import number
-from rnn_diag.cells.equations import Equations
+from rnn_diag.cells.equations import Equations, Gate, Role
 from rnn_diag.cells.of_module import recurrent_modules, suffixes_of
 from rnn_diag.cells.weights import Weights, weights_of
 
@@ -111,16 +111,17 @@ def rescale_spectral_radius(module: nn.Module, radius: float) -> None:
 
 @torch.no_grad()
 def forget_gate_bias(module: nn.Module, value: float) -> None:
-    """Set the forget gate's bias, which in torch is a *sum*: `b_ih` becomes `value` and `b_hh` zero, in its rows only.
+    """Set the bias of the gate that keeps the memory, in torch a *sum*: `b_ih` becomes `value`, `b_hh` zero.
 
-    For LSTMs with and without peepholes. A GRU's counterpart is its update gate, which `chrono` sets.
+    It is an LSTM's forget gate and a GRU's update gate (`Equations.memory_gate`); no other gate's rows change. A gate
+    that keeps when it is shut, such as a minimal gated unit's, gets `-value`.
 
     Args:
         module: A recurrent module of torch's or this package's, or a model that holds some.
-        value: The sum `b_ih + b_hh`. At 1 the gate starts at σ(1) = 0.73, with a memory of 1 / (1 - 0.73) = 3.7 steps.
+        value: The sum `b_ih + b_hh`. At 1 it keeps σ(1) = 0.73 at first, a memory of 1 / (1 - 0.73) = 3.7 steps.
 
     Raises:
-        ValueError: If a recurrent module has no forget gate or no biases, there is none, or one is parametrised.
+        ValueError: If a recurrent module has no gate that keeps or no biases, there is none, or one is parametrised.
 
     Example:
         >>> layer = nn.LSTM(2, 3)
@@ -132,15 +133,9 @@ def forget_gate_bias(module: nn.Module, value: float) -> None:
         Jozefowicz, Zaremba, Sutskever 2015, https://proceedings.mlr.press/v37/jozefowicz15.html
     """
     layers = _layers(module)
-    for layer in layers:
-        layer.require_bias()
-        if "forget" not in layer.block_names:
-            raise ValueError(
-                f"{layer.name} has no forget gate; its blocks: {', '.join(layer.block_names)}"
-                + (" (a large update gate remembers: chrono sets its bias)" if "update" in layer.block_names else "")
-            )
-    for layer in layers:
-        layer.set_bias("forget", torch.tensor(value))
+    gates = [layer.memory_gate() for layer in layers]
+    for layer, gate in zip(layers, gates, strict=True):
+        layer.set_bias(gate.name, torch.tensor(value if gate.keeps_when == "open" else -value))
 
 
 @torch.no_grad()
@@ -149,8 +144,9 @@ def chrono(module: nn.Module, longest: float, generator: torch.Generator | None 
 
     .. math:: b_f ∼ \log U[1, T-1], \qquad b_i = -b_f
 
-    A gate at `σ(b_f)` forgets in `1 / (1 - σ(b_f)) = 1 + e^{b_f}` steps: between 2 and `T`. In a GRU, where a large
-    update gate z remembers, `b_z ∼ log U[1, T-1]`. All are sums `b_ih + b_hh`: `b_hh` becomes zero in these rows.
+    A gate at `σ(b_f)` forgets in `1 / (1 - σ(b_f)) = 1 + e^{b_f}` steps: between 2 and `T`. `b_f` is the bias of
+    `Equations.memory_gate`, in a GRU the update gate's; a gate that keeps when it is shut gets `-b_f`. `b_i` is that of
+    a gate that only writes. All are sums `b_ih + b_hh`: `b_hh` becomes zero in these rows.
 
     Args:
         module: A recurrent module of torch's or this package's, or a model that holds some.
@@ -173,19 +169,14 @@ def chrono(module: nn.Module, longest: float, generator: torch.Generator | None 
     """
     number("longest", longest, at_least=2)
     layers = _layers(module)
-    for layer in layers:
-        layer.require_bias()
-        if not {"forget", "update"} & set(layer.block_names):
-            raise ValueError(f"{layer.name} has no gate that remembers; its blocks: {', '.join(layer.block_names)}")
-    for layer in layers:
+    gates = [layer.memory_gate() for layer in layers]
+    for layer, gate in zip(layers, gates, strict=True):
         device = "cpu" if generator is None else generator.device
         times = torch.empty(layer.units, dtype=torch.float64, device=device)
         remembering = times.uniform_(1.0, longest - 1.0, generator=generator).log()
-        if "update" in layer.block_names:
-            layer.set_bias("update", remembering)
-        else:
-            layer.set_bias("forget", remembering)
-            layer.set_bias("input", -remembering)
+        layer.set_bias(gate.name, remembering if gate.keeps_when == "open" else -remembering)
+        if Role.WRITES in layer.equations.by_role:
+            layer.set_bias(layer.equations.by_role[Role.WRITES], -remembering)
 
 
 class _Layer(NamedTuple):
@@ -196,16 +187,18 @@ class _Layer(NamedTuple):
     weights: Weights
 
     @property
-    def block_names(self) -> list[str]:
-        return [block.name for block in self.equations.blocks]
-
-    @property
     def units(self) -> int:
-        return len(self.weights.weight_hh) // len(self.block_names)
+        return len(self.weights.weight_hh) // len(self.equations.blocks)
 
-    def require_bias(self) -> None:
+    def memory_gate(self) -> Gate:
+        """Return the gate that keeps the memory, once it is sure that it has a bias."""
         if self.weights.bias_ih is None or self.weights.bias_hh is None:
             raise ValueError(f"{self.name} has no biases (bias=False); expected bias=True")
+        name = self.equations.memory_gate
+        if name is None:
+            names = ", ".join(block.name for block in self.equations.blocks)
+            raise ValueError(f"{self.name} has no gate that remembers; its blocks: {names}")
+        return self.equations.block(name)
 
     def set_bias(self, block: str, value: Tensor) -> None:
         """Make the sum of both biases `value` in one block's rows."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
+from torch.nn.functional import logsigmoid
 
 from rnn_diag.cells import (
     Equations,
@@ -80,6 +82,16 @@ def test_hidden_states_are_bounded_where_the_nonlinearity_is(nonlinearity: str) 
     equations = RNNEquations(nonlinearity)
     assert equations.hidden_is_bounded == (nonlinearity in ("tanh", "sigmoid"))
     assert (equations.fused is not None) == (nonlinearity in ("tanh", "relu"))
+
+
+def test_the_share_kept_is_what_the_gate_leaves_of_the_memory() -> None:
+    z = torch.tensor([-800.0, -1.0, 0.0, 2.0], dtype=torch.float64)
+    for equations in (LSTMEquations(), GRUEquations()):
+        assert torch.equal(equations.block(equations.memory_gate or "").log_kept(z), logsigmoid(z))
+    forget = MinimalGatedUnit().block("forget")
+    torch.testing.assert_close(forget.log_kept(z), (1 - z.sigmoid()).log(), rtol=1e-14, atol=0)
+    with pytest.raises(ValueError, match="gate='input'; expected a sigmoid gate that keeps the memory"):
+        LSTMEquations().block("input").log_kept(z)
 
 
 def test_an_unknown_block_is_answered_with_the_known_ones() -> None:

@@ -22,6 +22,7 @@ from rnn_diag.interventions.initialization import (
     orthogonal_per_gate,
     rescale_spectral_radius,
 )
+from tests.reference.minimal_gated_unit import MinimalGatedUnit
 
 EVERY: dict[str, Callable[[], nn.Module]] = {
     "torch_rnn": lambda: nn.RNN(3, 4, num_layers=2, bidirectional=True),
@@ -36,6 +37,7 @@ EVERY: dict[str, Callable[[], nn.Module]] = {
     "gru": lambda: ours.GRU(3, 4),
     "peephole_lstm": lambda: ours.PeepholeLSTM(3, 4, num_layers=2, bidirectional=True),
     "peephole_lstm_cell": lambda: cells.PeepholeLSTMCell(3, 4),
+    "two_blocks": lambda: ours.Recurrent(MinimalGatedUnit, 3, 4, num_layers=2, bidirectional=True),
     "gru_cell": lambda: cells.GRUCell(3, 4),
     "half": lambda: nn.LSTM(3, 4, dtype=torch.bfloat16),
     "double_in_a_model": lambda: nn.Sequential(nn.Linear(2, 3), nn.LSTM(3, 4, dtype=torch.float64)),
@@ -221,10 +223,36 @@ def test_missing_biases_are_named_before_anything_changes(name: str) -> None:
     assert torch.equal(model[0].bias_ih_l0, before)
 
 
-def test_a_gru_has_no_forget_gate_and_a_plain_rnn_nothing_that_remembers() -> None:
-    with pytest.raises(ValueError, match=r"GRU l0 has no forget gate; its blocks: reset, update, candidate .*chrono"):
-        forget_gate_bias(nn.GRU(2, 3), 1.0)
-    with pytest.raises(ValueError, match=r"RNN l0 has no forget gate; its blocks: hidden$"):
+def test_the_forget_bias_of_a_gru_is_its_update_gates() -> None:
+    layer = nn.GRU(2, 3)
+    before = bias_sums(layer, "reset")[0]
+    forget_gate_bias(layer, 1.0)
+    assert torch.equal(bias_sums(layer, "update")[0], torch.ones(3, dtype=torch.float64))
+    assert torch.equal(bias_sums(layer, "reset")[0], before)
+
+
+def test_a_gate_that_keeps_when_it_is_shut_gets_the_negative_bias() -> None:
+    layer = ours.Recurrent(MinimalGatedUnit, 2, 3, dtype=torch.float64)
+    forget_gate_bias(layer, 2.0)
+    assert torch.equal(bias_sums(layer, "forget")[0], torch.full((3,), -2.0, dtype=torch.float64))
+
+
+def test_chrono_makes_a_minimal_gated_unit_remember() -> None:
+    layer = ours.Recurrent(MinimalGatedUnit, 2, 400, dtype=torch.float64)
+    chrono(layer, longest=50)
+    kept = 1 - bias_sums(layer, "forget")[0].sigmoid()
+    steps = 1 / (1 - kept)
+    assert 2 - 1e-9 <= steps.min() < 4 and 45 < steps.max() <= 50 + 1e-9
+    with torch.no_grad():  # held for as many steps as the gate says: h decays as (1 - f)^t without input
+        for name in ("weight_ih_l0", "weight_hh_l0"):
+            layer.get_parameter(name).zero_()
+        layer.bias_ih_l0[400:].zero_(), layer.bias_hh_l0[400:].zero_()
+        _, final = layer(torch.zeros(10, 1, 2, dtype=torch.float64), torch.ones(1, 1, 400, dtype=torch.float64))
+    torch.testing.assert_close(final[0, 0], kept**10)
+
+
+def test_a_plain_rnn_has_nothing_that_remembers() -> None:
+    with pytest.raises(ValueError, match=r"RNN l0 has no gate that remembers; its blocks: hidden$"):
         forget_gate_bias(nn.RNN(2, 3), 1.0)
     with pytest.raises(ValueError, match="RNNCell l0 has no gate that remembers; its blocks: hidden"):
         chrono(nn.RNNCell(2, 3), 10)
