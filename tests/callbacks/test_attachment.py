@@ -1,17 +1,35 @@
-"""Hooks that no error leaves: in every phase, of every callback, whoever wrote it."""
+"""Hooks that no error leaves, in every phase and loop; copies, checkpoints, and trainers of both packages."""
 
 from __future__ import annotations
 
+import copy
+import pickle
 import warnings
+from typing import Any
 
+import lightning.pytorch as pl
 import pytest
+import pytorch_lightning
+import torch
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
+from lightning.pytorch.tuner import Tuner
+from torch import nn
+from torch.utils.data import DataLoader
 
-from rnn_diag.callbacks import DiagnosticWarning, Doctor, GradientNorms, RNNDiagnostics
+from rnn_diag.callbacks import (
+    DiagnosticWarning,
+    Doctor,
+    GateSaturation,
+    GradientNorms,
+    RecurrentSpectrum,
+    RNNDiagnostics,
+)
 from rnn_diag.callbacks.attachment import HOOKS, DiagnosticCallback
 from rnn_diag.callbacks.session.session import Session
 from rnn_diag.capture import observe
 
 MAX = "gradient_norms/encoder.l0/log10_max"
+METHODS = ("announce", "batch_starts", "backward_ends", "batch_ends", "abandon", "end", "close")
 
 
 def everything(trainer, callback, model, batches, tmp_path):
@@ -81,9 +99,6 @@ def test_one_hook_that_raises_leaves_the_others_in_order(hook, base, whole, batc
     assert len(told) <= 2  # once in each fit
     assert bool(told) is (hook != "on_exception")
     assert observe._observers == []
-
-
-METHODS = ("announce", "batch_starts", "backward_ends", "batch_ends", "abandon", "end", "close")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -157,3 +172,183 @@ def test_a_checkpoint_of_the_version_before_resumes(unnamed, network, batches, t
 )
 def test_the_key_of_a_checkpoint_stays(callback, key):
     assert callback.state_key == key
+
+
+@pytest.mark.parametrize("callback", [RNNDiagnostics, GradientNorms, RecurrentSpectrum, GateSaturation])
+def test_callback_copies_and_pickles_before_while_and_after_it_is_used(
+    callback, network, batches, trainer, tensorboard
+):
+    class Copier(pl.Callback):
+        def __init__(self):
+            self.copies = []
+
+        def take(self, trainer, *_):
+            self.copies += [copy.deepcopy(trainer.callbacks[0]), pickle.loads(pickle.dumps(trainer.callbacks[0]))]
+
+        on_fit_start = on_train_batch_start = on_after_backward = on_train_batch_end = on_train_end = take
+
+    copier, used = Copier(), callback(1)
+    trainer(used, copier, logger=tensorboard, limit_train_batches=2).fit(network(), batches)
+    copier.take(trainer(used))
+    assert len(copier.copies) == 18
+    for copied in (copier.copies[0], copier.copies[5], copier.copies[-1]):
+        run = trainer(copied, limit_train_batches=1)
+        run.fit(network(), batches)
+        assert any(name.count("/") > 1 for name in run.callback_metrics)
+
+
+def test_one_callback_serves_several_fits_models_and_loops(network, batches, trainer, tensorboard, events):
+    callback = RNNDiagnostics(1)
+    trainer(callback).fit(network(), batches)
+    run = trainer(callback, logger=tensorboard, limit_train_batches=2)
+    run.fit(network(nn.GRU), batches)
+    run.validate(network(), batches, verbose=False)
+    assert [e.step for e in events(tensorboard).Scalars(MAX)] == [0, 1]
+
+
+@pytest.mark.parametrize("package", [pl, pytorch_lightning], ids=["lightning", "pytorch_lightning"])
+def test_trainers_of_both_packages_take_the_callback(package, batches, trainer, tmp_path, events):
+    class Model(package.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.LSTM(3, 5, batch_first=True)
+
+        def training_step(self, batch, batch_idx):
+            return self.encoder(batch[0])[0][:, -1].square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    logger = package.loggers.TensorBoardLogger(tmp_path)
+    trainer(RNNDiagnostics(2, max_overhead=None), package=package, logger=logger).fit(Model(), batches)
+    assert [e.step for e in events(logger).Scalars(MAX)] == [0, 2, 4]
+    assert [e.step for e in events(logger).Images("spectrum/encoder.l0/eigenvalues")] == [0, 2, 4]
+
+
+def test_a_resumed_run_goes_on_with_its_interval_and_its_pictures(
+    network, batches, trainer, tmp_path, tensorboard, monkeypatch
+):
+    monkeypatch.setattr("rnn_diag.callbacks.session.pace.WARM_UP_MEASUREMENTS", 2)
+    first = RNNDiagnostics(1, max_overhead=1e-4)
+    run = trainer(first, logger=tensorboard, max_epochs=2)
+    run.fit(network(), batches)
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    interval = run.callback_metrics["rnn_diag/every_n_steps"].item()
+    assert interval > 1
+
+    kept = torch.load(tmp_path / "last.ckpt", weights_only=False)["callbacks"]
+    second = RNNDiagnostics(1, max_overhead=1e-4)
+    steps = first.state_dict()["histories"]["gradient_norms"]["encoder.l0"]["steps"]
+    assert steps[0] == 0
+    assert kept[second.state_key]["histories"]["gradient_norms"]["encoder.l0"]["steps"] == steps
+    monkeypatch.setattr("rnn_diag.callbacks.session.pace.WARM_UP_MEASUREMENTS", 1000)
+    resumed = trainer(second, GateSaturation(1, max_overhead=None), logger=tensorboard, max_epochs=3)
+    resumed.fit(network(), batches, ckpt_path=tmp_path / "last.ckpt")
+    assert second.state_dict()["progress"]["stretch"] == interval
+    assert second.state_dict()["histories"]["gradient_norms"]["encoder.l0"]["steps"][: len(steps)] == steps
+    assert torch.equal(
+        second.state_dict()["histories"]["gradient_norms"]["encoder.l0"]["columns"][0],
+        first.state_dict()["histories"]["gradient_norms"]["encoder.l0"]["columns"][0],
+    )
+
+
+def test_a_state_that_cannot_be_read_is_left_out_and_training_goes_on(network, batches, trainer):
+    callback = RNNDiagnostics(1)
+    callback.load_state_dict({"histories": {"gradient_norms": {"encoder.l0": {}}}})
+    run = trainer(callback)
+    with pytest.warns(UserWarning, match="what was measured before is left out: KeyError"):
+        run.fit(network(), batches)
+    assert run.global_step == 6
+
+
+@pytest.fixture
+def tunable(network):
+    """Return a network with a learning rate and a batch size that can be searched for."""
+
+    class Tunable(type(network())):
+        lr, batch_size = 0.01, 4
+
+        def train_dataloader(self) -> DataLoader[Any]:
+            return DataLoader(self.data, batch_size=self.batch_size)
+
+        val_dataloader = train_dataloader
+
+        def predict_step(self, batch, batch_idx):
+            return self.encoder(batch[0])[0]
+
+        test_step = type(network()).validation_step
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+    def build(batches: DataLoader[Any]) -> pl.LightningModule:
+        model = network()
+        model.__class__ = Tunable
+        model.data = batches.dataset
+        return model
+
+    return build
+
+
+@pytest.mark.parametrize("loop", ["validate", "test", "predict"])
+def test_other_loops_than_fitting_measure_nothing_and_leave_nothing_behind(loop, tunable, batches, trainer):
+    run = trainer(RNNDiagnostics(1))
+    getattr(run, loop)(tunable(batches), batches)
+    assert not any(name.startswith("gradient_norms") for name in run.callback_metrics)
+    assert observe._observers == []
+
+
+def test_validation_within_training_hides_no_step(network, batches, trainer, tensorboard, events):
+    run = trainer(RNNDiagnostics(1), logger=tensorboard, val_check_interval=2, max_epochs=2)
+    run.fit(network(), batches, batches)
+    assert [e.step for e in events(tensorboard).Scalars(MAX)] == list(range(12))
+
+
+@pytest.mark.parametrize("search", ["lr_find", "scale_batch_size"])
+def test_a_search_before_training_goes_as_without_and_training_is_measured(
+    search, tunable, batches, trainer, tensorboard, events
+):
+    def searched(*callbacks: pl.Callback) -> tuple[pl.LightningModule, pl.Trainer]:
+        model = tunable(batches)
+        torch.manual_seed(0)
+        run = trainer(*callbacks, logger=tensorboard if callbacks else False)
+        options = {"num_training": 5} if search == "lr_find" else {"max_trials": 1, "steps_per_trial": 2}
+        getattr(Tuner(run), search)(model, **options)
+        run.fit(model)
+        return model, run
+
+    bare, _ = searched()
+    measured, run = searched(RNNDiagnostics(1))
+    assert (bare.lr, bare.batch_size) == (measured.lr, measured.batch_size)
+    assert all(torch.equal(one, other) for one, other in zip(bare.parameters(), measured.parameters(), strict=True))
+    assert [e.step for e in events(tensorboard).Scalars(MAX)] == list(range(run.global_step))
+
+
+@pytest.mark.parametrize(
+    "search",
+    [lambda: LearningRateFinder(num_training_steps=5), lambda: BatchSizeFinder(steps_per_trial=2, max_trials=1)],
+)
+@pytest.mark.parametrize("first", [True, False], ids=["before us", "after us"])
+def test_a_search_at_the_start_of_the_fit_goes_as_without_and_training_is_measured(
+    search, first, tunable, batches, trainer, tensorboard, events
+):
+    def searched(*callbacks: pl.Callback) -> pl.LightningModule:
+        model = tunable(batches)
+        torch.manual_seed(0)
+        ours_and_search = [search(), *callbacks] if first else [*callbacks, search()]
+        trainer(*ours_and_search, logger=tensorboard if callbacks else False).fit(model)
+        return model
+
+    bare, measured = searched(), searched(RNNDiagnostics(1))
+    assert all(torch.equal(one, other) for one, other in zip(bare.parameters(), measured.parameters(), strict=True))
+    steps = [e.step for e in events(tensorboard).Scalars(MAX)]
+    assert steps == list(range(len(steps)))
+    assert observe._observers == []
+
+
+def test_a_copied_trainer_measures_as_the_original_does(network, batches, trainer):
+    run = trainer(RNNDiagnostics(1))
+    other = copy.deepcopy(run)
+    run.fit(network(), batches)
+    other.fit(network(), batches)
+    assert run.callback_metrics[MAX] == other.callback_metrics[MAX]

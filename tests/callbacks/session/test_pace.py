@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-import torch
 
-from rnn_diag.callbacks import GateSaturation, GradientNorms, RNNDiagnostics
+from rnn_diag.callbacks import GateSaturation, GradientNorms
 from rnn_diag.callbacks.session.pace import (
     WARM_UP_MEASUREMENTS,
     WARM_UP_SECONDS,
@@ -84,45 +83,3 @@ def test_measuring_that_takes_too_long_becomes_rarer_in_a_fit(
     assert log.Scalars("rnn_diag/every_n_steps")[-1].value == 2  # the other goes on
     assert len(said) == 1
     assert "more than 0.01% of the training time" in said[0]
-
-
-@pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
-def test_impossible_shares_are_refused(share):
-    with pytest.raises(ValueError, match=f"max_overhead={share}; expected .* above 0 and below 1, or None"):
-        RNNDiagnostics(max_overhead=share)
-
-
-def test_a_resumed_run_goes_on_with_its_interval_and_its_pictures(
-    network, batches, trainer, tmp_path, tensorboard, monkeypatch
-):
-    monkeypatch.setattr("rnn_diag.callbacks.session.pace.WARM_UP_MEASUREMENTS", 2)
-    first = RNNDiagnostics(1, max_overhead=1e-4)
-    run = trainer(first, logger=tensorboard, max_epochs=2)
-    run.fit(network(), batches)
-    run.save_checkpoint(tmp_path / "last.ckpt")
-    interval = run.callback_metrics["rnn_diag/every_n_steps"].item()
-    assert interval > 1
-
-    kept = torch.load(tmp_path / "last.ckpt", weights_only=False)["callbacks"]
-    second = RNNDiagnostics(1, max_overhead=1e-4)
-    steps = first.state_dict()["histories"]["gradient_norms"]["encoder.l0"]["steps"]
-    assert steps[0] == 0
-    assert kept[second.state_key]["histories"]["gradient_norms"]["encoder.l0"]["steps"] == steps
-    monkeypatch.setattr("rnn_diag.callbacks.session.pace.WARM_UP_MEASUREMENTS", 1000)
-    resumed = trainer(second, GateSaturation(1, max_overhead=None), logger=tensorboard, max_epochs=3)
-    resumed.fit(network(), batches, ckpt_path=tmp_path / "last.ckpt")
-    assert second.state_dict()["progress"]["stretch"] == interval
-    assert second.state_dict()["histories"]["gradient_norms"]["encoder.l0"]["steps"][: len(steps)] == steps
-    assert torch.equal(
-        second.state_dict()["histories"]["gradient_norms"]["encoder.l0"]["columns"][0],
-        first.state_dict()["histories"]["gradient_norms"]["encoder.l0"]["columns"][0],
-    )
-
-
-def test_a_state_that_cannot_be_read_is_left_out_and_training_goes_on(network, batches, trainer):
-    callback = RNNDiagnostics(1)
-    callback.load_state_dict({"histories": {"gradient_norms": {"encoder.l0": {}}}})
-    run = trainer(callback)
-    with pytest.warns(UserWarning, match="what was measured before is left out: KeyError"):
-        run.fit(network(), batches)
-    assert run.global_step == 6

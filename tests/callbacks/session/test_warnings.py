@@ -8,7 +8,12 @@ import warnings
 import pytest
 from torch import nn
 
-from rnn_diag.callbacks import DiagnosticWarning, Doctor, GradientNorms, RNNDiagnostics
+from rnn_diag.callbacks import (
+    DiagnosticWarning,
+    Doctor,
+    GradientNorms,
+    RNNDiagnostics,
+)
 from rnn_diag.callbacks.session.warnings import in_words, warn
 from rnn_diag.measurements.gradients import MeasureGradients
 
@@ -58,3 +63,10 @@ def test_an_error_in_a_measure_is_let_through_where_that_is_asked_for(network, b
     monkeypatch.setenv("RNN_DIAG_RAISE", "1")
     with pytest.raises(ZeroDivisionError):
         trainer(GradientNorms(1)).fit(network(), batches)
+
+
+def test_nothing_is_warned_of_in_an_ordinary_run(network, batches, trainer, tensorboard):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DiagnosticWarning)
+        trainer(RNNDiagnostics(1), logger=tensorboard).fit(network(), batches)
+    assert not [w for w in caught if w.category is DiagnosticWarning]
