@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from rnn_diag.tb import writer as tab
+from rnn_diag.tb import kinds as tab
 from scripts.screenshots import QUIET, tensorboard
 
 REPEATS = 100

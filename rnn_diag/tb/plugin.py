@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -14,7 +14,9 @@ from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
 from rnn_diag.tb import export, schema
-from rnn_diag.tb.rows import Event, one_per_step, pack
+from rnn_diag.tb.kinds.verdict import findings_in
+from rnn_diag.tb.reading import Checked, checked, described
+from rnn_diag.tb.rows import Event, pack
 
 # Windows may take .js for text/plain, and a browser then runs none of it.
 CONTENT_TYPES = {
@@ -25,13 +27,13 @@ CONTENT_TYPES = {
     ".json": "application/json",
 }
 EVERYTHING = 10**9
-"""How many steps to ask of the data provider: of those that TensorBoard kept, all."""
+"""How many steps to ask of the data provider: more than TensorBoard keeps."""
 
 App = Callable[..., Iterable[bytes]]
 
 
 class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]
-    """Serves the tab from TensorBoard's data provider, the only source there is under the fast loader."""
+    """Serves the tab from TensorBoard's data provider, which is the only source under the fast loader."""
 
     plugin_name = schema.PLUGIN_NAME
 
@@ -70,19 +72,15 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]
         return _respond(request, content, content_type)
 
     def _serve_index(self, request: wrappers.Request) -> wrappers.Response:
-        listing = self._listing(request)
         runs = {
-            run: {
-                tag: {"last_step": series.max_step, "content": _content(series.plugin_content)}
-                for tag, series in tags.items()
-            }
-            for run, tags in listing.items()
+            run: {tag: _entry(series.plugin_content, series.max_step) for tag, series in tags.items()}
+            for run, tags in self._listing(request).items()
         }
         return _respond_json(request, {"version": schema.VERSION, "runs": runs})
 
     def _serve_series(self, request: wrappers.Request) -> wrappers.Response:
-        events = self._events(request, _argument(request, "run"), _argument(request, "tag"))
-        return _respond(request, pack(events), "application/octet-stream")
+        _, found = self._series(request, _argument(request, "run"), _argument(request, "tag"))
+        return _respond(request, pack(found.events, found.unreadable), "application/octet-stream")
 
     def _serve_export(self, request: wrappers.Request) -> wrappers.Response:
         runs, tags = request.args.getlist("run"), request.args.getlist("tag")
@@ -92,14 +90,12 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]
             raise errors.InvalidArgumentError(
                 f"{asked}; expected one run for each tag and {' or '.join(export.FORMATS)}"
             )
-        contents = self._contents(request)
-        series = [
-            export.Series(run, tag, _content(contents.get(run, {}).get(tag, b"")), self._events(request, run, tag))
-            for run, tag in zip(runs, tags, strict=True)
-        ]
+        read = [(run, *self._series(request, run, tag)) for run, tag in zip(runs, tags, strict=True)]
         try:
-            content = export.as_file(series, format_)
-        except (KeyError, IndexError, ValueError) as error:
+            content = export.as_file(
+                [export.Series(run, content, found.events) for run, content, found in read], format_
+            )
+        except ValueError as error:
             raise errors.InvalidArgumentError(f"cannot be exported: {error}") from error
         response = _respond(request, content, export.FORMATS[format_])
         name = "_".join(dict.fromkeys(word for tag in tags for word in tag.split("/")))
@@ -107,33 +103,54 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]
         return response
 
     def _serve_verdict(self, request: wrappers.Request) -> wrappers.Response:
-        events = self._events(request, _argument(request, "run"), schema.tag_of("verdict"))
-        verdicts = [{"step": event.step, "findings": _findings(event.values.item())} for event in events]
+        _, found = self._series(request, _argument(request, "run"), schema.tag_of("verdict"))
+        read = [(event.step, findings_in(event.values)) for event in found.events]
+        verdicts = [{"step": step, "findings": findings} for step, findings in read if findings is not None]
         return _respond_json(request, verdicts)
 
-    def _listing(self, request: wrappers.Request) -> Any:
+    def _listing(self, request: wrappers.Request, only: provider.RunTagFilter | None = None) -> Any:
         return self._data.list_tensors(
             plugin_util.context(request.environ),
             experiment_id=plugin_util.experiment_id(request.environ),
             plugin_name=schema.PLUGIN_NAME,
+            run_tag_filter=only,
         )
 
-    def _contents(self, request: wrappers.Request) -> dict[str, dict[str, bytes]]:
-        listing = self._listing(request).items()
-        return {run: {tag: series.plugin_content for tag, series in tags.items()} for run, tags in listing}
+    def _series(self, request: wrappers.Request, run: str, tag: str) -> tuple[Mapping[str, Any], Checked]:
+        """Return the description of a series and what of it can be shown.
 
-    def _events(self, request: wrappers.Request, run: str, tag: str) -> list[Event]:
-        found = self._data.read_tensors(
-            plugin_util.context(request.environ),
-            experiment_id=plugin_util.experiment_id(request.environ),
-            plugin_name=schema.PLUGIN_NAME,
-            downsample=EVERYTHING,
-            run_tag_filter=provider.RunTagFilter(runs=[run], tags=[tag]),
-        )
-        series = found.get(run, {}).get(tag)
-        if series is None:
+        Raises:
+            NotFoundError: If there is no such series.
+            InvalidArgumentError: If it cannot be read.
+        """
+        only = provider.RunTagFilter(runs=[run], tags=[tag])
+        listed = self._listing(request, only).get(run, {}).get(tag)
+        if listed is None:
             raise errors.NotFoundError(f"no series {tag!r} in the run {run!r}")
-        return one_per_step(Event(datum.step, datum.wall_time, datum.numpy) for datum in series)
+        description = described(listed.plugin_content)
+        if "kind" not in description.content:
+            version = description.content["v"]
+            why = description.why or f"it is of format {version}; expected format {schema.VERSION}"
+            raise errors.InvalidArgumentError(f"{tag!r} in the run {run!r} cannot be read: {why}")
+        try:
+            data = self._data.read_tensors(
+                plugin_util.context(request.environ),
+                experiment_id=plugin_util.experiment_id(request.environ),
+                plugin_name=schema.PLUGIN_NAME,
+                downsample=EVERYTHING,
+                run_tag_filter=only,
+            )
+            events = [Event(datum.step, datum.wall_time, datum.numpy) for datum in data[run][tag]]
+            return description.content, checked(events, description.content)
+        except Exception as error:  # A file may say of a tensor whatever it likes, and TensorBoard believes it.
+            raise errors.InvalidArgumentError(f"{tag!r} in the run {run!r} cannot be read: {error!r}") from error
+
+
+def _entry(plugin_content: bytes, last_step: int) -> dict[str, Any]:
+    """Return a line of the index; of a series that cannot be read, with the reason."""
+    description = described(plugin_content)
+    entry = {"last_step": last_step, "content": description.content}
+    return entry | ({"why": description.why} if description.why else {})
 
 
 def _argument(request: wrappers.Request, name: str) -> str:
@@ -143,28 +160,11 @@ def _argument(request: wrappers.Request, name: str) -> str:
     return str(value)
 
 
-def _content(content: bytes) -> dict[str, Any]:
-    """Return the content as the page needs it: an object, or one that says that this is none."""
-    try:
-        decoded = json.loads(content)
-    except ValueError:
-        decoded = None
-    return decoded if isinstance(decoded, dict) else {"v": None}
-
-
 def _plain(name: str) -> str:
     """Return a name that every file system takes, and that cannot end a header."""
     return "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "_" for letter in name)[
         :100
     ]
-
-
-def _findings(text: Any) -> list[Any]:
-    try:
-        decoded = json.loads(text)
-    except (TypeError, ValueError):
-        decoded = None
-    return decoded if isinstance(decoded, list) else []
 
 
 def _respond(request: wrappers.Request, content: bytes, content_type: str) -> wrappers.Response:

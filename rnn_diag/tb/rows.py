@@ -25,7 +25,7 @@ class Event:
 def one_per_step(events: Iterable[Event]) -> list[Event]:
     """Return the events by step, of those at one step the last written.
 
-    A run that went on from a checkpoint has written some steps twice, and not in order.
+    A run that was resumed from a checkpoint has written some steps twice, and not in order.
     """
     last: dict[int, Event] = {}
     for event in sorted(events, key=lambda event: event.wall_time):
@@ -33,11 +33,11 @@ def one_per_step(events: Iterable[Event]) -> list[Event]:
     return [last[step] for step in sorted(last)]
 
 
-def pack(events: list[Event]) -> bytes:
+def pack(events: list[Event], unreadable: int = 0) -> bytes:
     """Return four bytes with the header's length, the header padded to eight, and the rows one after the other.
 
     The header says type, steps, wall times and the shape of every row: sequences differ in length. Rows of a type that
-    the page cannot read are left out and counted in `unreadable`.
+    the page cannot read are left out and counted in `unreadable`, with those that were left out before.
     """
     dtype = next((event.values.dtype for event in events if event.values.dtype.name in TYPES), None)
     readable = [event for event in events if event.values.dtype == dtype] if dtype is not None else []
@@ -46,7 +46,7 @@ def pack(events: list[Event]) -> bytes:
         "steps": [int(event.step) for event in readable],
         "wall_times": [float(event.wall_time) for event in readable],
         "shapes": [list(event.values.shape) for event in readable],
-        "unreadable": len(events) - len(readable),
+        "unreadable": unreadable + len(events) - len(readable),
     }
     text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-(len(text) + 4) % 8)

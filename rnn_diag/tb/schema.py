@@ -1,24 +1,13 @@
-"""The on-disk format: names, version, and how numbers become the bytes of a tensor.
+"""The format of the event files: names, version, and bins of timesteps.
 
 Every series is a TensorBoard tensor summary with the plugin name `rnn_diag`, the tag `rnn_diag/<layer>/<kind>` (without
 a layer where the whole run is meant) and, as plugin content, one JSON object: `v` (this version), `kind`, `layer`, and
 what the kind needs (`labels`, `ranges`, `matrix`, ...). TensorBoard keeps the content of a tag's first event only, so
 whatever may change from step to step, the length of the sequences for example, is in the tensor.
 
-| kind | shape, type | holds |
-|---|---|---|
-| `grad`, `influence` | `[4, bins]` float16 | log10 median, p10, p90; timesteps in each bin |
-| `gates` | `[gates, 4, bins]` uint8 | mean within its range, shares shut and open, in 1/254; timesteps in each bin |
-| `gate_units` | `[gates, 3, units]` uint8 | mean within its range, shares of time shut and open, in 1/254 |
-| `eig` | `[n, 2]` float32 | real and imaginary parts, largest modulus first |
-| `sv` | `[n]` float32 | singular values, largest first |
-| `lyapunov` | `[k]` float32 | exponents per timestep, largest first |
-| `horizon` | `[3]` float32 | median, p10, p90 in timesteps |
-| `cost` | `[2]` float32 | milliseconds per measurement, share of training time |
-| `verdict` | scalar string | JSON list of findings |
-
-In the logarithms minus infinity is a zero, plus infinity an overflow, NaN a number that is missing or is not one;
-in the bytes of the gates that is 255.
+`rnn_diag.tb.kinds.KINDS` holds the type and shape of every kind; `docs/dashboard.md` has the table. In the logarithms
+minus infinity is a zero, plus infinity an overflow, NaN a number that is missing or is not one; in the bytes of the
+gates that is 255.
 """
 
 from __future__ import annotations
@@ -35,9 +24,6 @@ PLUGIN_NAME = "rnn_diag"
 VERSION = 1
 TIME_BINS = 64
 """A longer sequence is written as this many bins: the cost of a logged step then does not grow with its length."""
-WHOLE = 254
-NOT_A_NUMBER = 255
-"""How one byte holds a share of one, and what is none."""
 MOST_STEPS_IN_A_BIN = 255
 """The gates' maps count the timesteps of a bin in one byte."""
 

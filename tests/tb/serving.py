@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from tensorboard.backend import application
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.plugins import base_plugin
+from torch.utils.tensorboard import SummaryWriter
 from werkzeug.test import Client, TestResponse
 
 from rnn_diag.tb.loader import Loader
@@ -51,3 +53,10 @@ def decode(body: bytes) -> tuple[list[int], list[np.ndarray[Any, Any]]]:
     sizes = [int(np.prod(shape)) for shape in header["shapes"]]
     parts = np.split(rows, np.cumsum(sizes)[:-1]) if sizes else []
     return header["steps"], [part.reshape(shape) for part, shape in zip(parts, header["shapes"], strict=True)]
+
+
+def written(folder: Path, write: Callable[[Any], None]) -> Client:
+    """Return a client of the tab on a run that `write(log)` wrote."""
+    with SummaryWriter(str(folder / "run")) as log:
+        write(log)
+    return serve(folder)

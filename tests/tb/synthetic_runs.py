@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnn_diag.tb import writer as tab
+from rnn_diag.tb import kinds as tab
 
 VANISHING, HEALTHY = "tanh_rnn", "lstm"
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
+from rnn_diag.tb import kinds as tab
 from rnn_diag.tb import schema
-from rnn_diag.tb import writer as tab
 from tests.tb.conftest import Start
 from tests.tb.page import COLUMN, MAGENTA, brightness
 

@@ -19,8 +19,8 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 import rnn_diag
+from rnn_diag.tb import kinds as tab
 from rnn_diag.tb import schema
-from rnn_diag.tb import writer as tab
 from rnn_diag.tb.loader import Loader
 from rnn_diag.tb.rows import Event, one_per_step, pack
 from tests.tb.golden import numbers

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from rnn_diag.tb import writer as tab
+from rnn_diag.tb import kinds as tab
 from tests.tb.conftest import Start
 from tests.tb.page import COLUMN, brightness
 

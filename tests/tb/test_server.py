@@ -14,7 +14,7 @@ import pytest
 from tensorboard_data_server import server_binary
 from torch.utils.tensorboard import SummaryWriter
 
-from rnn_diag.tb import writer as tab
+from rnn_diag.tb import kinds as tab
 from tests.tb.conftest import Start
 from tests.tb.serving import decode
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from rnn_diag.tb import writer as tab
+from rnn_diag.tb import kinds as tab
 
 LAYER = "encoder.l0"
 STEP = 50
