@@ -14,7 +14,7 @@ from rnn_diag.doctor.case import Case
 from rnn_diag.doctor.finding import Finding, Severity, alike
 from rnn_diag.doctor.report import Report, findings_table
 from rnn_diag.reporting.verdict import Statement, as_markdown
-from rnn_diag.tb.writer import write_verdict
+from rnn_diag.tb.kinds import write_verdict
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer

@@ -14,7 +14,7 @@ from rnn_diag.measurements.measure import Measure
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.reporting.images.gradients import gradient_heat_map
 from rnn_diag.reporting.tensorboard import Writer, write_ridge
-from rnn_diag.tb.writer import write_gradients
+from rnn_diag.tb.kinds import write_gradients
 
 
 @final

@@ -11,7 +11,7 @@ from rnn_diag.measurements.exponents import ExponentSums, MeasureExponents
 from rnn_diag.measurements.measure import Measure
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.reporting.tensorboard import Writer
-from rnn_diag.tb.writer import write_lyapunov
+from rnn_diag.tb.kinds import write_lyapunov
 
 
 @final

@@ -13,7 +13,7 @@ from rnn_diag.measurements.influence import TARGETS, THRESHOLD, Influence, Measu
 from rnn_diag.measurements.measure import Measure
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.reporting.tensorboard import Writer, write_ridge
-from rnn_diag.tb.writer import write_horizon, write_influence
+from rnn_diag.tb.kinds import write_horizon, write_influence
 
 
 @final

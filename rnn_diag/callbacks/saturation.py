@@ -16,8 +16,8 @@ from rnn_diag.measurements.measure import Measure
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.reporting.images.gates import GateShares, gate_map, gates_over_training
 from rnn_diag.reporting.tensorboard import Writer
+from rnn_diag.tb.kinds import write_gate_units, write_gates
 from rnn_diag.tb.schema import bin_starts, bin_widths, mean_in_bins
-from rnn_diag.tb.writer import write_gate_units, write_gates
 
 
 @final

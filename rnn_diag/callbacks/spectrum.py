@@ -12,7 +12,7 @@ from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.measurements.weights import MeasureWeights, WeightNumbers
 from rnn_diag.reporting.images.spectrum import Spectrum, eigenvalue_plane
 from rnn_diag.reporting.tensorboard import Writer
-from rnn_diag.tb.writer import write_eigenvalues, write_singular_values
+from rnn_diag.tb.kinds import write_eigenvalues, write_singular_values
 
 
 @final

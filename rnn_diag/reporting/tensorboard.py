@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 RIDGE_BUCKETS = 64
 RIDGE_LIFT = 8.0
+MARKUP = re.compile(r"[\\`*\[\]|]|(?<![^\W_])_|_(?![^\W_])|^[#+-]+(?=\s)|(?<=^\d)[.)](?=\s)")
+"""What Markdown takes for more than a letter; an underscore within a word is one."""
 
 
 @runtime_checkable
@@ -63,7 +66,18 @@ def write_ridge(writer: Writer, tag: str, log10_profile: Float[np.ndarray, " tim
 
 
 def write_table(writer: Writer, tag: str, header: list[str], rows: list[list[str]], step: int) -> None:
-    """Write a table that the Text tab shows."""
-    lines = [header, ["---"] * len(header), *rows]
-    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
-    writer.add_text(tag, "\n".join(f"| {' | '.join(line)} |" for line in cells), step)
+    """Write a table that the Text tab shows, its cells as they are."""
+    lines = [[as_it_is(cell) for cell in line] for line in [header, *rows]]
+    lines.insert(1, ["---"] * len(header))
+    writer.add_text(tag, "\n".join(f"| {' | '.join(line)} |" for line in lines), step)
+
+
+def as_it_is(text: str) -> str:
+    r"""Return Markdown, on one line, that shows a text letter by letter: a layer may be called `<b>` or `a|b`.
+
+    Example:
+        >>> print(as_it_is("encoder.l0_reverse"), as_it_is("<b>[x]"))
+        encoder.l0_reverse &lt;b&gt;\[x\]
+    """
+    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return MARKUP.sub(r"\\\g<0>", plain)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from rnn_diag.reporting.tensorboard import as_it_is
+
 SIGNS = {"ok": "✓", "info": "i", "advice": "i", "warning": "!", "critical": "✕"}
 """The signs of the tab's cards, which every font has."""
 VANISHES, FADES, GROWS, EXPLODES = -4.0, -2.0, 1.5, 3.0
@@ -39,12 +41,12 @@ def as_markdown(statements: Sequence[Statement], nothing: str = "Nothing was fou
         return f"{SIGNS['ok']} {nothing}"
     lines = []
     for layer in dict.fromkeys(one.layer for one in statements):
-        lines.append(f"### {layer}")
+        lines.append(f"### {as_it_is(layer)}")
         for one in statements:
             if one.layer == layer:
-                lines.append(f"{SIGNS[one.severity]} **{one.severity}: {_on_one_line(one.title)}**")
+                lines.append(f"{SIGNS[one.severity]} **{one.severity}: {as_it_is(one.title)}**")
                 words = (one.numbers, one.advice and f"Try: {one.advice}")
-                lines.append("\n".join(f"- {word}" for word in map(_on_one_line, words) if word))
+                lines.append("\n".join(f"- {word}" for word in map(as_it_is, words) if word))
     return "\n\n".join(line for line in lines if line)
 
 
@@ -113,7 +115,3 @@ def _judged(log10_ratio: float) -> tuple[str, str]:
     if log10_ratio >= GROWS:
         return "warning", "grows on its way back."
     return "ok", "reaches the first step."
-
-
-def _on_one_line(text: str) -> str:
-    return " ".join(text.split())

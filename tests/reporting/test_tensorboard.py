@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import html
 import io
 import math
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugin_util import markdown_to_safe_html
 from torch.utils.tensorboard import SummaryWriter
 
 from rnn_diag.reporting.tensorboard import RIDGE_BUCKETS, Writer, write_picture, write_ridge, write_table
+from rnn_diag.reporting.verdict import Statement, as_markdown
 
 
 @pytest.fixture
@@ -75,3 +79,31 @@ def test_table_is_markdown_whose_cells_stay_in_their_columns(written):
     log = written((write_table, "table", ["a", "b"], [["x|y", "two\nlines"]], 0))
     (event,) = log.Tensors("table/text_summary")
     assert event.tensor_proto.string_val[0].decode() == "| a | b |\n| --- | --- |\n| x\\|y | two lines |"
+
+
+NAMES = [
+    "[/red]",
+    "<b>",
+    "a|b",
+    "encoder.l0_reverse",
+    "*x*",
+    "`c`",
+    "__proto__",
+    "\\[x]",
+    "# a",
+    "1. a",
+    "&lt;",
+    "[l](x)",
+]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "<script>alert(1)</script>", "<img src=x onerror=alert(1)>"])
+def test_the_text_tab_shows_a_name_that_holds_markup_letter_by_letter(name, written):
+    (event,) = written((write_table, "table", ["layer"], [[name]], 0)).Tensors("table/text_summary")
+    page = markdown_to_safe_html(event.tensor_proto.string_val[0].decode())
+    (cell,) = re.findall("<td>(.*)</td>", page)
+    assert html.unescape(cell) == name
+    assert "<" not in cell
+    findings = as_markdown([Statement("critical", name, name, name, name)])
+    shown = html.unescape(re.sub("</?(h3|p|strong|ul|li)>", "", markdown_to_safe_html(findings)))
+    assert shown.split("\n") == [name, f"✕ critical: {name}", "", name, f"Try: {name}", ""]

@@ -15,7 +15,7 @@ from rnn_diag.reporting.coverage_table import HEADER, Row
 from rnn_diag.reporting.layout import write_layout
 from rnn_diag.reporting.tensorboard import write_picture, write_table
 from rnn_diag.reporting.verdict import as_markdown, headlines
-from rnn_diag.tb.writer import write_cost
+from rnn_diag.tb.kinds import write_cost
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
