@@ -14,6 +14,7 @@ from rnn_diag.diagnostics import (
     Profile,
     cell_grad_norms,
     gradient_profile_from_the_end,
+    gradient_span,
     hidden_grad_norms,
     log_gradient_slope,
 )
@@ -61,19 +62,15 @@ class NormSums:
         by_lag = gradient_profile_from_the_end(trace, norms)
         reached = by_lag.count > 0  # the longest sequences of the batch may not be among those that are looked at
         profile = Profile(by_lag.total[reached].cpu(), by_lag.count[reached].cpu())
-        read = in_reading_order(trace, norms)
-        steps = torch.arange(len(read), device=read.device).unsqueeze(1)
-        first = torch.where(read > 0, steps, len(read)).amin(0)
-        last = torch.where(read > 0, steps, -1).amax(0)
-        counted = (last > first) | ((last == 0) & (trace.lengths.to(read.device) == 1))
-        first, last, batch = first[counted], last[counted], counted.nonzero().flatten()
+        span = gradient_span(trace, norms)
+        counted = (span.last_step > span.first_step) | ((span.last_step == 0) & (trace.lengths == 1))
         return cls(
             profile,
-            first=float(read[first, batch].sum()),
-            last=float(read[last, batch].sum()),
-            first_step=int(first.sum()),
-            last_step=int(last.sum()),
-            sequences=len(batch),
+            first=float(span.first_norm[counted].sum()),
+            last=float(span.last_norm[counted].sum()),
+            first_step=int(span.first_step[counted].sum()),
+            last_step=int(span.last_step[counted].sum()),
+            sequences=int(counted.sum()),
         )
 
     @property

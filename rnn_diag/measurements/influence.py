@@ -12,9 +12,9 @@ from torch import Tensor
 from rnn_diag.diagnostics import (
     Profile,
     half_life,
+    joint_horizon,
     lagged_cell_grad_norms,
     lagged_grad_norms,
-    memory_horizon,
     spread_targets,
 )
 from rnn_diag.measurements.measure import GradientUnits, Measure, Needs
@@ -103,22 +103,21 @@ class Influence:
             (6.0, 1.0, 0.3157894736842105)
         """
         chosen = spread_targets(trace, targets)
-        curves = [lagged_grad_norms(trace, chosen).flatten(1)]
-        if trace.equations.has_cell:
-            curves.append(lagged_cell_grad_norms(trace, chosen).flatten(1))
-        horizons = torch.stack([memory_horizon(one, threshold) for one in curves]).nan_to_num(nan=-1.0).amax(0)
-        half_lives = torch.stack([half_life(one) for one in curves]).nan_to_num(nan=-1.0, posinf=math.inf).amax(0)
-        seen = horizons >= 0
-        known = ~curves[0].isnan() & (curves[0][:1] > 0)
-        relative = curves[0] / curves[0][:1]
+        hidden = lagged_grad_norms(trace, chosen)
+        cell = lagged_cell_grad_norms(trace, chosen) if trace.equations.has_cell else None
+        horizons = joint_horizon(hidden, cell, threshold)
+        half_lives = half_life(hidden) if cell is None else half_life(hidden).fmax(half_life(cell))
+        furthest = (~hidden.isnan()).sum(0).to(horizons.dtype) - 1
+        seen = ~horizons.isnan()
+        curves = hidden.flatten(1)
         return cls(
             threshold,
-            profile=_relative(curves[0]),
-            cell_profile=_relative(curves[1]) if trace.equations.has_cell else None,
-            bands=Bands.of(relative, known),
+            profile=_relative(curves),
+            cell_profile=None if cell is None else _relative(cell.flatten(1)),
+            bands=Bands.of(curves / curves[:1], ~curves.isnan() & (curves[:1] > 0)),
             horizons=horizons[seen].cpu(),
             half_lives=half_lives[seen].cpu(),
-            furthest=((~curves[0].isnan()).sum(0) - 1)[seen].to(horizons.dtype).cpu(),
+            furthest=furthest[seen].cpu(),
         )
 
     @property
