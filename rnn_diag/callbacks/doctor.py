@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
@@ -20,21 +20,35 @@ from rnn_diag.callbacks.lightning import clip_factor, logging_step, say
 from rnn_diag.callbacks.session.session import Session
 from rnn_diag.callbacks.session.warnings import in_words
 from rnn_diag.capture import Recording
-from rnn_diag.capture.modules import find_recurrent
-from rnn_diag.doctor.case import Case, Latest
-from rnn_diag.doctor.course import Course, times_changed
-from rnn_diag.doctor.examine import WHOLE, clip_facts, with_coverage
+from rnn_diag.coverage import Coverage
 from rnn_diag.doctor.finding import Severity
+from rnn_diag.doctor.history import RunHistory
+from rnn_diag.doctor.judge import judge
+from rnn_diag.doctor.parameters import frozen_layers, in_no_optimizer, times_changed
 from rnn_diag.doctor.report import Report
-from rnn_diag.doctor.rules import WORDS, findings_of
-from rnn_diag.doctor.rules.clipping import FEWEST_STEPS
-from rnn_diag.doctor.tally import Tally
-from rnn_diag.doctor.vitals import Vitals
+from rnn_diag.doctor.rules import RULE_IDS
+from rnn_diag.doctor.rules.scale import FEWEST_STEPS
+from rnn_diag.doctor.run_facts import Clipping, RunFacts
+from rnn_diag.measurements.layer import LayerMeasurements
 from rnn_diag.measurements.measure import GradientUnits
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
+
+
+class Latest:
+    """Where a doctor leaves its latest report: one object for all its deep copies, as projects make of callbacks.
+
+    Attributes:
+        report: None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.report: Report | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Latest:
+        return self
 
 
 @final
@@ -100,11 +114,11 @@ class Doctor(Diagnostic):
         command_line: bool = False,
     ) -> None:
         super().__init__(every_n_steps, sequences, layers, max_overhead)
-        self.stop_on = tuple(one_of("stop_on", word, WORDS) for word in stop_on)
+        self.stop_on = tuple(one_of("stop_on", word, RULE_IDS) for word in stop_on)
         self.preflight = preflight
         self.command_line = command_line
         self._names: list[str] = []
-        self._unfollowed: dict[str, str] = {}
+        self._unfollowed: list[Coverage] = []
         self._latest = Latest()
         self._telling = DoctorMessages()
         self.forget()
@@ -117,23 +131,22 @@ class Doctor(Diagnostic):
     def forget(self) -> None:
         """Drop what earlier fits left."""
         self._latest.report = None
-        self._case, self._course = Case(), Course()
-        self._fresh: dict[str, Tally] = {}
+        self._history = RunHistory()
+        self._fresh: dict[str, LayerMeasurements] = {}
         self._batches = 0
         self._amp_scaled = self._differentiated = self._is_off = self._is_due = False
         self._factors: list[float] = []
         self._preflight = None if self.preflight is None else Preflight(self.preflight)
 
-    def measure(self, trace: Trace, units: GradientUnits) -> Tally:
+    def measure(self, trace: Trace, units: GradientUnits) -> LayerMeasurements:
         """Return the sums of one call."""
         self._amp_scaled, self._differentiated = units.scaled, not math.isnan(units.factor)
-        return Tally.of(trace, units.factor)
+        return LayerMeasurements.of(trace, units)
 
-    def scalars(self, layer: str, merged: Tally) -> Mapping[str, float]:
+    def scalars(self, layer: str, merged: LayerMeasurements) -> Mapping[str, float]:
         """Return the layer's severity; keep its sums for when all layers are in."""
         self._fresh[layer] = merged
-        found = findings_of([Vitals.of(merged)])
-        return {"severity": float(max((finding.severity for finding in found), default=Severity.INFO))}
+        return {"severity": float(judge({layer: merged}).severity)}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the layers and the run's folder."""
@@ -173,7 +186,7 @@ class Doctor(Diagnostic):
         self._look_before(trainer)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         fresh, self._fresh = self._fresh, {}
-        unheard_of = not self._names and bool(self._unfollowed) and self._case.report is None
+        unheard_of = not self._names and bool(self._unfollowed) and self._history.report is None
         if self._is_off or not (fresh or self._is_due or unheard_of):
             return
         try:
@@ -185,12 +198,12 @@ class Doctor(Diagnostic):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the table and write the file."""
         super().on_train_end(trainer, pl_module)
-        self._telling.close(trainer, self._case)
+        self._telling.close(trainer, self._history)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write what is known so far."""
         super().on_exception(trainer, pl_module, exception)
-        self._telling.close(trainer, self._case)
+        self._telling.close(trainer, self._history)
 
     def _look_before(self, trainer: Trainer) -> None:
         session = self._driving(trainer)
@@ -204,21 +217,25 @@ class Doctor(Diagnostic):
             say(f"rnn_diag: {self._preflight.cost(report, self.schedule.every_n_steps, self.schedule.max_overhead)}")
             self._preflight.refuse(report)
         except Refused:
-            self._telling.write(trainer, Case(report, logging_step(trainer)))
+            self._telling.write(trainer, RunHistory(report, logging_step(trainer)))
             raise
         except Exception as error:
             self._preflight.is_over = True
             self._telling.warn(trainer, f"the pre-flight check is left out: {in_words(error)}")
 
-    def _judge(self, trainer: Trainer, fresh: dict[str, Tally], step: int) -> None:
-        vitals = self._vitals(trainer, fresh)
-        if not vitals:
+    def _judge(self, trainer: Trainer, fresh: dict[str, LayerMeasurements], step: int) -> None:
+        coverage = self._coverage(trainer, fresh)
+        if self._differentiated or not fresh:
+            changes = times_changed(trainer.lightning_module)
+            self._history.note(fresh, [one.layer for one in coverage], self._batches, changes)
+        report = judge(fresh, coverage, self._facts(trainer))
+        if not report.vitals:
             return
-        report = self._latest.report = self._worded(Report(findings_of(vitals), vitals))
-        changed = self._case.follow(report, step)
+        report = self._latest.report = self._worded(report)
+        changed = self._history.follow(report, step)
         trainer.callback_metrics["doctor/severity"] = torch.tensor(float(report.severity))
         self._telling.changes(trainer, changed, step)
-        self._telling.to_tensorboard(trainer, report.findings, step)
+        self._telling.to_tensorboard(trainer, self._history)
         hopeless = [one for one in report.findings if one.id in self.stop_on and one.severity is Severity.CRITICAL]
         if hopeless:
             trainer.should_stop = True
@@ -230,38 +247,33 @@ class Doctor(Diagnostic):
         others = (
             [row for row in recording.coverage if row.layer not in self._names] if self.schedule.layers == "*" else []
         )
-        self._unfollowed = {row.layer or WHOLE: f"{row.status}: {row.reason}" for row in others}
+        self._unfollowed = others
 
     def _worded(self, report: Report) -> Report:
         return report.for_command_line() if self.command_line else report
 
-    def _vitals(self, trainer: Trainer, fresh: dict[str, Tally]) -> dict[str, Vitals]:
-        """Return what is known of every layer at this batch, by itself and together with those before."""
-        facts: dict[str, Any] = {"amp_scaled": self._amp_scaled}
-        if len(self._factors) >= FEWEST_STEPS:
-            facts |= clip_facts(self._factors, float(trainer.gradient_clip_val or math.nan))
-        coverage = self._coverage(trainer, fresh)
-        if self._differentiated or not fresh:
-            self._note(trainer, coverage, fresh)
-        vitals = with_coverage(fresh, coverage, facts)
-        known = {layer: replace(one, **self._course.facts(layer)) for layer, one in vitals.items()}
-        return {layer: one for layer, one in known.items() if one.batches or not one.coverage.startswith("never ran")}
-
-    def _note(self, trainer: Trainer, layers: Iterable[str], fresh: Mapping[str, Tally]) -> None:
-        found, _ = find_recurrent(trainer.lightning_module)
-        changed = {name: times_changed(one.module) for one in found for name in one.names}
-        for layer in layers:
-            self._course.note(layer, fresh.get(layer), self._batches, changed.get(layer, 0))
+    def _facts(self, trainer: Trainer) -> RunFacts:
+        """Return what is known of the run: by this batch, and by those before."""
+        model = trainer.lightning_module
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        limit = float(trainer.gradient_clip_val or math.nan)
+        return replace(
+            self._history.facts(),
+            amp_scaled=self._amp_scaled,
+            clipping=Clipping.of(self._factors, limit) if len(self._factors) >= FEWEST_STEPS else None,
+            frozen=frozen_layers(model),
+            untrained=in_no_optimizer(model, (one for group in groups for one in group["params"])),
+        )
 
     def _driving(self, trainer: Trainer) -> Session | None:
         """Return the session that measures for all callbacks of this package."""
         members = [one for one in trainer.callbacks if isinstance(one, DiagnosticCallback)]  # type: ignore[attr-defined]
         return next((one._session for one in members if one._session is not None), None)
 
-    def _coverage(self, trainer: Trainer, fresh: Mapping[str, Tally]) -> dict[str, str]:
+    def _coverage(self, trainer: Trainer, fresh: Mapping[str, LayerMeasurements]) -> list[Coverage]:
         """Return how every layer was seen, as the session that measured has it; what it has nothing of is left out."""
         session = self._driving(trainer)
-        rows = [] if session is None else session.coverage
-        seen = {row.layer: row.captured for row in rows if row.layer in self._names}
-        seen |= {name: "exact" for name in self._names if name in fresh and name not in seen}
-        return {name: seen[name] for name in self._names if name in seen} | self._unfollowed
+        seen = (
+            [] if session is None else [row.coverage for row in session.coverage if row.coverage.layer in self._names]
+        )
+        return seen + self._unfollowed

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from rnn_diag.callbacks.lightning import writers_of
 from rnn_diag.callbacks.session.warnings import in_words, warn
-from rnn_diag.doctor.case import Case
 from rnn_diag.doctor.finding import Finding, Severity, alike
+from rnn_diag.doctor.history import RunHistory
 from rnn_diag.doctor.report import Report, findings_table
 from rnn_diag.reporting.verdict import Statement, as_markdown
 from rnn_diag.tb.kinds import write_verdict
@@ -44,18 +44,19 @@ class DoctorMessages:
         news = [one for one in changed if one.severity >= Severity.WARNING and _identity(one) not in self._shown]
         for first, *others in alike(news):
             also = f" (the same at {', '.join(one.layer for one in others)})" if others else ""
-            self.warn(trainer, f"step {step}: {first.headline}{also} Try: {first.advice}")
+            advice = f" Try: {first.advice}" if first.advice else ""
+            self.warn(trainer, f"step {step}: {first.headline}{also}{advice}")
 
-    def to_tensorboard(self, trainer: Trainer, findings: Sequence[Finding], step: int) -> None:
-        """Write all findings, if they are others than those written last."""
-        standing = set(map(_identity, findings))
-        if standing == self._standing:
+    def to_tensorboard(self, trainer: Trainer, history: RunHistory) -> None:
+        """Write all findings as they stand, if they are others than those written last."""
+        standing = set(map(_identity, history.standing))
+        if history.report is None or standing == self._standing:
             return
         self._standing = standing
-        statements = [_statement(one) for one in findings]
+        step, statements = history.step, [_statement(one) for one in history.standing]
         try:
             for writer in writers_of(trainer):
-                writer.add_text("doctor/findings", as_markdown(statements, "The doctor finds nothing wrong."), step)
+                writer.add_text("doctor/findings", as_markdown(statements, history.report.nothing_wrong), step)
                 write_verdict(writer, step, [_for_the_tab(one) for one in statements])
         except Exception as error:
             self.warn(trainer, f"the findings of step {step} are not in TensorBoard: {in_words(error)}")
@@ -66,26 +67,28 @@ class DoctorMessages:
         if trainer.is_global_zero:
             Console().print(report)
 
-    def close(self, trainer: Trainer, case: Case) -> None:
+    def close(self, trainer: Trainer, history: RunHistory) -> None:
         """Print the table of a run, and write its file."""
-        if case.report is None or not trainer.is_global_zero:
+        if history.report is None or not trainer.is_global_zero:
             return
         console = Console()
-        if case.report.findings:
-            console.print(findings_table(case.report.findings, f"What the doctor found at step {case.step}"))
-        for episode in (one for one in case.past if one.worst.severity >= Severity.WARNING):
+        if history.standing:
+            console.print(findings_table(history.standing, f"What the doctor found at step {history.step}"))
+        else:
+            console.print(history.report.nothing_wrong, highlight=False)
+        for episode in (one for one in history.past if one.worst.severity >= Severity.WARNING):
             console.print(f"over since step {episode.last_step}: {episode.worst.summary}", highlight=False)
-        file = self.write(trainer, case)
+        file = self.write(trainer, history)
         if file is not None:
             console.print(f"all of it, with every number: {file}", highlight=False, soft_wrap=True)
 
-    def write(self, trainer: Trainer, case: Case) -> Path | None:
+    def write(self, trainer: Trainer, history: RunHistory) -> Path | None:
         """Write the file of a run; return where, or None where there is none."""
         if self._folder is None or not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            (self._folder / FILE).write_text(case.to_json())
+            (self._folder / FILE).write_text(history.to_json())
         except OSError as error:
             self.warn(trainer, f"{FILE} is not written: {in_words(error)}")
             return None

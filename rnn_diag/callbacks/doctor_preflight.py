@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from rnn_diag.arguments import one_of
 from rnn_diag.callbacks.lightning import all_ranks, gradient_units
 from rnn_diag.callbacks.session.exchange import MeasuredStep
 from rnn_diag.callbacks.session.warnings import Refusal, in_words
-from rnn_diag.doctor.examine import with_coverage
+from rnn_diag.coverage import Coverage
 from rnn_diag.doctor.finding import Severity
+from rnn_diag.doctor.judge import judge
+from rnn_diag.doctor.parameters import frozen_layers
 from rnn_diag.doctor.report import Report
-from rnn_diag.doctor.rules import findings_of
-from rnn_diag.doctor.tally import Tally
+from rnn_diag.doctor.run_facts import RunFacts
+from rnn_diag.measurements.gradients import GradientUnits
+from rnn_diag.measurements.layer import LayerMeasurements
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -54,17 +58,22 @@ class Preflight:
         """
         began = time.perf_counter()
         self.is_over = True
-        factor, scaled = gradient_units(trainer)
-        tallies: dict[str, Tally] = {}
-        ranks = all_ranks(trainer, _found(current, layers, factor))
+        units = gradient_units(trainer)
+        measured: dict[str, LayerMeasurements] = {}
+        ranks = all_ranks(trainer, _found(current, layers, units))
         for problem in (rank for rank in ranks if isinstance(rank, str)):
             raise RuntimeError(problem)
         for rank in ranks:
-            for name, tally in rank.tallies.items():
-                tallies[name] = tallies[name] + tally if name in tallies else tally
-        vitals = with_coverage(tallies, ranks[0].coverage, {"amp_scaled": scaled, "batches": 1})
+            for name, one in rank.measured.items():
+                measured[name] = measured[name] + one if name in measured else one
+        coverage = ranks[0].coverage
+        facts = RunFacts(
+            amp_scaled=units.scaled,
+            without_gradient=dict.fromkeys((one.layer for one in coverage), 1),
+            frozen=frozen_layers(trainer.lightning_module),
+        )
         seconds = {"step": began - self._started, "measuring": time.perf_counter() - began}
-        return Report(findings_of(vitals), vitals, seconds=seconds)
+        return replace(judge(measured, coverage, facts), seconds=seconds)
 
     def cost(self, report: Report, every_n_steps: int, max_overhead: float | None) -> str:
         """Return in words what measuring is going to cost."""
@@ -93,21 +102,20 @@ class Preflight:
 class _Found(NamedTuple):
     """What one rank found, by layer."""
 
-    tallies: dict[str, Tally]
-    coverage: dict[str, str]
+    measured: dict[str, LayerMeasurements]
+    coverage: list[Coverage]
 
 
-def _found(current: MeasuredStep, layers: list[str], factor: float) -> _Found | str:
-    """Return what is found on this rank, or what went wrong: all ranks must come to the exchange."""
+def _found(current: MeasuredStep, layers: list[str], units: GradientUnits) -> _Found | str:
+    """Return what is found on this rank, or what went wrong: all ranks must join the exchange."""
     if current.recording is None:
         return "; ".join(current.problems.values()) or "nothing was recorded"
     try:
-        tallies: dict[str, Tally] = {}
+        measured: dict[str, LayerMeasurements] = {}
         for layer in layers:
             for trace in current.recording.calls(layer):
-                one = Tally.of(trace, factor)
-                tallies[layer] = tallies[layer] + one if layer in tallies else one
-        rows = [row for row in current.recording.coverage if row.layer in layers]
-        return _Found(tallies, {row.layer: f"{row.status}: {row.reason}" for row in rows})
+                one = LayerMeasurements.of(trace, units)
+                measured[layer] = measured[layer] + one if layer in measured else one
+        return _Found(measured, [row for row in current.recording.coverage if row.layer in layers])
     except Exception as error:
         return in_words(error)

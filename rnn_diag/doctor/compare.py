@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from rnn_diag.doctor.finding import Finding
+from rnn_diag.doctor.finding import Finding, number
 from rnn_diag.doctor.report import Report
 from rnn_diag.doctor.vitals import Vitals
 
@@ -31,7 +31,7 @@ class Change(NamedTuple):
     verdict: str
 
     def __str__(self) -> str:
-        return f"{self.layer}: {self.name} {self.before:.4g} → {self.after:.4g} ({self.verdict})"
+        return f"{self.layer}: {self.name} {number(self.before)} → {number(self.after)} ({self.verdict})"
 
 
 @dataclass(frozen=True)

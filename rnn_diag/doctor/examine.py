@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -14,17 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from rnn_diag.capture import Recording
+from rnn_diag.doctor.judge import judge
+from rnn_diag.doctor.parameters import frozen_layers
 from rnn_diag.doctor.report import Report
-from rnn_diag.doctor.rules import findings_of
-from rnn_diag.doctor.tally import Tally
+from rnn_diag.doctor.run_facts import Clipping, RunFacts
 from rnn_diag.doctor.untouched import left_untouched
-from rnn_diag.doctor.vitals import Vitals
+from rnn_diag.measurements.layer import LayerMeasurements
 
 Loss = Callable[[Any, Any], Tensor]
 """From the module and a batch to a scalar."""
-
-WHOLE = "the model"
-"""What a model is called that is the recurrent module itself and cannot be followed."""
 
 
 def examine(
@@ -80,69 +76,37 @@ def examine(
         traces = [trace for name in recording.names for trace in recording.calls(name)]
         if traces and not any(bool(trace.mask.any()) for trace in traces):
             raise ValueError("the batch has no sequences, or none with a step; expected at least one step to look at")
-        vitals = vitals_of(recording, {"batches": 1, **_clipped([norm], gradient_clip_val)})
+        facts = RunFacts(
+            clipping=_clipped(norm, gradient_clip_val),
+            without_gradient=dict.fromkeys((one.layer for one in recording.coverage), 1),
+            frozen=frozen_layers(module),
+        )
+        report = judge(measurements_of(recording), recording.coverage, facts)
     seconds = {"step": ran - start, "measuring": time.perf_counter() - ran}
-    return Report(findings_of(vitals), vitals, float(value.detach()), seconds)
+    return replace(report, loss=float(value.detach()), seconds=seconds)
 
 
-def vitals_of(recording: Recording, facts: dict[str, Any] | None = None) -> dict[str, Vitals]:
-    """Return the vital signs of every layer that a recording found, seen or not.
+def measurements_of(recording: Recording) -> dict[str, LayerMeasurements]:
+    """Return what a stopped recording tells of every layer that ran.
 
-    Args:
-        recording: Stopped.
-        facts: What is known of the run besides: fields of `Vitals`, the same for all layers.
+    Example:
+        >>> from rnn_diag import record
+        >>> model = nn.GRU(2, 4)
+        >>> with record(model) as recording:
+        ...     model(torch.randn(9, 3, 2))[0].sum().backward()
+        >>> measurements_of(recording)["l0"].call.inputs.longest
+        9
     """
-    tallies = {name: _tally(recording, name) for name in recording.names}
-    coverage = {row.layer or WHOLE: f"{row.status}: {row.reason}" for row in recording.coverage}
-    return with_coverage(tallies, coverage, facts or {})
+    measured = {}
+    for name in recording.names:
+        parts = [LayerMeasurements.of(trace) for trace in recording.calls(name) if bool(trace.mask.any())]
+        if parts:
+            measured[name] = sum(parts[1:], start=parts[0])
+    return measured
 
 
-def with_coverage(
-    tallies: Mapping[str, Tally | None], coverage: Mapping[str, str], facts: Mapping[str, Any]
-) -> dict[str, Vitals]:
-    """Return the vital signs of every layer of a coverage, whether or not there is a tally of it.
-
-    Args:
-        tallies: By layer.
-        coverage: How each layer was seen: status and reason, by layer.
-        facts: Fields of `Vitals`, the same for all layers that were seen.
-    """
-    vitals: dict[str, Vitals] = {}
-    for layer, seen in coverage.items():
-        tally = tallies.get(layer)
-        one = Vitals(layer) if tally is None else replace(Vitals.of(tally), **facts)
-        vitals[layer] = replace(one, coverage=seen)
-    return vitals
-
-
-def clip_facts(factors: Iterable[float], limit: float) -> dict[str, Any]:
-    """Return the fields of `Vitals` that say how often and how strongly gradients were clipped.
-
-    Args:
-        factors: By what the gradient of each optimiser step was multiplied; 1 where it was not.
-        limit: The norm that it is clipped to.
-    """
-    known = [factor for factor in factors if math.isfinite(factor)]
-    cut = [factor for factor in known if factor < 1]
-    if not known:
-        return {}
-    return {
-        "clip_share": len(cut) / len(known),
-        "clip_factor": statistics.median(cut) if cut else 1.0,
-        "clip_steps": len(known),
-        "clip_value": limit,
-    }
-
-
-def _clipped(norms: Iterable[float], limit: float | None) -> dict[str, Any]:
-    if limit is None:
-        return {}
-    return clip_facts((min(1.0, limit / norm) if norm > 0 else 1.0 for norm in norms), limit)
-
-
-def _tally(recording: Recording, name: str) -> Tally | None:
-    tallies = [Tally.of(trace) for trace in recording.calls(name) if bool(trace.mask.any())]
-    return sum(tallies[1:], start=tallies[0]) if tallies else None
+def _clipped(norm: float, limit: float | None) -> Clipping | None:
+    return None if limit is None else Clipping.of([min(1.0, limit / norm) if norm > 0 else 1.0], limit)
 
 
 def _differentiated(module: nn.Module, value: object) -> float:

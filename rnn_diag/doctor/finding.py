@@ -39,7 +39,7 @@ class Evidence(NamedTuple):
     tag: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name}: {_short(self.value)}"
+        return f"{self.name}: {number(self.value)}"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Finding:
         severity: How bad it is.
         layer: Where.
         meaning: What it means, in one sentence.
-        remedy: What to try first, in words.
+        remedy: What to try first, in words; empty where there is nothing to do.
         call: The call that does it, or empty.
         option: The words that do it after `rnn-diag-train` or `rnn-diag-doctor`, or empty.
         evidence: The numbers that it rests on.
@@ -69,7 +69,7 @@ class Finding:
     severity: Severity
     layer: str
     meaning: str
-    remedy: str
+    remedy: str = ""
     call: str = ""
     option: str = ""
     evidence: tuple[Evidence, ...] = ()
@@ -90,7 +90,7 @@ class Finding:
     @property
     def advice(self) -> str:
         """What to try, with the call that does it or, in a run from our command line, the option."""
-        return f"{self.remedy} {self.way}".rstrip()
+        return f"{self.remedy} {self.way}".strip()
 
     @property
     def way(self) -> str:
@@ -98,7 +98,7 @@ class Finding:
         return f"On the command line: {self.option}" if self.from_command_line and self.option else self.call
 
     def __str__(self) -> str:
-        return f"{self.summary}\n    Try: {self.advice}"
+        return f"{self.summary}\n    Try: {self.advice}" if self.advice else self.summary
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `json.dump` takes; numbers that are not finite are words there."""
@@ -129,5 +129,17 @@ def alike(findings: Iterable[Finding]) -> list[tuple[Finding, ...]]:
     return [tuple(group) for group in groups.values()]
 
 
-def _short(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1e4 or not math.isfinite(value) else f"{value:.1e}"
+def number(value: float) -> str:
+    """Return a number as people write it: three digits, and a power of ten where it is very large or small.
+
+    Example:
+        >>> number(0.0123456), number(12345.6), number(4.29e246), number(float("nan")), number(-2.5e-7)
+        ('0.0123', '12,346', '4.3·10^246', 'nan', '-2.5·10^-7')
+    """
+    size = abs(value)
+    if not math.isfinite(value) or value == 0 or 1e-4 <= size < 1e3:
+        return f"{value:.3g}" if size < 999.5 or not math.isfinite(value) else f"{value:.0f}"
+    if 1e3 <= size < 1e6:
+        return f"{value:,.0f}"
+    digits, _, power = f"{value:.1e}".partition("e")
+    return f"{digits.removesuffix('.0')}·10^{int(power)}"

@@ -15,7 +15,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rnn_diag.doctor.finding import Finding, Severity, alike
+from rnn_diag.coverage import Status
+from rnn_diag.doctor.finding import Finding, Severity, alike, number
 from rnn_diag.doctor.vitals import Vitals
 
 STYLES = {
@@ -64,12 +65,36 @@ class Report:
         vitals: Every layer's numbers, by name.
         loss: The loss of the batch that was looked at; NaN where there is none.
         seconds: What took how long: `step` (forward and backward), `measuring`.
+        batches: Over how many measured batches of the run this was judged.
     """
 
     findings: tuple[Finding, ...]
     vitals: dict[str, Vitals]
     loss: float = math.nan
     seconds: dict[str, float] = field(default_factory=dict)
+    batches: int = 1
+
+    @property
+    def nothing_wrong(self) -> str:
+        """What is said where there is no finding, in one line, with what could not be judged.
+
+        Example:
+            >>> Report((), {"cell.l0": Vitals("cell.l0", steps=20, has_gradients=True)}, batches=20).nothing_wrong
+            'nothing wrong found in 1 layer over 20 measured steps; not judged: gates, weights and horizon of cell.l0'
+        """
+        layers = sum(not _unseen(one) for one in self.vitals.values())
+        words = f"nothing wrong found in {_counted(layers, 'layer')} over {_counted(self.batches, 'measured step')}"
+        return f"{words}; {self.not_judged}" if self.not_judged else words
+
+    @property
+    def not_judged(self) -> str:
+        """What could not be judged, in one line; empty where all was."""
+        parts: dict[str, list[str]] = {}
+        for layer, one in self.vitals.items():
+            if what := _not_judged(one):
+                parts.setdefault(what, []).append(layer)
+        words = ", ".join(f"{what} of {' and '.join(layers)}" for what, layers in parts.items())
+        return f"not judged: {words}" if words else ""
 
     @property
     def severity(self) -> Severity:
@@ -92,6 +117,7 @@ class Report:
             "vitals": {layer: vitals.to_dict() for layer, vitals in self.vitals.items()},
             "loss": self.loss if math.isfinite(self.loss) else str(self.loss),
             "seconds": self.seconds,
+            "batches": self.batches,
         }
 
     def to_json(self) -> str:
@@ -106,6 +132,7 @@ class Report:
             {layer: Vitals.from_dict(vitals) for layer, vitals in values["vitals"].items()},
             float(values["loss"]),
             dict(values["seconds"]),
+            int(values.get("batches", 1)),
         )
 
     @classmethod
@@ -121,7 +148,9 @@ class Report:
             raise ValueError(f"{str(file)!r} holds no report of the doctor; expected a doctor.json") from error
 
     def __rich__(self) -> RenderableType:
-        parts: list[RenderableType] = [findings_table(self.findings)] if self.findings else [Text("No findings.")]
+        parts: list[RenderableType] = [findings_table(self.findings)] if self.findings else [Text(self.nothing_wrong)]
+        if self.findings and self.not_judged:
+            parts.append(Text(f" {self.not_judged}", "dim"))
         if _known_columns(self.vitals):
             parts += [vitals_table(self.vitals), legend(self.vitals)]
         return Group(*parts)
@@ -144,7 +173,7 @@ def findings_table(findings: tuple[Finding, ...], title: str = "What the doctor 
         numbers = "; ".join(map(str, first.evidence))
         whose = f"at {first.layer}: " if others else ""
         text.append(f"\n{whose}{numbers}" if numbers else "", style="not bold dim")
-        text.append(f"\nTry: {first.remedy}", style="not bold")
+        text.append(f"\nTry: {first.remedy}" if first.remedy else "", style="not bold")
         text.append(f"\n{first.way}" if first.way else "", style="not bold italic")
         layers = "\n".join(one.layer for one in (first, *others))
         table.add_row(Text(str(first.severity), STYLES[first.severity]), layers, text)
@@ -162,8 +191,8 @@ def vitals_table(vitals: Mapping[str, Vitals]) -> Table:
     for name in known:
         table.add_column(name, justify="right", no_wrap=True)
     for layer, one in vitals.items():
-        numbers = [COLUMNS[name].number(one) for name in known]
-        table.add_row(layer, one.kind, *("" if math.isnan(number) else f"{number:.3g}" for number in numbers))
+        values = [COLUMNS[name].number(one) for name in known]
+        table.add_row(layer, one.kind, *("" if math.isnan(value) else number(value) for value in values))
     return table
 
 
@@ -177,3 +206,25 @@ def legend(vitals: Mapping[str, Vitals]) -> Table:
 
 def _known_columns(vitals: Mapping[str, Vitals]) -> list[str]:
     return [name for name, column in COLUMNS.items() if any(not math.isnan(column.number(v)) for v in vitals.values())]
+
+
+def _unseen(one: Vitals) -> bool:
+    """Return whether nothing was measured of a layer."""
+    return one.steps == 0
+
+
+def _not_judged(one: Vitals) -> str:
+    """Return what of a layer could not be judged, or empty."""
+    if one.coverage is not None and one.coverage.status is Status.NEVER_RAN:
+        return "all"
+    if _unseen(one) or one.non_finite is not None:
+        return "" if one.non_finite is not None else "all"
+    if not one.kind:
+        return "gates, weights and horizon" if one.has_gradients else "gates, weights and gradients"
+    if one.is_frozen:
+        return "training (frozen)"
+    return "" if one.has_gradients else "gradients"
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

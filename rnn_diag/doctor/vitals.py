@@ -7,8 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from rnn_diag.doctor.tally import Tally
-from rnn_diag.trace import Trace
+from rnn_diag.coverage import Coverage, Status
+from rnn_diag.doctor.run_facts import RunFacts
+from rnn_diag.measurements.call import CallFacts, FirstNonFinite
+from rnn_diag.measurements.gates import GateCounts
+from rnn_diag.measurements.gradients import GradientSums
+from rnn_diag.measurements.influence import THRESHOLD, Influence
+from rnn_diag.measurements.layer import LayerMeasurements
+from rnn_diag.measurements.recurrence import Recurrence
+from rnn_diag.measurements.weights import BlockSpectrum, WeightNumbers
 
 NAN = math.nan
 
@@ -19,28 +26,39 @@ class Vitals:
 
     Attributes:
         layer: `<module path>.l<k>[_reverse]`.
-        kind: The recurrence, such as `lstm`; empty where it is not known.
-        coverage: How the layer was captured, with the reason.
+        kind: The recurrence, such as `lstm`; empty where its equations are not known.
+        is_gated, has_cell, memory_gate, harmful: See `rnn_diag.measurements.recurrence.Recurrence`.
+        coverage: How the layer was captured; None where that is not known.
         steps: Length of the longest sequence, `T`.
         sequences: How many were looked at.
+        calls: In how many calls.
+        from_zero: Whether all calls started from zero.
         padding: Share of the batch that is padding and was left out by packing.
         padding_read: Share of the steps that repeat a sequence's last input, where these tails differ in length:
             padding that the recurrence did read.
+        padding_in_front: Share of the steps that repeat a sequence's first input, where these heads differ in length.
         carried_state: Whether sequences started from states known to be carried over, detached, from an earlier chunk.
         has_gradients: Whether a backward pass reached the layer.
         on_graph: Whether a graph was built, so that something could have been learned through the layer.
+        is_frozen: Whether none of its weights needs a gradient.
+        in_no_optimizer: Whether its weights need gradients and no optimiser changes them.
         batches: Batches with a backward pass that were watched, none of which gave the layer a gradient if
             `has_gradients` is false; 0 where that is not known yet.
-        non_finite: Where the first number that is not finite came up, or empty.
+        non_finite: The first number that is not finite; None where all are.
         fidelity: Relative error of the self-check.
         is_unfaithful: Whether that is more than rounding.
-        horizon: Largest lag at which a single loss keeps 1 % of its influence, through `h` or `c`.
-        furthest: Largest lag that could be seen.
-        influence_at_furthest: What is left of a single loss there.
+        horizon: The memory horizon, see `rnn_diag.measurements.influence.Influence`; in steps.
+        furthest: Median of the largest lags that could be seen.
+        influence_at_furthest: What is left of a single loss at the largest lag of all.
         influence_peak: The largest influence on `h` at any lag, relative to lag 0.
-        log10_first_to_last: Gradient at the first step read over that at the last, the larger of those of `h` and `c`.
+        log10_first_to_last: Gradient at the first step that has one over that at the last, the larger of those of `h`
+            and `c`.
+        cell_log10_first_to_last: That of `c`.
+        first_step, last_step: Steps read before these two.
         slope: Growth of its logarithm per step back, in nats.
         exact_zero: Share of steps whose gradient is exactly zero.
+        zero_batches: Measured batches in a row in which all of them were.
+        silent_sequences: Sequences that get no gradient at any step.
         direct_share: Share of steps at which the loss, or a layer above, uses the output.
         read_share: Share of a sequence up to the last step whose output is used, in the order of reading.
         direct_norm: Mean norm of what enters through the output.
@@ -49,12 +67,10 @@ class Vitals:
         below_float16: Share of the numbers that enter the layer's backward pass, as scaled, which float16 would hold
             with less than full precision, or lose.
         amp_scaled: Whether a gradient scaler was at work.
-        clip_share: Share of optimiser steps at which gradients were clipped.
-        clip_factor: By what they were multiplied, as a median over those steps.
-        clip_steps: Optimiser steps seen.
-        clip_value: What they are clipped to.
+        clip_share, clip_factor, clip_steps, clip_value: See `rnn_diag.doctor.run_facts.Clipping`.
         shut, open: Share of steps at which each gate is below 0.1, above 0.9.
-        stuck_shut, stuck_open: Share of each gate's units that are below 0.001, above 0.999, at 99 % of all steps.
+        stuck_shut, stuck_open: Share of each gate's units for which that is so at 99 % of all steps.
+        fixed_shut, fixed_open: Share of each gate's units that are below 0.001, above 0.999, at 99 % of all steps.
         switching: Share of each gate's units that are shut at some steps and open at others.
         flat: Share of steps at which each gate is below 0.001 or above 0.999.
         tanh_saturated: Share of steps at which `|tanh|` is above 0.9, by block.
@@ -70,16 +86,25 @@ class Vitals:
 
     layer: str
     kind: str = ""
-    coverage: str = ""
+    is_gated: bool = False
+    has_cell: bool = False
+    memory_gate: str = ""
+    harmful: dict[str, str] = field(default_factory=dict)
+    coverage: Coverage | None = None
     steps: int = 0
     sequences: int = 0
+    calls: int = 0
+    from_zero: bool = False
     padding: float = 0.0
     padding_read: float = 0.0
+    padding_in_front: float = 0.0
     carried_state: bool = False
     has_gradients: bool = False
     on_graph: bool = False
+    is_frozen: bool = False
+    in_no_optimizer: bool = False
     batches: int = 0
-    non_finite: str = ""
+    non_finite: FirstNonFinite | None = None
     fidelity: float = NAN
     is_unfaithful: bool = False
     horizon: float = NAN
@@ -87,8 +112,13 @@ class Vitals:
     influence_at_furthest: float = NAN
     influence_peak: float = NAN
     log10_first_to_last: float = NAN
+    cell_log10_first_to_last: float = NAN
+    first_step: float = NAN
+    last_step: float = NAN
     slope: float = NAN
     exact_zero: float = NAN
+    zero_batches: int = 0
+    silent_sequences: int = 0
     direct_share: float = NAN
     read_share: float = NAN
     direct_norm: float = NAN
@@ -104,6 +134,8 @@ class Vitals:
     open: dict[str, float] = field(default_factory=dict)
     stuck_shut: dict[str, float] = field(default_factory=dict)
     stuck_open: dict[str, float] = field(default_factory=dict)
+    fixed_shut: dict[str, float] = field(default_factory=dict)
+    fixed_open: dict[str, float] = field(default_factory=dict)
     switching: dict[str, float] = field(default_factory=dict)
     flat: dict[str, float] = field(default_factory=dict)
     tanh_saturated: dict[str, float] = field(default_factory=dict)
@@ -118,9 +150,40 @@ class Vitals:
     predicted_horizon: float = NAN
 
     @classmethod
-    def of(cls, tally: Tally) -> Vitals:
-        """Return the numbers that sums and counts come to."""
-        return cls(**tally.numbers())
+    def of(
+        cls,
+        layer: str,
+        measured: LayerMeasurements | None = None,
+        coverage: Coverage | None = None,
+        facts: RunFacts | None = None,
+    ) -> Vitals:
+        """Return the vital signs of one layer.
+
+        Args:
+            layer: Its name.
+            measured: What was measured of it; None if nothing was.
+            coverage: How it was captured.
+            facts: What is known of the run.
+
+        Example:
+            >>> from rnn_diag.testing.known import linear_trace
+            >>> vitals = Vitals.of("l0", LayerMeasurements.of(linear_trace(0.5, steps=20)))
+            >>> vitals.horizon, vitals.furthest, vitals.spectral_radius
+            (6.0, 19.0, 0.5)
+        """
+        facts = facts or RunFacts()
+        one = cls(layer, coverage=coverage, batches=facts.without_gradient.get(layer, 0))
+        if measured is None or measured.call is None:
+            return one
+        one = _with_call(one, measured.call)
+        one = _with_run(one, facts)
+        if measured.weights is not None:
+            one = _with_weights(one, measured.weights)
+        if measured.gates is not None:
+            one = _with_gates(one, measured.gates, measured.influence)
+        if measured.gradients is not None:
+            one = _with_gradients(one, measured.gradients)
+        return one if measured.influence is None else _with_influence(one, measured.influence)
 
     @property
     def horizon_share(self) -> float:
@@ -139,30 +202,151 @@ class Vitals:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers by name, for JSON; those that are not finite are words there."""
-        return {name: _worded(value) for name, value in asdict(self).items()}
+        values = asdict(self)
+        values["coverage"] = None if self.coverage is None else self.coverage._asdict()
+        values["non_finite"] = None if self.non_finite is None else self.non_finite._asdict()
+        return {name: _worded(value) for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Vitals:
-        """Return what `to_dict` gave."""
+        """Return what `to_dict` gave, in this version or the one before it, which wrote both objects as sentences."""
         known = {one.name for one in fields(cls)}
-        return cls(**{name: _unworded(name, value) for name, value in values.items() if name in known})
-
-
-def measure_vitals(trace: Trace) -> Vitals:
-    """Return the vital signs of one layer, from what it went through.
-
-    Example:
-        >>> from rnn_diag.testing.known import linear_trace
-        >>> vitals = measure_vitals(linear_trace(0.5, steps=20))
-        >>> vitals.horizon, vitals.furthest, vitals.spectral_radius
-        (6.0, 19.0, 0.5)
-    """
-    return Vitals.of(Tally.of(trace))
+        read = {name: _unworded(value) for name, value in values.items() if name in known}
+        coverage, non_finite = values.get("coverage"), values.get("non_finite")
+        read["coverage"] = _coverage_of(str(values["layer"]), coverage) if coverage else None
+        if isinstance(non_finite, str):
+            non_finite = {"where": non_finite, "is_gradient": "_grad" in non_finite} if non_finite else None
+        read["non_finite"] = FirstNonFinite(**non_finite) if non_finite else None
+        return cls(**read)
 
 
 def beside_each_other(vitals: Mapping[str, Vitals]) -> dict[str, Vitals]:
     """Return the layers' vital signs with what each must know of the others of its module."""
     return {layer: _beside(one, vitals) for layer, one in vitals.items()}
+
+
+def _with_call(one: Vitals, call: CallFacts) -> Vitals:
+    recurrence: Recurrence = call.recurrence
+    return replace(
+        one,
+        kind=recurrence.kind,
+        is_gated=recurrence.is_gated,
+        has_cell=recurrence.has_cell,
+        memory_gate=recurrence.memory_gate,
+        harmful=recurrence.harmful,
+        steps=call.inputs.longest,
+        sequences=call.inputs.sequences,
+        calls=call.calls,
+        from_zero=call.starts.at_zero,
+        padding=call.inputs.padding,
+        padding_read=call.inputs.padding_read,
+        padding_in_front=call.inputs.padding_in_front,
+        carried_state=call.starts.carried,
+        has_gradients=call.has_gradients,
+        on_graph=call.on_graph,
+        non_finite=call.non_finite,
+        fidelity=NAN if call.fidelity is None else call.fidelity,
+        is_unfaithful=call.is_unfaithful,
+        reduced_precision=call.reduced_precision,
+        below_float16=call.tiny / call.entries if call.entries else NAN,
+    )
+
+
+def _with_run(one: Vitals, facts: RunFacts) -> Vitals:
+    one = replace(
+        one,
+        amp_scaled=facts.amp_scaled,
+        carried_state=one.carried_state or one.layer in facts.carried,
+        is_frozen=one.layer in facts.frozen,
+        in_no_optimizer=one.layer in facts.untrained,
+        zero_batches=facts.with_zero_gradient.get(one.layer, 0),
+    )
+    clipping = facts.clipping
+    if clipping is None:
+        return one
+    return replace(
+        one,
+        clip_share=clipping.share,
+        clip_factor=clipping.factor,
+        clip_steps=clipping.steps,
+        clip_value=clipping.limit,
+    )
+
+
+def _with_weights(one: Vitals, weights: WeightNumbers) -> Vitals:
+    one = replace(
+        one,
+        forget_bias=weights.forget_bias,
+        forget_bias_parts={} if weights.bias is None else weights.bias._asdict(),
+    )
+    plain: BlockSpectrum | None = weights.plain
+    if plain is None:
+        return one
+    growth = NAN if plain.transient_growth is None else plain.transient_growth
+    return replace(
+        one,
+        spectral_radius=plain.spectral_radius,
+        spectral_norm=plain.spectral_norm,
+        transient_growth=growth if math.isfinite(growth) else NAN,
+        predicted_horizon=_steps_to_one_percent(plain.spectral_radius),
+    )
+
+
+def _with_gates(one: Vitals, gates: GateCounts, influence: Influence | None) -> Vitals:
+    one = replace(one, tanh_saturated=gates.tanh_saturated, relu_dead=gates.relu_dead)
+    if not gates.gates:
+        return one
+    memory = gates.longest_memory
+    threshold = THRESHOLD if influence is None else influence.threshold
+    return replace(
+        one,
+        shut=gates.shut,
+        open=gates.open,
+        stuck_shut=gates.stuck_shut,
+        stuck_open=gates.stuck_open,
+        fixed_shut=gates.fixed_shut,
+        fixed_open=gates.fixed_open,
+        switching=gates.switching,
+        flat=gates.flat,
+        longest_memory=memory,
+        predicted_horizon=-math.log(threshold) * memory,
+    )
+
+
+def _with_gradients(one: Vitals, gradients: GradientSums) -> Vitals:
+    hidden, cell, direct = gradients.hidden, gradients.cell, gradients.direct
+    ratios = [NAN if part is None else part.log10_first_to_last for part in (hidden, cell)]
+    known = [ratio for ratio in ratios if not math.isnan(ratio)]
+    count = hidden.sequences
+    one = replace(
+        one,
+        log10_first_to_last=max(known, default=NAN),
+        cell_log10_first_to_last=ratios[1],
+        first_step=hidden.first_step / count if count else NAN,
+        last_step=hidden.last_step / count if count else NAN,
+        slope=gradients.mean_slope,
+        exact_zero=gradients.exact_zero,
+        silent_sequences=gradients.silent,
+    )
+    if direct is None:
+        return one
+    return replace(one, direct_share=direct.share, read_share=direct.read_share, direct_norm=direct.mean_norm)
+
+
+def _with_influence(one: Vitals, influence: Influence) -> Vitals:
+    return replace(
+        one,
+        horizon=influence.horizon,
+        furthest=influence.lags_seen,
+        influence_at_furthest=influence.left,
+        influence_peak=influence.peak,
+    )
+
+
+def _steps_to_one_percent(radius: float) -> float:
+    if math.isnan(radius):
+        return NAN
+    return math.inf if radius >= 1 else math.log(THRESHOLD) / math.log(radius) if radius > 0 else 0.0
 
 
 def _beside(one: Vitals, all_layers: Mapping[str, Vitals]) -> Vitals:
@@ -178,13 +362,20 @@ def _beside(one: Vitals, all_layers: Mapping[str, Vitals]) -> Vitals:
     )
 
 
+def _coverage_of(layer: str, value: str | Mapping[str, Any]) -> Coverage:
+    if not isinstance(value, str):
+        return Coverage(**{**value, "status": Status(value["status"])})
+    status, _, reason = value.partition(": ")
+    return Coverage(layer, "", Status(status), reason)
+
+
 def _worded(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _worded(part) for name, part in value.items()}
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _unworded(name: str, value: Any) -> Any:
+def _unworded(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _unworded(key, part) for key, part in value.items()}
+        return {key: _unworded(part) for key, part in value.items()}
     return float(value) if value in ("nan", "inf", "-inf") else value

@@ -55,7 +55,6 @@ class CallFacts:
         reduced_precision: Whether the layer was computed in float16 or bfloat16.
         has_gradients: Whether a backward pass reached the layer.
         on_graph: Whether a graph was built, so that something could have been learned through the layer.
-        is_frozen: Whether its recurrent weights need no gradient.
         entries: Numbers that entered the layer's backward pass through used outputs.
         tiny: Those that float16 would hold with less than full precision, or lose.
     """
@@ -70,7 +69,6 @@ class CallFacts:
     reduced_precision: bool
     has_gradients: bool
     on_graph: bool
-    is_frozen: bool
     entries: int = 0
     tiny: int = 0
 
@@ -89,7 +87,6 @@ class CallFacts:
             reduced_precision=trace.tolerance > ROUNDING_OF_FLOAT32,
             has_gradients=trace.has_gradients,
             on_graph=trace.had_grad,
-            is_frozen=trace.was_frozen,
             entries=entries,
             tiny=tiny,
         )
@@ -107,7 +104,6 @@ class CallFacts:
             reduced_precision=self.reduced_precision or other.reduced_precision,
             has_gradients=self.has_gradients or other.has_gradients,
             on_graph=self.on_graph or other.on_graph,
-            is_frozen=self.is_frozen and other.is_frozen,
             entries=self.entries + other.entries,
             tiny=self.tiny + other.tiny,
         )

@@ -354,7 +354,8 @@ class MeasureGradients(Measure):
 def is_used(trace: Trace) -> Bool[Tensor, "time batch"]:
     """Return at which valid steps the output is used: where a gradient beyond rounding enters directly."""
     direct = torch.linalg.vector_norm(in_double(trace.hidden_grad_direct), dim=-1)
-    return (direct > ROUNDING * hidden_grad_norms(trace).nan_to_num()) & trace.mask.to(direct.device)
+    used: Tensor = (direct > ROUNDING * hidden_grad_norms(trace).nan_to_num()) & trace.mask.to(direct.device)
+    return used
 
 
 def log10(value: float) -> float:

@@ -359,7 +359,7 @@ def test_under_manual_optimisation_the_first_batch_is_looked_at_as_a_whole(netwo
 
 
 def test_a_preflight_that_fails_is_left_out_and_training_goes_on(network, batches, trainer, monkeypatch):
-    monkeypatch.setattr("rnn_diag.callbacks.doctor_preflight.Tally.of", lambda *_: 1 / 0)
+    monkeypatch.setattr("rnn_diag.callbacks.doctor_preflight.LayerMeasurements.of", lambda *_: 1 / 0)
     model = network()
     run = trainer(Doctor(1, preflight="critical"))
     lines = told(run, model, batches)

@@ -13,8 +13,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import rnn_diag.nn
 from rnn_diag.capture import record
-from rnn_diag.doctor import Severity, Vitals
-from rnn_diag.doctor.examine import clip_facts, vitals_of
+from rnn_diag.doctor import Clipping, Severity, Vitals, judge
+from rnn_diag.doctor.examine import measurements_of
 from rnn_diag.doctor.rules import findings_of
 from rnn_diag.interventions.initialization import chrono, forget_gate_bias, identity, orthogonal_per_gate
 from tests.doctor.wards import FEATURES, every_step, found, inputs, last_step, seen
@@ -182,8 +182,11 @@ def test_clipping_to_a_small_norm_acts_always_and_to_a_large_one_never() -> None
     ("steps", "severity"), [(9, Severity.INFO), (10, Severity.ADVICE)], ids=["too few to know", "enough"]
 )
 def test_clipping_is_told_once_for_all_layers_and_names_the_usual_norm(steps: int, severity: Severity) -> None:
-    facts = clip_facts([0.25] * steps, limit=0.5)
-    (finding,) = findings_of([Vitals(layer, **facts) for layer in ("l0", "l1", "l2")])
+    clipping = Clipping.of([0.25] * steps, limit=0.5)
+    assert clipping is not None
+    names = ("clip_share", "clip_factor", "clip_steps", "clip_value")
+    numbers = dict(zip(names, (clipping.share, clipping.factor, clipping.steps, clipping.limit), strict=True))
+    (finding,) = findings_of([Vitals(layer, **numbers) for layer in ("l0", "l1", "l2")])
     assert (finding.layer, finding.severity) == ("the run", severity)
     assert finding.evidence[-1].value == 2.0
     assert (finding.call == "Trainer(gradient_clip_val=2)") is (severity is Severity.ADVICE)
@@ -333,7 +336,7 @@ def test_numbers_that_fail_their_check_are_unfaithful_and_nothing_else_is_said(f
     with record(layer) as recording:
         last_step(layer, inputs()).backward()
     recording._notes.calls[""][0].weights["l0"].weight_hh.mul_(factor)
-    words = [finding.id for finding in findings_of(vitals_of(recording))]
+    words = [finding.id for finding in judge(measurements_of(recording), recording.coverage).findings]
     assert (words == ["unfaithful"]) is expected
 
 
@@ -381,7 +384,10 @@ def test_a_layer_without_gradients_is_judged_by_its_states_and_weights_alone(los
     layer = with_bias(lstm(), 0, -20.0)
     with record(layer) as recording, torch.no_grad():
         loss(layer, inputs())
-    assert {finding.id for finding in findings_of(vitals_of(recording))} == {"stuck_gate", "forget_bias_low"}
+    assert {finding.id for finding in judge(measurements_of(recording), recording.coverage).findings} == {
+        "stuck_gate",
+        "forget_bias_low",
+    }
 
 
 def test_a_layer_whose_result_is_detached_gets_no_gradient_and_a_frozen_one_is_left_alone() -> None:

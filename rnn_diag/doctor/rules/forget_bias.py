@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from rnn_diag.doctor.finding import Evidence, Finding, Severity
-from rnn_diag.doctor.rules.remedies import chrono, initialised
-from rnn_diag.doctor.rules.vanishing import FEWEST_STEPS
+from rnn_diag.doctor.rules.reach import FEWEST_STEPS, SHORT
+from rnn_diag.doctor.rules.remedies import chrono, constant_bias
 from rnn_diag.doctor.vitals import Vitals
 
 LEFT_ALONE = 0.25
@@ -23,21 +23,25 @@ NOISE = 0.02
 
 
 def forget_bias_low(vitals: Vitals) -> Finding | None:
-    """Find that even the unit that forgets most slowly keeps less than 1 % of its memory over a sequence."""
+    """Find that even the unit that forgets most slowly keeps less than 1 % of its memory over a sequence.
+
+    What is measured counts more than what gates let expect: a loss that reaches the first step needs nothing.
+    """
     if math.isnan(vitals.forget_bias) or vitals.steps <= FEWEST_STEPS:
         return None
-    if not vitals.predicted_horizon < vitals.steps - 1:
+    if not vitals.predicted_horizon < vitals.steps - 1 or vitals.horizon_share >= 1:
         return None
     call, option = chrono(vitals)
     needed = math.log(vitals.steps - 1)
-    gate = "update" if vitals.kind == "gru" else "forget"
+    gate = vitals.memory_gate
+    is_enough = vitals.is_dense or vitals.horizon_share >= SHORT  # near losses may be all that is needed
     return Finding(
         id="forget_bias_low",
-        severity=Severity.INFO if vitals.is_dense else Severity.WARNING,  # near losses may be all that is needed
+        severity=Severity.INFO if is_enough else Severity.WARNING,
         layer=vitals.layer,
         meaning=f"Of {vitals.steps} steps even the slowest unit keeps 1 % over {vitals.predicted_horizon:.0f}: "
         f"the {gate} gate's bias is {vitals.forget_bias + 0.0:.2g} and could be as high as ln(T-1) = {needed:.1f}.",
-        remedy=("if the task needs a longer memory, " if vitals.is_dense else "")
+        remedy=("if the task needs a longer memory, " if is_enough else "")
         + "start with biases that spread memories over the sequences' length.",
         call=call,
         option=option,
@@ -46,7 +50,7 @@ def forget_bias_low(vitals: Vitals) -> Finding | None:
             Evidence("longest time constant in steps", vitals.longest_memory),
             Evidence("chrono bias at most", needed),
         ),
-        confidence=0.6 if vitals.is_dense else 0.85,
+        confidence=0.6 if is_enough else 0.85,
     )
 
 
@@ -56,18 +60,15 @@ def forget_bias_uneven(vitals: Vitals) -> Finding | None:
     if not others or not abs(vitals.forget_bias) < LEFT_ALONE:
         return None
     layer, bias = max(others.items(), key=lambda item: item[1])
+    call, option = constant_bias(vitals, bias) if vitals.has_cell else chrono(vitals)
     return Finding(
         id="forget_bias_uneven",
         severity=Severity.ADVICE,
         layer=vitals.layer,
         meaning=f"The forget bias was set at {layer} and left at 0 here: this layer forgets what that one keeps.",
         remedy="set it at all layers and directions.",
-        call=initialised(vitals, "forget_gate_bias", f"value={bias:.1f}")
-        if vitals.kind != "gru"
-        else chrono(vitals)[0],
-        option=f"initialization=[forget_gate_bias] initialization.forget_gate_bias.value={bias:.1f}"
-        if vitals.kind != "gru"
-        else chrono(vitals)[1],
+        call=call,
+        option=option,
         evidence=(Evidence("b_ih + b_hh here", vitals.forget_bias), Evidence(f"at {layer}", bias)),
         confidence=0.8,
     )
@@ -79,8 +80,9 @@ def forget_bias_one_of_two(vitals: Vitals) -> Finding | None:
     pairs = (("ih", "hh"), ("hh", "ih")) if parts else ()
     for done, left in pairs:
         by_hand = parts[f"{done}_spread"] < BY_HAND and abs(parts[done]) > SET
-        if by_hand and parts[f"{left}_spread"] > NOISE and vitals.kind != "gru":
+        if by_hand and parts[f"{left}_spread"] > NOISE and vitals.has_cell:
             value = parts[done]
+            call, option = constant_bias(vitals, value)
             return Finding(
                 id="forget_bias_one_of_two",
                 severity=Severity.ADVICE,
@@ -88,8 +90,8 @@ def forget_bias_one_of_two(vitals: Vitals) -> Finding | None:
                 meaning=f"bias_{done} of the forget gate was set to {value:.1f} and bias_{left} left random; "
                 "the gate adds both.",
                 remedy="set one and zero the other.",
-                call=initialised(vitals, "forget_gate_bias", f"value={value:.1f}"),
-                option=f"initialization=[forget_gate_bias] initialization.forget_gate_bias.value={value:.1f}",
+                call=call,
+                option=option,
                 evidence=(
                     Evidence(f"bias_{done}", value),
                     Evidence(f"mean of bias_{left}", parts[left]),

@@ -1,9 +1,9 @@
-"""Saturated gates: stuck ones, layers without any slope, and latches, which are at work."""
+"""Units past their slope: stuck gates, layers without any slope, dead ReLUs, saturated tanhs; and latches, at work."""
 
 from __future__ import annotations
 
 from rnn_diag.doctor.finding import Evidence, Finding, Severity
-from rnn_diag.doctor.rules.remedies import module_of
+from rnn_diag.doctor.rules.remedies import initialised, module_of
 from rnn_diag.doctor.vitals import Vitals
 
 MANY = 0.5
@@ -16,38 +16,39 @@ NEARLY_ALWAYS = 0.8
 """Share of steps at which *every* gate of a layer is where its slope is below 0.001. A latch holds one gate there, a
 memory for thousands of steps another; that none ever leaves its ends has to do with the scale of what it is fed."""
 
-HARMFUL = {
-    ("input", "shut"): "nothing is written into the memory",
-    ("forget", "shut"): "the memory is wiped at every step",
-    ("output", "shut"): "nothing of the memory is shown",
-    ("update", "open"): "nothing is written into the state",
-    ("update", "shut"): "the state is overwritten at every step",
-}
-"""What it means; the other extremes (an input gate always open, a forget gate always open) are ways to work."""
+MANY_DEAD = 0.3
+"""Share of ReLU units; fewer are a smaller network that still learns."""
+
+MOSTLY = 0.8
+"""Share of steps at which a plain recurrence's tanh units are saturated; their slope is then below 0.19."""
+
+DRIVING = 1.5
+"""A spectral radius above which units drive each other to their ends; below it, inputs do."""
 
 
 def stuck_gate(vitals: Vitals) -> Finding | None:
     """Find a gate most of whose units are at the same extreme at every step, where that stops the layer's work."""
-    found = [
-        (share, gate, extreme)
-        for (gate, extreme), _ in HARMFUL.items()
-        if (share := (vitals.stuck_shut if extreme == "shut" else vitals.stuck_open).get(gate, 0.0)) >= MANY
-    ]
+    found = [(share, state) for state in vitals.harmful if (share := _fixed(vitals, state)) >= MANY]
     if not found:
         return None
-    share, gate, extreme = max(found)
+    share, state = max(found)
+    gate, extreme = state.split("/")
+    usual = vitals.stuck_shut if extreme == "shut" else vitals.stuck_open
     return Finding(
         id="stuck_gate",
         severity=Severity.WARNING,
         layer=vitals.layer,
-        meaning=f"{share:.0%} of the {gate} gate's units are {extreme} at every step: {HARMFUL[gate, extreme]}, and "
-        "their slope is too small to change it.",
+        meaning=f"{share:.0%} of the {gate} gate's units are {extreme} at every step: "
+        f"{vitals.harmful[state]}, and their slope is too small to change it.",
         remedy=f"set the {gate} gate's biases back to 0, look for inputs that are not scaled to about 1, "
         "and lower the learning rate.",
         call=f"{module_of(vitals)}.reset_parameters()",
         option="optimizer.lr=1e-3",
         evidence=(
-            Evidence(f"share of units stuck {extreme}", share, f"saturation/{vitals.layer}/{gate}/stuck_{extreme}"),
+            Evidence(f"share of units {'below 0.001' if extreme == 'shut' else 'above 0.999'}", share),
+            Evidence(
+                f"share of units stuck {extreme}", usual[gate], f"saturation/{vitals.layer}/{gate}/stuck_{extreme}"
+            ),
         ),
         confidence=0.9,
     )
@@ -75,10 +76,6 @@ def saturated_gates(vitals: Vitals) -> Finding | None:
     )
 
 
-def _has_no_slope(vitals: Vitals) -> bool:
-    return bool(vitals.flat) and min(vitals.flat.values()) >= NEARLY_ALWAYS
-
-
 def latching(vitals: Vitals) -> Finding | None:
     """Say of a gate that is saturated at many steps and switches between its extremes that this is healthy."""
     gates = [gate for gate, share in vitals.switching.items() if share >= MANY]
@@ -91,7 +88,6 @@ def latching(vitals: Vitals) -> Finding | None:
         severity=Severity.INFO,
         layer=vitals.layer,
         meaning=f"The {gate} gate is saturated and switches between shut and open: a latch at work, which is healthy.",
-        remedy="nothing.",
         evidence=(
             Evidence("share of units that switch", vitals.switching[gate]),
             Evidence("share of steps shut", vitals.shut[gate], f"{tag}/left"),
@@ -99,3 +95,50 @@ def latching(vitals: Vitals) -> Finding | None:
         ),
         confidence=0.9,
     )
+
+
+def dead_relu(vitals: Vitals) -> Finding | None:
+    """Find ReLU units that are silent at every step of every sequence."""
+    if not vitals.relu_dead >= MANY_DEAD:
+        return None
+    return Finding(
+        id="dead_relu",
+        severity=Severity.WARNING,
+        layer=vitals.layer,
+        meaning=f"{vitals.relu_dead:.0%} of the units are silent at every step: no gradient passes them.",
+        remedy="start from the identity with zero biases, and lower the learning rate.",
+        call=initialised(vitals, "identity"),
+        option="initialization=[identity] optimizer.lr=1e-3",
+        evidence=(Evidence("share of units that never fire", vitals.relu_dead),),
+        confidence=0.8,
+    )
+
+
+def saturated_tanh(vitals: Vitals) -> Finding | None:
+    """Find a plain recurrence whose tanh units are saturated at nearly all steps."""
+    share = vitals.tanh_saturated.get("hidden", 0.0)
+    if not share >= MOSTLY:
+        return None
+    own_doing = vitals.spectral_radius > DRIVING
+    return Finding(
+        id="saturated_tanh",
+        severity=Severity.WARNING,
+        layer=vitals.layer,
+        meaning=f"Its tanh units are saturated at {share:.0%} of all steps: no gradient passes them.",
+        remedy="scale the recurrent matrix to a spectral radius of 1." if own_doing else "scale the inputs to about 1.",
+        call=initialised(vitals, "rescale_spectral_radius", "radius=1.0")
+        if own_doing
+        else "inputs = (inputs - inputs.mean()) / inputs.std()",
+        option="initialization=[spectral_radius]" if own_doing else "",
+        evidence=(Evidence("share of steps above 0.9", share, f"saturation/{vitals.layer}/hidden/tanh_saturated"),),
+        confidence=0.9,
+    )
+
+
+def _fixed(vitals: Vitals, state: str) -> float:
+    gate, extreme = state.split("/")
+    return (vitals.fixed_shut if extreme == "shut" else vitals.fixed_open).get(gate, 0.0)
+
+
+def _has_no_slope(vitals: Vitals) -> bool:
+    return bool(vitals.flat) and min(vitals.flat.values()) >= NEARLY_ALWAYS

@@ -9,10 +9,11 @@ def module_of(vitals: Vitals) -> str:
     """Return how the user writes the module that a layer belongs to.
 
     Example:
-        >>> module_of(Vitals("encoder.l0")), module_of(Vitals("l0"))
-        ('model.encoder', 'model')
+        >>> module_of(Vitals("encoder.l0")), module_of(Vitals("l0")), module_of(Vitals("stack.1.rnn.l0"))
+        ('model.encoder', 'model', 'model.stack[1].rnn')
     """
-    return f"model.{vitals.module}" if vitals.module else "model"
+    parts = vitals.module.split(".") if vitals.module else []
+    return "model" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts)
 
 
 def initialised(vitals: Vitals, function: str, argument: str = "") -> str:
@@ -27,9 +28,21 @@ def chrono(vitals: Vitals) -> tuple[str, str]:
     return initialised(vitals, "chrono", f"longest={longest}"), option
 
 
-def identity(vitals: Vitals) -> tuple[str, str]:
-    """Return the call and the option of the initialisation that keeps a plain recurrence's state as it is."""
-    return initialised(vitals, "identity"), "initialization=[identity]"
+def constant_bias(vitals: Vitals, value: float) -> tuple[str, str]:
+    """Return the call and the option that set the bias of a memory cell's forget gate."""
+    option = f"initialization=[forget_gate_bias] initialization.forget_gate_bias.value={value:.1f}"
+    return initialised(vitals, "forget_gate_bias", f"value={value:.1f}"), option
+
+
+def longer_memory(vitals: Vitals) -> tuple[str, str, str]:
+    """Return, in words, as a call and as an option, the initialisation that makes a layer remember longer."""
+    if not vitals.is_gated:
+        words = (
+            "start from the identity and zero biases, or floss the gradients before training "
+            "(rnn_diag.interventions.flossing.gradient_flossing), or take a gated cell (LSTM, GRU)."
+        )
+        return words, initialised(vitals, "identity"), "initialization=[identity]"
+    return "start with gates that remember as long as the sequences are.", *chrono(vitals)
 
 
 def orthogonal(vitals: Vitals) -> tuple[str, str]:

@@ -1,0 +1,135 @@
+"""How far back a loss reaches: what vanishes on the way, seen or hidden under a dense loss, and what is cut."""
+
+from __future__ import annotations
+
+import math
+
+from rnn_diag.doctor.finding import Evidence, Finding, Severity, number
+from rnn_diag.doctor.rules.remedies import longer_memory
+from rnn_diag.doctor.vitals import Vitals
+
+FEWEST_STEPS = 8
+"""Shorter sequences have no long dependencies to lose."""
+
+SHORT = 0.5
+"""A horizon below this share of what could be seen: half of it is out of reach of a loss."""
+
+VISIBLE = -2.0
+"""log10 of first over last: below it the total gradient itself shows the fall, whatever the loss is."""
+
+LOST_TO_ROUNDING = -7.0
+"""log10 of first over last: below it the first steps change no digit of a float32 sum over all steps."""
+
+LEFT = 0.1
+"""Share of a single loss's influence that is left at the furthest step of its chunk: cut, not faded."""
+
+
+SHORT_WHERE_SEEN = 0.85
+"""The same where the total gradient falls although most steps have a loss: targets are then spread over the sequence
+and see half of it, so that this, too, is a horizon of half the sequence."""
+
+
+def vanishing(vitals: Vitals) -> Finding | None:
+    """Find a horizon much shorter than the sequence, where the total gradient falls or only late steps have a loss."""
+    if not vitals.kind:
+        return _of_totals(vitals)
+    falls = vitals.log10_first_to_last < VISIBLE
+    if not _reaches_too_little(vitals, SHORT_WHERE_SEEN if vitals.is_dense and falls else SHORT):
+        return None
+    if vitals.is_dense and not falls:
+        return None
+    lost = vitals.log10_first_to_last < LOST_TO_ROUNDING
+    remedy, call, option = longer_memory(vitals)
+    return Finding(
+        id="vanishing",
+        severity=Severity.CRITICAL if lost else Severity.WARNING,
+        layer=vitals.layer,
+        meaning=f"A loss reaches {vitals.horizon:.0f} steps back and sequences have {vitals.steps}: "
+        "what happened earlier cannot be learned from it.",
+        remedy=remedy,
+        call=call,
+        option=option,
+        evidence=(*_reach(vitals), _first_to_last(vitals), *_predicted(vitals)),
+        confidence=0.95 if lost else 0.8,
+    )
+
+
+def hidden_vanishing(vitals: Vitals) -> Finding | None:
+    """Find a short horizon under a total gradient that looks flat because there is a loss at most steps."""
+    if not vitals.is_dense or vitals.log10_first_to_last < VISIBLE or not _reaches_too_little(vitals, SHORT):
+        return None
+    remedy, call, option = longer_memory(vitals)
+    return Finding(
+        id="hidden_vanishing",
+        severity=Severity.INFO,  # no number says whether the task needs more
+        layer=vitals.layer,
+        meaning="The gradient looks even because there is a loss at most steps, "
+        f"but that of a single step reaches only {vitals.horizon:.0f} steps back.",
+        remedy="If the task needs a longer memory: " + remedy,
+        call=call,
+        option=option,
+        evidence=(*_reach(vitals), _first_to_last(vitals), Evidence("share of steps with a loss", vitals.direct_share)),
+        confidence=0.6,
+    )
+
+
+def truncation_too_short(vitals: Vitals) -> Finding | None:
+    """Find chunks known to continue a carried state, at whose start a loss still has a tenth of its influence."""
+    if not (vitals.carried_state and vitals.furthest >= 1 and vitals.influence_at_furthest >= LEFT):
+        return None
+    longer = 2 * vitals.steps
+    return Finding(
+        id="truncation_too_short",
+        severity=Severity.ADVICE,
+        layer=vitals.layer,
+        meaning=f"Chunks of {vitals.steps} steps continue from a carried state, and a loss still has "
+        f"{vitals.influence_at_furthest:.0%} of its influence where the gradient is cut.",
+        remedy=f"backpropagate through longer chunks, say {longer} steps.",
+        option=f"task.sequence_length={longer}",
+        evidence=(
+            Evidence("influence left at the start", vitals.influence_at_furthest),
+            Evidence("horizon in steps", vitals.horizon, f"memory_horizon/{vitals.layer}/steps"),
+        ),
+        confidence=0.8,
+    )
+
+
+def _of_totals(vitals: Vitals) -> Finding | None:
+    """Judge a cell without known equations by its total gradient: single losses cannot be followed there."""
+    fall = vitals.log10_first_to_last
+    if not (vitals.steps >= FEWEST_STEPS and fall < VISIBLE):
+        return None
+    lost = fall < LOST_TO_ROUNDING
+    return Finding(
+        id="vanishing",
+        severity=Severity.CRITICAL if lost else Severity.WARNING,
+        layer=vitals.layer,
+        meaning=f"The gradient at step {vitals.first_step:.0f} is {number(10**fall)} times that at step "
+        f"{vitals.last_step:.0f}: what happened early cannot be learned.",
+        remedy="start with gates, or recurrent weights, that remember as long as the sequences are.",
+        evidence=(_first_to_last(vitals),),
+        confidence=0.9 if lost else 0.7,
+    )
+
+
+def _reaches_too_little(vitals: Vitals, share: float) -> bool:
+    return vitals.steps > FEWEST_STEPS and vitals.horizon_share < share
+
+
+def _reach(vitals: Vitals) -> tuple[Evidence, ...]:
+    tag = f"memory_horizon/{vitals.layer}"
+    return (
+        Evidence("horizon in steps", vitals.horizon, f"{tag}/steps"),
+        Evidence("share of what could be seen", vitals.horizon_share, f"{tag}/share"),
+    )
+
+
+def _first_to_last(vitals: Vitals) -> Evidence:
+    of_cell = vitals.cell_log10_first_to_last == vitals.log10_first_to_last
+    tag = f"gradient_norms/{vitals.layer}/{'cell_' if of_cell else ''}log10_first_to_last"
+    return Evidence("log10 of first over last gradient", vitals.log10_first_to_last, tag)
+
+
+def _predicted(vitals: Vitals) -> tuple[Evidence, ...]:
+    expected = vitals.predicted_horizon
+    return () if math.isnan(expected) else (Evidence("horizon that weights and gates let expect", expected),)
