@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from rnn_diag import Trace, diagnostics, record
+from rnn_diag.cells import Gate, State
+from tests.cells.test_by_autograd import ForwardOnly
+from tests.diagnostics.traces import CELLS, random_trace
 
 KINDS: dict[str, Callable[..., nn.RNNBase]] = {
     "lstm": nn.LSTM,
@@ -57,6 +60,14 @@ NEEDS_A_CELL = {"carousel", "cell_grad_norms", "lagged_cell_grad_norms"}
 NEEDS_A_MEMORY_GATE = {"forget_rate", "log_retention"}
 
 
+class LeftToAutograd(ForwardOnly):
+    """Another recurrence without its adjoint, whose gates are the same."""
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        return self.explicit.gates
+
+
 def test_every_measure_of_a_trace_is_among_those_tried() -> None:
     functions = {name: getattr(diagnostics, name) for name in diagnostics.__all__}
     of_a_trace = {
@@ -75,15 +86,36 @@ def test_every_measure_is_the_same_on_every_engine(kind: str, bidirectional: boo
     module = KINDS[kind](3, 4, bidirectional=bidirectional).double()
     inputs = torch.randn(6, 3, 3, dtype=torch.float64)
     explicit, replayed = (recorded(module, inputs, packed, engine) for engine in ("explicit", "replay"))
-    for layer, (name, measure) in itertools.product(explicit, MEASURES.items()):
-        equations = explicit[layer].equations
+    compare(explicit, replayed)
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_measure_is_the_same_of_equations_whose_adjoint_is_left_to_autograd(cell: str, reverse: bool) -> None:
+    written = random_trace(cell, [6, 4, 1], reverse=reverse, final_cell_grad="lstm" in cell)
+    left = Trace(
+        "l0",
+        LeftToAutograd(written.equations),
+        written.weights,
+        written.inputs,
+        State(*(part for part in (written.initial_hidden, written.initial_cell) if part is not None)),
+        written.mask,
+        output_grads=written._output_grads,
+        reverse=reverse,
+    )
+    compare({"l0": written}, {"l0": left})
+
+
+def compare(expected: Mapping[str, Trace], found: Mapping[str, Trace]) -> None:
+    for layer, (name, measure) in itertools.product(expected, MEASURES.items()):
+        equations = expected[layer].equations
         if name in NEEDS_A_CELL and not equations.has_cell:
             continue
         if name in NEEDS_A_MEMORY_GATE and equations.memory_gate is None:
             continue
-        expected, found = (list(numbers_in(measure(traces[layer]))) for traces in (explicit, replayed))
-        assert len(expected) == len(found)
-        for one, other in zip(expected, found, strict=True):
+        theirs, ours = (list(numbers_in(measure(traces[layer]))) for traces in (expected, found))
+        assert len(theirs) == len(ours)
+        for one, other in zip(theirs, ours, strict=True):
             torch.testing.assert_close(
                 other,
                 one,
