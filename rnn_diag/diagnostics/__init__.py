@@ -7,6 +7,7 @@ from rnn_diag.diagnostics.carousel import (
     forget_rate,
     log_retention,
 )
+from rnn_diag.diagnostics.fisher_memory import fisher_memory_curve
 from rnn_diag.diagnostics.gate_drive import (
     DRIVE_SOURCES,
     GateDrive,
@@ -55,6 +56,10 @@ from rnn_diag.diagnostics.lyapunov import (
     kaplan_yorke_dimension,
     lyapunov_exponents,
 )
+from rnn_diag.diagnostics.memory_capacity import (
+    MemoryCapacity,
+    memory_capacity,
+)
 from rnn_diag.diagnostics.module_trace import module_trace
 from rnn_diag.diagnostics.non_finite import (
     NonFinite,
@@ -92,6 +97,7 @@ __all__ = [
     "GradientSpan",
     "ImpulseResponse",
     "InitialSpectrum",
+    "MemoryCapacity",
     "NonFinite",
     "Profile",
     "Share",
@@ -104,6 +110,7 @@ __all__ = [
     "early_late_cosine",
     "first_non_finite",
     "first_non_finite_of",
+    "fisher_memory_curve",
     "forget_rate",
     "gate_drive",
     "gate_saturation",
@@ -126,6 +133,7 @@ __all__ = [
     "log_gradient_slope",
     "log_retention",
     "lyapunov_exponents",
+    "memory_capacity",
     "memory_horizon",
     "module_trace",
     "recurrent_spectrum",

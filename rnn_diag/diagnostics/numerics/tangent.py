@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rnn_diag.cells.equations import Equations, State, Step
+from rnn_diag.cells.equations import Equations, State, Step, StepAdjoint
 from rnn_diag.cells.weights import Weights
 from rnn_diag.diagnostics.numerics.precision import in_double, weights_in_double
 from rnn_diag.diagnostics.numerics.reading_order import in_reading_order
@@ -83,12 +83,20 @@ class Tangent:
         """Return the transpose of `∂s_t/∂s_{t-1}` times every gradient."""
         return torch.where(self.mask[t].unsqueeze(-1), self._passed(*self._unrolled.at(t), grads), grads)
 
-    def _passed(self, step: Step, before: State, grads: Tensor) -> Tensor:
-        """Return what a step that is not padding hands to the full state before it."""
+    def to_input(self, t: int, grads: Float[Tensor, "direction batch state"]) -> Tensor:
+        """Return the transpose of `∂s_t/∂x_t` times every gradient; zero at padding."""
+        adjoint = self._adjoint(*self._unrolled.at(t), grads)
+        return torch.where(self.mask[t].unsqueeze(-1), adjoint.projected_grad @ self._weights.weight_ih, 0.0)
+
+    def _adjoint(self, step: Step, before: State, grads: Tensor) -> StepAdjoint:
         hidden, cell = self._split(grads)
         emitted = hidden if self._weights.weight_hr is None else hidden @ self._weights.weight_hr
-        adjoint = self._equations.adjoint(step, before, emitted, cell, self._weights)
-        passed = adjoint.recurrent_grad @ self._weights.weight_hh
+        return self._equations.adjoint(step, before, emitted, cell, self._weights)
+
+    def _passed(self, step: Step, before: State, grads: Tensor) -> Tensor:
+        """Return what a step that is not padding hands to the full state before it."""
+        adjoint = self._adjoint(step, before, grads)
+        passed: Tensor = adjoint.recurrent_grad @ self._weights.weight_hh
         if adjoint.previous_hidden_grad is not None:
             passed = passed + adjoint.previous_hidden_grad
         if adjoint.previous_cell_grad is not None:
