@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from rnn_diag.diagnostics.module_trace import module_trace
@@ -13,6 +13,9 @@ from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.diagnostics.numerics.tangent import Tangent
 from rnn_diag.engine.unroll import back_to_front
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 def fisher_memory_curve(

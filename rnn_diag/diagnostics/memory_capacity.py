@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from rnn_diag.arguments import whole
@@ -14,6 +14,9 @@ from rnn_diag.diagnostics.module_trace import module_trace
 from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.diagnostics.numerics.reading_order import in_reading_order
 from rnn_diag.trace import Trace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _SAMPLES_PER_UNIT = 200
 _SHORTEST_PERIOD = 512
