@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 
 from rnn_diag.cells import State, Weights
 from rnn_diag.trace import OutputGrads, Trace
-from tests.cells.recurrences import EQUATIONS, FEATURES, random_state, random_weights
+from tests.reference.random_layers import EQUATIONS, FEATURES, random_state, random_weights
 
 STEPS, BATCH = 7, 3
 MASK = torch.arange(STEPS).unsqueeze(1) < torch.tensor([7, 4, 1])
@@ -135,7 +135,7 @@ def test_every_field_is_autograds(kind: str, reverse: bool, padded: bool, known_
 
 
 def test_gates_of_a_plain_rnn_are_none_and_its_preactivation_is_its_hidden_states() -> None:
-    trace = simple_trace("rnn_tanh")
+    trace = simple_trace("rnn")
     assert trace.gates == {}
     torch.testing.assert_close(trace.preactivations["hidden"].tanh(), trace.hidden, **EXACT)
 
@@ -146,7 +146,7 @@ def test_gates_have_the_documented_names() -> None:
 
 
 def test_recurrent_weights_are_per_gate_and_take_the_projection_in() -> None:
-    trace = simple_trace("lstm_projected")
+    trace = simple_trace("projected_lstm")
     assert trace.weights.weight_hr is not None
     assert {name: tuple(w.shape) for name, w in trace.recurrent_weights.items()} == {
         name: (4, 4) for name in ("input", "forget", "candidate", "output")

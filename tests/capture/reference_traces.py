@@ -11,7 +11,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 import rnn_diag.nn
 from rnn_diag import Trace, record
-from tests.capture import unrolled_reference
+from tests.reference import unrolled
+from tests.reference.minimal_gated_unit import MinimalGatedUnit
 
 LENGTHS = {"tensor": [6, 6, 6], "unbatched": [6], "packed": [6, 4, 1], "packed unsorted": [4, 1, 6]}
 FEATURES, UNITS, PROJECTED = 4, 5, 3
@@ -77,6 +78,8 @@ def module_of(case: Case) -> nn.RNNBase:
         return nn.RNN(FEATURES, UNITS, nonlinearity=variant, **options)
     if kind == "explicit":
         return rnn_diag.nn.LSTM(FEATURES, UNITS, backend="explicit", **options)
+    if kind == "MinimalGatedUnit":
+        return rnn_diag.nn.Recurrent(MinimalGatedUnit, FEATURES, UNITS, **options)
     if kind == "PeepholeLSTM":
         return rnn_diag.nn.PeepholeLSTM(FEATURES, UNITS, **options)
     return getattr(nn, kind)(FEATURES, UNITS, **options)
@@ -104,7 +107,7 @@ def errors_of(case: Case) -> dict[str, float]:
     module, lengths = module_of(case), LENGTHS[case.layout]
     inputs = torch.randn(max(lengths), len(lengths), FEATURES, dtype=torch.float64)
     state = _state(case, len(lengths))
-    layers, output, final = unrolled_reference.run(module, inputs, lengths, state)
+    layers, output, final = unrolled.run(module, inputs, lengths, state)
     loss_of(case, output, final).backward()
     module.zero_grad()
     with record(module, engine=case.engine) as recording:
@@ -147,7 +150,7 @@ def _run(
     return output, final
 
 
-def _errors(trace: Trace, reference: unrolled_reference.Layer) -> dict[str, float]:
+def _errors(trace: Trace, reference: unrolled.Layer) -> dict[str, float]:
     preactivations = {key: torch.cat(value) for key, value in reference.preactivations.items()}
     preactivation_grads = {
         key: torch.cat([torch.zeros_like(z) if z.grad is None else z.grad for z in value])
@@ -169,7 +172,7 @@ def _errors(trace: Trace, reference: unrolled_reference.Layer) -> dict[str, floa
     return errors
 
 
-def _split_errors(case: Case, trace: Trace, reference: unrolled_reference.Layer) -> dict[str, float]:
+def _split_errors(case: Case, trace: Trace, reference: unrolled.Layer) -> dict[str, float]:
     """The reference's output is a copy of the state, whose gradient is the direct one where nothing else is used."""
     total = trace.hidden_grad_direct + trace.hidden_grad_recurrent
     errors = {"split": float((total - trace.hidden_grad).abs().max())}
@@ -178,7 +181,7 @@ def _split_errors(case: Case, trace: Trace, reference: unrolled_reference.Layer)
     return errors
 
 
-def _gates(trace: Trace, reference: unrolled_reference.Layer) -> dict[tuple[int, int], Tensor]:
+def _gates(trace: Trace, reference: unrolled.Layer) -> dict[tuple[int, int], Tensor]:
     sigmoid = [gate.is_sigmoid for gate in trace.equations.gates]
     return {
         key: torch.cat([z.sigmoid() if soft else z.tanh() for z, soft in zip(value, sigmoid, strict=True)])

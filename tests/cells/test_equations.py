@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnn_diag.cells import State, Step, Weights
-from tests.cells.recurrences import EQUATIONS, FEATURES, UNITS, random_state, random_weights
+from tests.reference.random_layers import EQUATIONS, FEATURES, UNITS, random_state, random_weights
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -103,7 +103,7 @@ def _first_step(kind: str, weights: Weights) -> tuple[Step, State]:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("kind", EQUATIONS)
 def test_the_jacobian_is_autograds(kind: str, bias: bool) -> None:
-    equations, weights = EQUATIONS[kind], random_weights(kind, bias)
+    equations, weights = EQUATIONS[kind], random_weights(kind, bias=bias)
     x, before = torch.randn(FEATURES, dtype=torch.float64), random_state(kind)
     sizes = [len(part) for part in before if part is not None]
 
@@ -172,7 +172,7 @@ def test_equations_survive_copying_and_pickling(kind: str) -> None:
 def test_recurrent_maps_are_named_rows_and_take_the_projection_in() -> None:
     weights = random_weights("lstm")
     assert torch.equal(EQUATIONS["lstm"].recurrent_maps(weights)["candidate"], weights.weight_hh[2 * UNITS : 3 * UNITS])
-    weights = random_weights("lstm_projected")
+    weights = random_weights("projected_lstm")
     assert weights.weight_hr is not None
     expected = weights.weight_hh[UNITS : 2 * UNITS] @ weights.weight_hr
     torch.testing.assert_close(EQUATIONS["lstm"].recurrent_maps(weights)["forget"], expected, **EXACT)

@@ -12,7 +12,7 @@ from rnn_diag.diagnostics.carousel import carousel, forget_rate, log_retention
 from rnn_diag.diagnostics.gradient_norms import cell_grad_norms
 from rnn_diag.testing.known import forgetting_trace
 from rnn_diag.trace import Trace
-from tests.diagnostics.traces import random_trace
+from tests.reference.random_layers import random_trace
 
 
 def test_a_constant_forget_gate_keeps_its_power_of_the_steps_remaining() -> None:

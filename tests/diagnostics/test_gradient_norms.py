@@ -11,7 +11,7 @@ from rnn_diag.diagnostics.profile import Profile
 from rnn_diag.diagnostics.step_contributions import early_late_cosine, step_weight_grad_norms
 from rnn_diag.testing.known import forgetting_trace, linear_trace
 from rnn_diag.trace import OutputGrads, Trace
-from tests.diagnostics.traces import CELLS, autograd_states, mask_of, random_trace
+from tests.reference.random_layers import CELLS, autograd_states, mask_of, random_trace
 
 
 def test_norm_at_step_t_is_weight_to_the_steps_remaining() -> None:

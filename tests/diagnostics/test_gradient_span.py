@@ -8,7 +8,7 @@ import torch
 from rnn_diag.diagnostics.gradient_norms import hidden_grad_norms
 from rnn_diag.diagnostics.gradient_span import gradient_span
 from rnn_diag.testing.known import linear_trace
-from tests.diagnostics.traces import random_trace
+from tests.reference.random_layers import random_trace
 
 
 def test_span_runs_from_the_first_to_the_last_step_whose_gradient_is_not_zero() -> None:

@@ -11,7 +11,7 @@ from rnn_diag.diagnostics.jacobian import state_jacobian
 from rnn_diag.diagnostics.stability import stability_verdicts
 from rnn_diag.testing.known import linear_trace
 from rnn_diag.trace import Trace
-from tests.diagnostics.traces import CELLS, mask_of, random_trace
+from tests.reference.random_layers import CELLS, mask_of, random_trace
 
 ROTATION = [[math.cos(0.5), -math.sin(0.5)], [math.sin(0.5), math.cos(0.5)]]
 

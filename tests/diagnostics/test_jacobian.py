@@ -11,7 +11,7 @@ from rnn_diag.diagnostics.jacobian import jacobian_product_singular_values, stat
 from rnn_diag.diagnostics.numerics.tangent import Tangent
 from rnn_diag.testing.known import forgetting_trace, linear_trace
 from rnn_diag.trace import Trace
-from tests.diagnostics.traces import CELLS, autograd_states, random_trace
+from tests.reference.random_layers import CELLS, autograd_states, random_trace
 
 
 def test_a_gru_at_zero_is_half_the_identity_plus_a_quarter_of_its_candidate_weights() -> None:

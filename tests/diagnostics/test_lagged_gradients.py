@@ -17,7 +17,7 @@ from rnn_diag.diagnostics.lagged_gradients import (
 )
 from rnn_diag.diagnostics.numerics.reading_order import from_the_end
 from rnn_diag.testing.known import forgetting_trace, linear_trace
-from tests.diagnostics.traces import CELLS, autograd_states, random_trace
+from tests.reference.random_layers import CELLS, autograd_states, random_trace
 
 
 def test_influence_at_lag_k_is_the_weight_to_the_k() -> None:

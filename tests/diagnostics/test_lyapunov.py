@@ -10,7 +10,7 @@ from rnn_diag.diagnostics.jacobian import state_jacobian
 from rnn_diag.diagnostics.lyapunov import kaplan_yorke_dimension, lyapunov_exponents
 from rnn_diag.testing.known import forgetting_trace, linear_trace
 from rnn_diag.trace import Trace
-from tests.diagnostics.traces import CELLS, random_trace
+from tests.reference.random_layers import CELLS, random_trace
 
 
 def random_tanh_network(units: int, gain: float, steps: int, batch: int = 1) -> Trace:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rnn_diag import Trace, record
 from rnn_diag.diagnostics.non_finite import NonFinite, first_non_finite, first_non_finite_of
-from tests.diagnostics.traces import CELLS, random_trace
+from tests.reference.random_layers import CELLS, random_trace
 
 NAN, INF = float("nan"), float("inf")
 

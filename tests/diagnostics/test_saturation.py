@@ -10,7 +10,7 @@ from rnn_diag.diagnostics.gate_drive import DRIVE_SOURCES, gate_drive
 from rnn_diag.diagnostics.saturation import UnitState, gate_saturation, relu_silence, tanh_saturation, unit_states
 from rnn_diag.testing.known import forgetting_trace, linear_trace
 from rnn_diag.trace import Trace
-from tests.diagnostics.traces import CELLS, mask_of, random_trace, random_weights
+from tests.reference.random_layers import CELLS, mask_of, random_trace, random_weights
 
 
 def driven_gates(preactivations: torch.Tensor, mask: torch.Tensor | None = None) -> Trace:

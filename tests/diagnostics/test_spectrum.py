@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rnn_diag.diagnostics.initial_spectrum import initial_expectations
 from rnn_diag.diagnostics.spectrum import recurrent_spectrum
-from tests.diagnostics.traces import random_trace
+from tests.reference.random_layers import random_trace
 
 
 def matrix(*rows: list[float]) -> Tensor:

@@ -7,7 +7,7 @@ from rnn_diag.cells import State, Weights
 from rnn_diag.diagnostics.step_contributions import early_late_cosine, step_weight_grad_norms
 from rnn_diag.testing.known import linear_trace
 from rnn_diag.trace import OutputGrads, Trace
-from tests.diagnostics.traces import CELLS, autograd_states, random_trace
+from tests.reference.random_layers import CELLS, autograd_states, random_trace
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -10,7 +10,7 @@ from rnn_diag.cells import State, Weights
 from rnn_diag.cells.cell import advance
 from rnn_diag.engine.sweep import sweep, weight_grads
 from rnn_diag.engine.unroll import back_to_front, unroll, unroll_from_states
-from tests.cells.recurrences import EQUATIONS, FEATURES, random_state, random_weights
+from tests.reference.random_layers import EQUATIONS, FEATURES, random_state, random_weights
 
 EXACT = {"rtol": 1e-11, "atol": 1e-11}
 STEPS, BATCH = 6, 3
@@ -29,7 +29,7 @@ def loop(kind: str, weights: Weights, inputs: Tensor, initial: State, mask: Tens
 @pytest.mark.parametrize("mask", [None, MASK])
 @pytest.mark.parametrize("kind", EQUATIONS)
 def test_states_and_all_gradients_are_those_of_a_loop(kind: str, mask: Tensor | None, bias: bool) -> None:
-    equations, weights = EQUATIONS[kind], random_weights(kind, bias)
+    equations, weights = EQUATIONS[kind], random_weights(kind, bias=bias)
     for weight in weights.present().values():
         weight.mul_(0.5).requires_grad_()
     inputs = torch.randn(STEPS, BATCH, FEATURES, dtype=torch.float64)

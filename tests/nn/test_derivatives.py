@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from rnn_diag import nn as ours
-from tests.nn.twins import assert_equal, through, twins
+from tests.nn.normalised_lstm import NormalisedLSTM
+from tests.nn.pairs import assert_equal, through, torchs_and_ours
+from tests.reference.minimal_gated_unit import MinimalGatedUnit
 
 LAYERS: dict[str, tuple[str, dict[str, Any]]] = {
     "rnn_tanh": ("RNN", {}),
@@ -21,11 +23,17 @@ LAYERS: dict[str, tuple[str, dict[str, Any]]] = {
     "lstm": ("LSTM", {}),
     "lstm_projected": ("LSTM", {"proj_size": 2}),
     "peephole_lstm": ("PeepholeLSTM", {}),
+    "two_blocks": ("Recurrent", {}),
+    "normalised": ("Recurrent", {}),
 }
 
 
 def layer(kind: str, **options: Any) -> ours.LSTM:
     name, fixed = LAYERS[kind]
+    if name == "Recurrent":
+        equations = NormalisedLSTM if kind == "normalised" else MinimalGatedUnit
+        own: Any = ours.Recurrent(equations, 2, 3, dtype=torch.float64, **options)
+        return own  # type: ignore[no-any-return]
     made: ours.LSTM = getattr(ours, name)(2, 3, dtype=torch.float64, backend="explicit", **fixed, **options)
     return made
 
@@ -69,7 +77,7 @@ def test_a_bidirectional_peephole_layer_passes_the_full_gradcheck() -> None:
 @pytest.mark.parametrize("kind", ["rnn_tanh", "gru", "lstm", "lstm_projected"])
 def test_a_gradient_penalty_is_torchs(kind: str) -> None:
     found = []
-    for module in twins(kind, num_layers=2):
+    for module in torchs_and_ours(kind, num_layers=2):
         torch.manual_seed(0)
         inputs = torch.randn(5, 3, 2, dtype=torch.float64).requires_grad_()
         (grad,) = torch.autograd.grad(module(inputs)[0].pow(2).sum(), inputs, create_graph=True)
@@ -115,7 +123,7 @@ def test_outputs_may_be_changed_in_place_without_touching_the_final_state() -> N
 
 
 def test_a_graph_may_be_walked_twice() -> None:
-    _, explicit = twins("lstm")
+    _, explicit = torchs_and_ours("lstm")
     inputs = torch.randn(5, 3, 2, dtype=torch.float64).requires_grad_()
     loss = explicit(inputs)[0].sum()
     first = torch.autograd.grad(loss, inputs, retain_graph=True)
@@ -124,7 +132,7 @@ def test_a_graph_may_be_walked_twice() -> None:
 
 def test_carried_states_backpropagate_through_chained_calls_as_torchs() -> None:
     found = []
-    for module in twins("lstm", num_layers=2):
+    for module in torchs_and_ours("lstm", num_layers=2):
         torch.manual_seed(4)
         chunks = torch.randn(3, 5, 3, 2, dtype=torch.float64).requires_grad_()
         state, total = None, torch.zeros((), dtype=torch.float64)
@@ -136,7 +144,7 @@ def test_carried_states_backpropagate_through_chained_calls_as_torchs() -> None:
 
 
 def test_no_grad_and_inference_mode_give_the_same_outputs() -> None:
-    torchs, explicit = twins("gru")
+    torchs, explicit = torchs_and_ours("gru")
     with torch.no_grad():
         a = through_outputs(explicit)
     with torch.inference_mode():

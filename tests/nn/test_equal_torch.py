@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from rnn_diag import nn as ours
-from tests.nn.twins import KINDS, LAYOUTS, STEPS, assert_equal, through, twins
+from tests.nn.pairs import KINDS, LAYOUTS, STEPS, assert_equal, through, torchs_and_ours
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -19,7 +19,7 @@ def test_outputs_states_and_all_gradients_equal_torchs(kind: str, layout: str) -
     flags = itertools.product((1, 2), (False, True), (False, True), (False, True), (False, True))
     for layers, bidirectional, batch_first, bias, with_state in flags:
         options = {"num_layers": layers, "bidirectional": bidirectional, "batch_first": batch_first, "bias": bias}
-        torchs, explicit = twins(kind, **options)
+        torchs, explicit = torchs_and_ours(kind, **options)
         assert_equal(through(torchs, layout, with_state), through(explicit, layout, with_state))
 
 
@@ -29,20 +29,20 @@ def test_outputs_states_and_all_gradients_equal_torchs(kind: str, layout: str) -
 def test_a_loss_on_one_result_alone_gives_torchs_gradients(kind: str, layout: str, loss: str) -> None:
     if loss == "c_n" and "lstm" not in kind:
         return
-    torchs, explicit = twins(kind, num_layers=2, bidirectional=True)
+    torchs, explicit = torchs_and_ours(kind, num_layers=2, bidirectional=True)
     assert_equal(through(torchs, layout, True, (loss,)), through(explicit, layout, True, (loss,)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_gives_torchs_initial_parameters(kind: str) -> None:
-    torchs, explicit = twins(kind, num_layers=2, bidirectional=True)
+    torchs, explicit = torchs_and_ours(kind, num_layers=2, bidirectional=True)
     pairs = list(zip(torchs.named_parameters(), explicit.named_parameters(), strict=True))
     assert all(name == other and torch.equal(a, b) for (name, a), (other, b) in pairs)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_state_dicts_load_in_both_directions(kind: str) -> None:
-    torchs, explicit = twins(kind, num_layers=2, bidirectional=True)
+    torchs, explicit = torchs_and_ours(kind, num_layers=2, bidirectional=True)
     with torch.no_grad():
         for parameter in torchs.parameters():
             parameter.add_(1.0)
@@ -54,7 +54,7 @@ def test_state_dicts_load_in_both_directions(kind: str) -> None:
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_dropout_between_layers_draws_torchs_mask(kind: str, packed: bool) -> None:
-    torchs, explicit = twins(kind, num_layers=3, bidirectional=True, dropout=0.4)
+    torchs, explicit = torchs_and_ours(kind, num_layers=3, bidirectional=True, dropout=0.4)
     inputs = torch.randn(STEPS, 3, 2, dtype=torch.float64)
     fed = pack_padded_sequence(inputs, [STEPS, 2, 1]) if packed else inputs
     found = []
@@ -87,7 +87,7 @@ def test_an_empty_batch_gives_empty_outputs_as_torchs_does(name: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_non_contiguous_inputs_and_states_make_no_difference(kind: str) -> None:
-    torchs, explicit = twins(kind)
+    torchs, explicit = torchs_and_ours(kind)
     inputs = torch.randn(2, 3, STEPS, dtype=torch.float64).permute(2, 1, 0)
     torch.testing.assert_close(torchs(inputs)[0], explicit(inputs)[0], rtol=1e-12, atol=1e-12)
 

@@ -15,6 +15,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from rnn_diag import nn as ours
+from tests.reference.minimal_gated_unit import MinimalGatedUnit
 
 LAYERS: dict[str, Any] = {
     "rnn": lambda **options: ours.RNN(2, 4, backend="explicit", **options),
@@ -22,6 +23,7 @@ LAYERS: dict[str, Any] = {
     "gru": lambda **options: ours.GRU(2, 4, backend="explicit", **options),
     "lstm": lambda **options: ours.LSTM(2, 4, backend="explicit", **options),
     "peephole_lstm": lambda **options: ours.PeepholeLSTM(2, 4, **options),
+    "two_blocks": lambda **options: ours.Recurrent(MinimalGatedUnit, 2, 4, **options),
 }
 
 
@@ -152,6 +154,7 @@ def test_a_training_step_changes_what_the_layer_computes(kind: str) -> None:
 def test_repr_says_what_is_not_torchs_default() -> None:
     assert repr(ours.RNN(2, 3, nonlinearity="sigmoid")) == "RNN(2, 3, nonlinearity=sigmoid)"
     assert repr(ours.LSTM(2, 3, num_layers=2)) == "LSTM(2, 3, num_layers=2)"
+    assert repr(ours.Recurrent(MinimalGatedUnit, 2, 3)) == "Recurrent(minimal_gated_unit, 2, 3)"
 
 
 class Classifier(nn.Module):

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from rnn_diag import nn as ours
-from tests.nn.twins import assert_equal, results
+from tests.nn.pairs import assert_equal, results
 
 NAMES = st.sampled_from(["RNN", "GRU", "LSTM"])
 SIZES = st.integers(1, 4)

@@ -13,7 +13,7 @@ from rnn_diag.diagnostics.jacobian import jacobian_product_singular_values, stat
 from rnn_diag.diagnostics.lyapunov import lyapunov_exponents
 from rnn_diag.diagnostics.numerics.tangent import Tangent
 from rnn_diag.trace import Trace
-from tests.diagnostics.traces import CELLS, random_trace
+from tests.reference.random_layers import CELLS, random_trace
 
 
 class LeakyTanh(Equations):

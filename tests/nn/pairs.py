@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from rnn_diag import nn as ours
+from rnn_diag.cells.of_module import equations_of
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "rnn_tanh": ("RNN", {}),
@@ -22,7 +23,7 @@ LENGTHS = {"packed": [4, 2, 1], "packed_unsorted": [2, 1, 4]}
 STEPS, BATCH, FEATURES, UNITS = 4, 3, 2, 4
 
 
-def twins(kind: str, **options: Any) -> tuple[nn.Module, nn.Module]:
+def torchs_and_ours(kind: str, **options: Any) -> tuple[nn.Module, nn.Module]:
     """Return torch's layer and ours with the explicit backend, drawn from the same seed, in float64."""
     name, fixed = KINDS[kind]
     made = []
@@ -38,7 +39,7 @@ def arguments(module: nn.Module, layout: str, with_state: bool) -> tuple[Any, An
     shape = (BATCH, STEPS, FEATURES) if module.batch_first else (STEPS, BATCH, FEATURES)
     inputs = torch.randn(shape, dtype=torch.float64).requires_grad_()
     layers = module.num_layers * (2 if module.bidirectional else 1)
-    sizes = [module.proj_size or UNITS, UNITS] if isinstance(module, nn.LSTM) else [UNITS]
+    sizes = [module.proj_size or UNITS, UNITS] if equations_of(module).has_cell else [UNITS]
     states = [torch.randn(layers, BATCH, size, dtype=torch.float64).requires_grad_() for size in sizes]
     given = states
     fed: Any = inputs

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from rnn_diag.nn import Recurrent
+from tests.reference.minimal_gated_unit import MinimalGatedUnit
+
 
 @dataclass
 class Layer:
@@ -86,6 +89,10 @@ def _step(
         zr, zz = ar + ur, az + uz
         zn = an + zr.sigmoid() * un
         return ((1 - zz.sigmoid()) * zn.tanh() + zz.sigmoid() * state[0],), (zr, zz, zn)
+    if isinstance(module, Recurrent):
+        assert isinstance(module.equations, MinimalGatedUnit)
+        zf, zn = (a + u).chunk(2)
+        return ((1 - zf.sigmoid()) * state[0] + zf.sigmoid() * zn.tanh(),), (zf, zn)
     z = a + u
     phi = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid, "identity": lambda v: v * 1.0}
     return (phi[module.nonlinearity](z),), (z,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.known_recurrences import ALL, Problem, forget_only_lstm, non_normal, rotation, scalar_linear
+from rnn_diag.testing.known import ALL, Problem, forget_only_lstm, non_normal, rotation, scalar_linear
 
 
 @pytest.fixture(params=ALL)

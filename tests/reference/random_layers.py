@@ -1,0 +1,123 @@
+"""Every recurrence with random weights and what it goes through, beside the same network unrolled under autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from rnn_diag.cells import (
+    Equations,
+    GRUEquations,
+    LSTMEquations,
+    PeepholeLSTMEquations,
+    RNNEquations,
+    State,
+    Weights,
+)
+from rnn_diag.engine.unroll import back_to_front
+from rnn_diag.trace import OutputGrads, Trace
+from tests.reference.minimal_gated_unit import MinimalGatedUnit
+
+EQUATIONS: dict[str, Equations] = {
+    "rnn": RNNEquations("tanh"),
+    "rnn_relu": RNNEquations("relu"),
+    "rnn_sigmoid": RNNEquations("sigmoid"),
+    "rnn_identity": RNNEquations("identity"),
+    "gru": GRUEquations(),
+    "lstm": LSTMEquations(),
+    "projected_lstm": LSTMEquations(),
+    "peephole_lstm": PeepholeLSTMEquations(),
+    "minimal_gated_unit": MinimalGatedUnit(),
+}
+"""Every form that changes the equations."""
+
+FEATURES, UNITS = 3, 4
+
+CELLS = ("rnn", "gru", "lstm", "peephole_lstm", "projected_lstm")
+"""One of each kind, for measures that ask for nothing but a trace."""
+
+
+def random_weights(
+    kind: str,
+    features: int = FEATURES,
+    units: int = UNITS,
+    scale: float = 1.0,
+    bias: bool = True,
+    dtype: torch.dtype = torch.float64,
+) -> Weights:
+    """Return weights `[G*H, ·]` from a normal distribution, in float64 unless told otherwise."""
+    equations, projected = EQUATIONS[kind], hidden_size(kind, units)
+    rows = len(equations.blocks) * units
+
+    def draw(*shape: int) -> Tensor:
+        return scale * torch.randn(*shape, dtype=dtype)
+
+    extra = {name: draw(*shape) for name, shape in equations.extra_shapes(features, units).items()}
+    return Weights(
+        draw(rows, features),
+        draw(rows, projected),
+        draw(rows) if bias else None,
+        draw(rows) if bias else None,
+        draw(projected, units) if projected != units else None,
+        extra,
+    )
+
+
+def hidden_size(kind: str, units: int = UNITS) -> int:
+    """Return how many hidden states there are: half of the units where they are projected."""
+    return (units + 1) // 2 if kind.startswith("projected") else units
+
+
+def random_state(kind: str, *leading: int, units: int = UNITS) -> State:
+    """Return a random state with any leading axes."""
+    hidden = torch.randn(*leading, hidden_size(kind, units), dtype=torch.float64)
+    return State(hidden, torch.randn(*leading, units, dtype=torch.float64) if EQUATIONS[kind].has_cell else None)
+
+
+def mask_of(lengths: list[int]) -> Tensor:
+    """Return `[T, B]` valid steps."""
+    return torch.arange(max(lengths)).unsqueeze(1) < torch.tensor(lengths)
+
+
+def random_trace(
+    kind: str,
+    lengths: list[int],
+    features: int = 2,
+    units: int = 3,
+    reverse: bool = False,
+    grads: Callable[[Tensor], Tensor] | None = torch.randn_like,
+    weights: Weights | None = None,
+    final_cell_grad: bool = False,
+) -> Trace:
+    """Return a layer of float64 numbers; `grads` makes the direct gradients from a tensor of the outputs' shape."""
+    weights = weights or random_weights(kind, features, units, scale=0.5)
+    steps, batch, mask = max(lengths), len(lengths), mask_of(lengths)
+    initial = random_state(kind, batch, units=units)
+    output_grads = None
+    if grads is not None:
+        direct = grads(torch.zeros(steps, *initial.hidden.shape, dtype=torch.float64)) * mask.unsqueeze(-1)
+        final = State(None, torch.randn(batch, units, dtype=torch.float64) if final_cell_grad else None)  # type: ignore[arg-type]
+        output_grads = OutputGrads(direct, final)
+    inputs = torch.randn(steps, batch, features, dtype=torch.float64)
+    return Trace("l0", EQUATIONS[kind], weights, inputs, initial, mask, output_grads=output_grads, reverse=reverse)
+
+
+def autograd_states(trace: Trace, sequence: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Unroll one sequence under autograd: a slow loop; states in the order of reading, each a leaf of what follows."""
+    weights, equations = trace.weights, trace.equations
+    length = int(trace.lengths[sequence])
+    inputs = back_to_front(trace.inputs, trace.mask) if trace.reverse else trace.inputs
+    hidden = trace.initial_hidden[sequence].clone().requires_grad_()
+    cell = None if trace.initial_cell is None else trace.initial_cell[sequence].clone().requires_grad_()
+    hiddens, cells = [hidden], [] if cell is None else [cell]
+    for t in range(length):
+        projected = inputs[t, sequence] @ weights.weight_ih.T + weights.bias_ih
+        step = equations.step(projected, hidden @ weights.weight_hh.T + weights.bias_hh, State(hidden, cell), weights)
+        hidden = step.emitted if weights.weight_hr is None else step.emitted @ weights.weight_hr.T
+        cell = step.cell
+        hiddens.append(hidden)
+        if cell is not None:
+            cells.append(cell)
+    return hiddens, cells
