@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from rnn_diag import Trace, diagnostics, record
 from rnn_diag.cells import Gate, State
 from tests.cells.test_by_autograd import ForwardOnly
-from tests.diagnostics.traces import CELLS, random_trace
+from tests.reference.random_layers import CELLS, random_trace
 
 KINDS: dict[str, Callable[..., nn.RNNBase]] = {
     "lstm": nn.LSTM,

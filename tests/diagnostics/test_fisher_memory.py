@@ -10,7 +10,7 @@ from rnn_diag.diagnostics.fisher_memory import fisher_memory_curve
 from rnn_diag.diagnostics.jacobian import state_jacobian
 from rnn_diag.diagnostics.module_trace import module_trace
 from rnn_diag.testing.known import linear_trace
-from tests.diagnostics.traces import CELLS, random_trace
+from tests.reference.random_layers import CELLS, random_trace
 
 
 def orthogonal(size: int) -> Tensor:

@@ -11,7 +11,7 @@ from rnn_diag.diagnostics.memory_capacity import memory_capacity
 from rnn_diag.diagnostics.module_trace import module_trace
 from rnn_diag.nn import RNN
 from rnn_diag.trace import Trace
-from tests.diagnostics.traces import mask_of
+from tests.reference.random_layers import mask_of
 
 
 def linear_module(recurrent: Tensor, entering: Tensor) -> RNN:
