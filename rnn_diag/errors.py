@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 SWITCH = "RNN_DIAG_RAISE"
@@ -44,3 +46,27 @@ def lets_errors_through() -> bool:
 
 def _package(names: dict[str, object]) -> str:
     return str(names.get("__name__", "")).partition(".")[0]
+
+
+@contextmanager
+def needs(what: str, install: str) -> Iterator[None]:
+    """Say in one line which package a part of this one needs, where an import in the block does not find it.
+
+    Args:
+        what: The part.
+        install: What `pip install` should be given.
+
+    Raises:
+        ModuleNotFoundError: If a package is absent.
+
+    Example:
+        >>> with needs("task=digits", "scikit-learn"):
+        ...     import not_there
+        Traceback (most recent call last):
+        ModuleNotFoundError: task=digits needs not_there; install it with: pip install scikit-learn
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = f"{what} needs {error.name}; install it with: pip install {install}"
+        raise ModuleNotFoundError(message, name=error.name) from None

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from rnn_diag.callbacks.lightning import writers_of
 from rnn_diag.callbacks.session.warnings import in_words, warn
 from rnn_diag.doctor.finding import Finding, Severity, alike
@@ -15,6 +13,7 @@ from rnn_diag.doctor.history import RunHistory
 from rnn_diag.doctor.report import Report, findings_table
 from rnn_diag.reporting.verdict import Statement, as_markdown
 from rnn_diag.tb.kinds import write_verdict
+from rnn_diag.terminal import Console
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer

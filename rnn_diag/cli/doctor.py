@@ -129,7 +129,7 @@ def _compared(before: str, after: str) -> str:
 
 
 def _show(report: Report) -> None:
-    from rich.console import Console
+    from rnn_diag.terminal import Console
 
     console = Console()
     console.print(report)

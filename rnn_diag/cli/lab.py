@@ -151,7 +151,7 @@ def _spelt(value: Any) -> str:
 
 def _tell(attempt: Attempt, number: int, count: int) -> None:
     """Print how an experiment went."""
-    from rich.console import Console
+    from rnn_diag.terminal import Console
 
     console = Console(highlight=False)
     colour = "green" if attempt.holds else "red"

@@ -8,10 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
-from rich.table import Table
-
 from rnn_diag.cli.assembly import Run
+from rnn_diag.terminal import Console, Table
 
 STAGES: Final = ("train", "val", "test", "baseline")
 """First words of the metrics that models log; what else is named `<diagnostic>/<layer>/<statistic>` is a diagnostic."""

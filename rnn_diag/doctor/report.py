@@ -10,14 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
 from rnn_diag.coverage import Status
 from rnn_diag.doctor.finding import Finding, Severity, alike, number
 from rnn_diag.doctor.vitals import Vitals
+from rnn_diag.terminal import SIMPLE_HEAD, Console, Group, RenderableType, Table, Text
 
 STYLES = {
     Severity.INFO: "dim",

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from rnn_diag.coverage import Coverage, Status
+from rnn_diag.terminal import Console, Table, Text
 
 HEADER = ["layer", "module", "captured", "diagnostics"]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from sklearn.datasets import load_digits
 
+from rnn_diag.errors import needs
 from rnn_diag.tasks.images import Images, ImageTask, split_by_class
 
 
@@ -17,6 +17,8 @@ class Digits(ImageTask):
 
     def read_images(self) -> dict[str, Images]:
         """Return the pictures of every split."""
+        with needs("task=digits", "scikit-learn"):
+            from sklearn.datasets import load_digits
         digits = load_digits()
         pixels = torch.from_numpy(digits.images / 16).float()
         labels = torch.from_numpy(digits.target).long()
