@@ -22,7 +22,6 @@ from rnn_diag.diagnostics import (
 )
 from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.measurements.measure import GradientUnits, Measure
-from rnn_diag.measurements.recurrence import Recurrence
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.trace import Trace
 
@@ -204,8 +203,8 @@ class MeasureGates(Measure):
 
 
 def _forget_rate(trace: Trace) -> ForgetRate | None:
-    gate = Recurrence.of(trace.equations).memory_gate
-    if not gate or not trace.equations.block(gate).is_sigmoid:
+    gate = trace.equations.memory_gate
+    if gate is None or not trace.equations.block(gate).is_sigmoid:
         return None
     rate = forget_rate(trace)
     return ForgetRate(rate.log_forget.cpu(), rate.steps, rate.sequences)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from rnn_diag.diagnostics.numerics.reading_order import at_positions, last_read
-from rnn_diag.measurements.recurrence import Recurrence
 from rnn_diag.trace import Trace
 
 ROUNDING = 1e-3
@@ -61,7 +60,7 @@ class InitialStates:
 
 def _is_out_of_reach(trace: Trace) -> bool:
     """Return whether the state is none that the layer could have ended in, so that it was not carried over."""
-    bounded = Recurrence.of(trace.equations).is_bounded and trace.weights.weight_hr is None
+    bounded = trace.equations is not None and trace.equations.hidden_is_bounded and trace.weights.weight_hr is None
     return bounded and bool(trace.initial_hidden.abs().max() > 1 + ROUNDING)
 
 

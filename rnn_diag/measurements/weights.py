@@ -10,7 +10,6 @@ from torch import Tensor
 
 from rnn_diag.diagnostics import recurrent_spectrum
 from rnn_diag.measurements.measure import GradientUnits, Measure, Needs
-from rnn_diag.measurements.recurrence import Recurrence
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.trace import Trace
 
@@ -44,7 +43,7 @@ class BlockSpectrum(NamedTuple):
 
 
 class BiasParts(NamedTuple):
-    """The bias of the gate that remembers: torch adds two vectors.
+    """The bias of the gate that remembers, above 0 for remembering: torch adds two vectors.
 
     Attributes:
         ih, hh: Mean of `bias_ih` and of `bias_hh` over units.
@@ -183,9 +182,10 @@ class MeasureWeights(Measure):
 
 
 def _bias(trace: Trace) -> BiasParts | None:
-    gate = Recurrence.of(trace.equations).memory_gate
-    weights = trace.weights
-    if not gate or weights.bias_ih is None or weights.bias_hh is None:
+    gate, weights = trace.equations.memory_gate, trace.weights
+    if gate is None or weights.bias_ih is None or weights.bias_hh is None:
         return None
-    ih, hh = (trace.equations.by_block(bias, dim=0)[gate].double() for bias in (weights.bias_ih, weights.bias_hh))
+    sign = 1 if trace.equations.block(gate).keeps_when == "open" else -1
+    both = (weights.bias_ih, weights.bias_hh)
+    ih, hh = (sign * trace.equations.by_block(bias, dim=0)[gate].double() for bias in both)
     return BiasParts(float(ih.mean()), float(hh.mean()), float(ih.std(correction=0)), float(hh.std(correction=0)))

@@ -60,7 +60,7 @@ def forget_bias_uneven(vitals: Vitals) -> Finding | None:
     if not others or not abs(vitals.forget_bias) < LEFT_ALONE:
         return None
     layer, bias = max(others.items(), key=lambda item: item[1])
-    call, option = constant_bias(vitals, bias) if vitals.has_cell else chrono(vitals)
+    call, option = constant_bias(vitals, bias)
     return Finding(
         id="forget_bias_uneven",
         severity=Severity.ADVICE,
@@ -80,14 +80,14 @@ def forget_bias_one_of_two(vitals: Vitals) -> Finding | None:
     pairs = (("ih", "hh"), ("hh", "ih")) if parts else ()
     for done, left in pairs:
         by_hand = parts[f"{done}_spread"] < BY_HAND and abs(parts[done]) > SET
-        if by_hand and parts[f"{left}_spread"] > NOISE and vitals.has_cell:
+        if by_hand and parts[f"{left}_spread"] > NOISE:
             value = parts[done]
             call, option = constant_bias(vitals, value)
             return Finding(
                 id="forget_bias_one_of_two",
                 severity=Severity.ADVICE,
                 layer=vitals.layer,
-                meaning=f"bias_{done} of the forget gate was set to {value:.1f} and bias_{left} left random; "
+                meaning=f"bias_{done} of the {vitals.memory_gate} gate was set to {value:.1f} and bias_{left} left random; "
                 "the gate adds both.",
                 remedy="set one and zero the other.",
                 call=call,

@@ -29,7 +29,7 @@ def chrono(vitals: Vitals) -> tuple[str, str]:
 
 
 def constant_bias(vitals: Vitals, value: float) -> tuple[str, str]:
-    """Return the call and the option that set the bias of a memory cell's forget gate."""
+    """Return the call and the option that set the bias of the gate that remembers."""
     option = f"initialization=[forget_gate_bias] initialization.forget_gate_bias.value={value:.1f}"
     return initialised(vitals, "forget_gate_bias", f"value={value:.1f}"), option
 
@@ -42,7 +42,8 @@ def longer_memory(vitals: Vitals) -> tuple[str, str, str]:
             "(rnn_diag.interventions.flossing.gradient_flossing), or take a gated cell (LSTM, GRU)."
         )
         return words, initialised(vitals, "identity"), "initialization=[identity]"
-    return "start with gates that remember as long as the sequences are.", *chrono(vitals)
+    words = "start with gates that remember as long as the sequences are."
+    return (words, *chrono(vitals)) if vitals.memory_gate else (words, "", "")
 
 
 def orthogonal(vitals: Vitals) -> tuple[str, str]:
