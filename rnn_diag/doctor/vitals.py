@@ -31,7 +31,9 @@ class Vitals:
         coverage: How the layer was captured; None where that is not known.
         steps: Length of the longest sequence, `T`.
         sequences: How many were looked at.
+        is_part: Whether these are only some of a batch's.
         calls: In how many calls.
+        input_scale: Root mean square of the layer's inputs.
         from_zero: Whether all calls started from zero.
         padding: Share of the batch that is padding and was left out by packing.
         padding_read: Share of the steps that repeat a sequence's last input, where these tails differ in length:
@@ -93,7 +95,9 @@ class Vitals:
     coverage: Coverage | None = None
     steps: int = 0
     sequences: int = 0
+    is_part: bool = False
     calls: int = 0
+    input_scale: float = NAN
     from_zero: bool = False
     padding: float = 0.0
     padding_read: float = 0.0
@@ -236,7 +240,9 @@ def _with_call(one: Vitals, call: CallFacts) -> Vitals:
         harmful=recurrence.harmful,
         steps=call.inputs.longest,
         sequences=call.inputs.sequences,
+        is_part=call.inputs.is_part,
         calls=call.calls,
+        input_scale=call.inputs.scale,
         from_zero=call.starts.at_zero,
         padding=call.inputs.padding,
         padding_read=call.inputs.padding_read,

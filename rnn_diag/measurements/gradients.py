@@ -206,7 +206,9 @@ class GradientSums:
         mask = trace.mask.to(norms.device)
         valid = norms[mask]
         by_lag = from_the_end(trace, norms)
-        carried = (trace.initial_hidden != 0).any(-1) & (trace.lengths > 0) & (not trace.initial_requires_grad)
+        carried = (
+            (trace.initial_hidden != 0).flatten(1).any(-1) & (trace.lengths > 0) & (not trace.initial_requires_grad)
+        )
         known = trace.equations is not None
         return cls(
             recurrence=trace.equations.name if known else "",

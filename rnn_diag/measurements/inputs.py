@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -22,7 +24,9 @@ class InputCounts:
         cells: Steps times sequences, padding included.
         valid: Those that were read.
         sequences: Their number.
+        is_part: Whether they are only some of a batch's.
         longest: Length of the longest, in steps.
+        square: Sum of the mean squares of the inputs read.
         tail: Steps read that repeat their sequence's last input, where the loss can depend on them.
         head: Steps read that repeat their sequence's first input.
         tails_differ, heads_differ: Whether their lengths differ within a batch, as those of padding do.
@@ -31,7 +35,9 @@ class InputCounts:
     cells: int
     valid: int
     sequences: int
+    is_part: bool
     longest: int
+    square: float
     tail: int
     head: int
     tails_differ: bool
@@ -49,6 +55,7 @@ class InputCounts:
             >>> counts.tail, counts.padding_read
             (1, 0.125)
         """
+        inputs, mask = trace.inputs.flatten(2), trace.mask.to(trace.inputs.device)
         tail, head = repeated_inputs(trace), repeated_inputs(trace, in_front=True)
         if trace.equations is not None and trace.has_gradients and not enters_the_loss(trace, tail):
             tail = torch.zeros_like(tail)
@@ -56,12 +63,19 @@ class InputCounts:
             cells=trace.mask.numel(),
             valid=int(trace.mask.sum()),
             sequences=trace.mask.shape[1],
+            is_part=bool((trace.sequences >= len(trace.sequences)).any()),
             longest=int(trace.lengths.max()),
+            square=float(in_double(inputs).square().mean(-1)[mask].sum()),
             tail=int(tail.sum()),
             head=int(head.sum()),
             tails_differ=bool((tail != tail[:1]).any()),
             heads_differ=bool((head != head[:1]).any()),
         )
+
+    @property
+    def scale(self) -> float:
+        """Root mean square of the inputs read."""
+        return math.sqrt(self.square / max(self.valid, 1))
 
     @property
     def padding(self) -> float:
@@ -83,6 +97,8 @@ class InputCounts:
             cells=self.cells + other.cells,
             valid=self.valid + other.valid,
             sequences=self.sequences + other.sequences,
+            is_part=self.is_part or other.is_part,
+            square=self.square + other.square,
             longest=max(self.longest, other.longest),
             tail=self.tail + other.tail,
             head=self.head + other.head,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from rnn_diag.cells.equations import Equations
 
+
 @dataclass(frozen=True)
 class Recurrence:
     """The recurrence of a layer; all empty where its equations are not known.

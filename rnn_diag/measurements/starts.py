@@ -68,5 +68,5 @@ def _continues(ended: Tensor | None, began: Tensor | None) -> bool:
     """Return whether every sequence starts from the state that it ended in before, or anew from zero."""
     if ended is None or began is None or ended.shape != began.shape or not bool(began.any()):
         return False
-    same = torch.isclose(ended.float(), began.float(), rtol=ROUNDING, atol=1e-6).all(-1)
-    return bool((same | (began == 0).all(-1)).all())
+    same = torch.isclose(ended.float(), began.float(), rtol=ROUNDING, atol=1e-6).flatten(1).all(-1)
+    return bool((same | (began == 0).flatten(1).all(-1)).all())

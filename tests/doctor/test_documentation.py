@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rnn_diag.doctor.rules import RULE_IDS
-from tests.doctor.advice import CASES, Case, follow
+from tests.doctor.advice_cases import CASES, Case, follow
 
 PAGE = Path(__file__).parents[2] / "docs" / "doctor.md"
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from rnn_diag.doctor import Report, Vitals, compare, examine
 from rnn_diag.interventions import initialization
-from tests.doctor.advice import CASES, Case, follow
-from tests.doctor.wards import FEATURES, every_step, inputs, last_step, seen
+from tests.doctor.advice_cases import CASES, Case, follow
+from tests.doctor.small_networks import FEATURES, every_step, inputs, last_step, seen
 
 
 class Stateful(nn.Module):

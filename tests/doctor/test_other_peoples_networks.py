@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rnn_diag.doctor import Report, Severity, examine
-from tests.doctor.outsiders import HEALTHY, SICK, Patient
+from tests.doctor.other_projects import HEALTHY, SICK, Patient
 
 
 def report_of(patient: Patient) -> Report:

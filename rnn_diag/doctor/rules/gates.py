@@ -22,8 +22,15 @@ MANY_DEAD = 0.3
 MOSTLY = 0.8
 """Share of steps at which a plain recurrence's tanh units are saturated; their slope is then below 0.19."""
 
+LARGE_INPUTS = 5.0
+"""A root mean square above this is none that was scaled to about 1."""
+
 DRIVING = 1.5
 """A spectral radius above which units drive each other to their ends; below it, inputs do."""
+
+
+SCALE = "inputs = (inputs - inputs.mean((0, 1))) / (inputs.std((0, 1)) + 1e-6)"
+"""Every feature by itself."""
 
 
 def stuck_gate(vitals: Vitals) -> Finding | None:
@@ -58,6 +65,7 @@ def saturated_gates(vitals: Vitals) -> Finding | None:
     """Find a layer all of whose gates are at one end or the other at nearly every step, whether or not they switch."""
     if not _has_no_slope(vitals):
         return None
+    unscaled = vitals.input_scale > LARGE_INPUTS
     least = min(vitals.flat, key=lambda gate: vitals.flat[gate])
     return Finding(
         id="saturated_gates",
@@ -65,12 +73,17 @@ def saturated_gates(vitals: Vitals) -> Finding | None:
         layer=vitals.layer,
         meaning=f"Every gate is fully shut or fully open at {vitals.flat[least]:.0%} of all steps or more: "
         "they have no slope, and nothing can be learned through them.",
-        remedy="scale the inputs to about 1; if they are, the learning rate was too high: lower it and start again.",
-        call=f"{module_of(vitals)}.reset_parameters()",
-        option="optimizer.lr=1e-3",
-        evidence=tuple(
-            Evidence(f"share of steps with the {gate} gate below 0.001 or above 0.999", share)
-            for gate, share in vitals.flat.items()
+        remedy="scale the inputs to about 1."
+        if unscaled
+        else "the learning rate was too high: lower it and start again.",
+        call=SCALE if unscaled else f"{module_of(vitals)}.reset_parameters()",
+        option="" if unscaled else "optimizer.lr=1e-3",
+        evidence=(
+            *(
+                Evidence(f"share of steps with the {gate} gate below 0.001 or above 0.999", share)
+                for gate, share in vitals.flat.items()
+            ),
+            Evidence("root mean square of the inputs", vitals.input_scale),
         ),
         confidence=0.9,
     )
@@ -126,9 +139,7 @@ def saturated_tanh(vitals: Vitals) -> Finding | None:
         layer=vitals.layer,
         meaning=f"Its tanh units are saturated at {share:.0%} of all steps: no gradient passes them.",
         remedy="scale the recurrent matrix to a spectral radius of 1." if own_doing else "scale the inputs to about 1.",
-        call=initialised(vitals, "rescale_spectral_radius", "radius=1.0")
-        if own_doing
-        else "inputs = (inputs - inputs.mean()) / inputs.std()",
+        call=initialised(vitals, "rescale_spectral_radius", "radius=1.0") if own_doing else SCALE,
         option="initialization=[spectral_radius]" if own_doing else "",
         evidence=(Evidence("share of steps above 0.9", share, f"saturation/{vitals.layer}/hidden/tanh_saturated"),),
         confidence=0.9,

@@ -63,13 +63,21 @@ def detached_at_every_step(vitals: Vitals) -> Finding | None:
 
 
 def silent_sequences(vitals: Vitals) -> Finding | None:
-    """Find that most sequences get no gradient at any step while others do: often batch and time are swapped."""
-    silent = vitals.silent_sequences
-    if not vitals.has_gradients or not silent or silent < MOST * vitals.sequences or vitals.exact_zero == 1:
+    """Find that most sequences get no gradient at any step while others do: often batch and time are swapped.
+
+    Where none of those that are followed has one, others of the batch may; where all are followed, nothing has one.
+    """
+    silent, all_silent = vitals.silent_sequences, vitals.exact_zero == 1
+    if (
+        not vitals.has_gradients
+        or not silent
+        or silent < MOST * vitals.sequences
+        or (all_silent and not vitals.is_part)
+    ):
         return None
     return Finding(
         id="silent_sequences",
-        severity=Severity.WARNING,
+        severity=Severity.ADVICE if all_silent else Severity.WARNING,
         layer=vitals.layer,
         meaning=f"{silent} of {vitals.sequences} sequences get no gradient at any step. Is the first axis time? The "
         "recurrence then runs over the batch.",
@@ -77,7 +85,7 @@ def silent_sequences(vitals: Vitals) -> Finding | None:
         "if the loss leaves these sequences out on purpose, leave them out of the batch.",
         call="torch.nn.LSTM(..., batch_first=True)",
         evidence=(Evidence("sequences without a gradient", silent), Evidence("sequences", vitals.sequences)),
-        confidence=0.7,
+        confidence=0.4 if all_silent else 0.7,
     )
 
 

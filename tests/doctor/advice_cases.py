@@ -11,7 +11,7 @@ from torch import nn
 import rnn_diag.nn
 from rnn_diag.doctor import Report
 from rnn_diag.interventions import initialization
-from tests.doctor.wards import FEATURES, seen
+from tests.doctor.small_networks import FEATURES, seen
 
 UNITS = 16
 
