@@ -87,8 +87,8 @@ def forget_bias_one_of_two(vitals: Vitals) -> Finding | None:
                 id="forget_bias_one_of_two",
                 severity=Severity.ADVICE,
                 layer=vitals.layer,
-                meaning=f"bias_{done} of the {vitals.memory_gate} gate was set to {value:.1f} and bias_{left} left random; "
-                "the gate adds both.",
+                meaning=f"bias_{done} of the {vitals.memory_gate} gate was set to {value:.1f} and bias_{left} left "
+                "random; the gate adds both.",
                 remedy="set one and zero the other.",
                 call=call,
                 option=option,
