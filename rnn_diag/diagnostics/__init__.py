@@ -1,4 +1,8 @@
-"""One measure per file: tensors in, tensors out."""
+"""One measure per file: tensors in, tensors out.
+
+A measure takes a trace, a recurrent module, or tensors, and returns tensors, or one of the results that are listed
+last. What measures compute with is in `numerics`, which is no public interface.
+"""
 
 from rnn_diag.diagnostics.carousel import (
     Carousel,
@@ -66,8 +70,8 @@ from rnn_diag.diagnostics.non_finite import (
     first_non_finite,
     first_non_finite_of,
 )
-from rnn_diag.diagnostics.numerics.tangent import Tangent
-from rnn_diag.diagnostics.profile import Profile
+from rnn_diag.diagnostics.numerics.profile import Profile
+from rnn_diag.diagnostics.numerics.share import Share
 from rnn_diag.diagnostics.saturation import (
     GateSaturation,
     UnitState,
@@ -76,7 +80,6 @@ from rnn_diag.diagnostics.saturation import (
     tanh_saturation,
     unit_states,
 )
-from rnn_diag.diagnostics.share import Share
 from rnn_diag.diagnostics.spectrum import (
     Spectrum,
     recurrent_spectrum,
@@ -87,7 +90,72 @@ from rnn_diag.diagnostics.step_contributions import (
     step_weight_grad_norms,
 )
 
+# Gradients through time.
 __all__ = [
+    "cell_grad_norms",
+    "early_late_cosine",
+    "gradient_profile",
+    "gradient_profile_from_the_end",
+    "gradient_ratio_to_last",
+    "gradient_span",
+    "hidden_grad_norms",
+    "hidden_grad_norms_direct",
+    "hidden_grad_norms_recurrent",
+    "lagged_cell_grad_norms",
+    "lagged_grad_norms",
+    "log_gradient_slope",
+    "spread_targets",
+    "step_weight_grad_norms",
+]
+
+# Memory: how long, and how much.
+__all__ += [
+    "carousel",
+    "fisher_memory_curve",
+    "forget_rate",
+    "half_life",
+    "joint_horizon",
+    "lagged_state_norms",
+    "log_retention",
+    "memory_capacity",
+    "memory_horizon",
+]
+
+# Stability of the state.
+__all__ += [
+    "bounded_input_gain",
+    "impulse_response",
+    "jacobian_product_singular_values",
+    "kaplan_yorke_dimension",
+    "lyapunov_exponents",
+    "stability_verdicts",
+    "state_jacobian",
+]
+
+# Weights alone.
+__all__ += [
+    "initial_expectations",
+    "recurrent_spectrum",
+]
+
+# Gates and units.
+__all__ += [
+    "gate_drive",
+    "gate_saturation",
+    "relu_silence",
+    "tanh_saturation",
+    "unit_states",
+]
+
+# Values that are not finite; traces of modules alone.
+__all__ += [
+    "first_non_finite",
+    "first_non_finite_of",
+    "module_trace",
+]
+
+# What measures return, and the names in it.
+__all__ += [
     "DRIVE_SOURCES",
     "Carousel",
     "ExtremeSingularValues",
@@ -102,46 +170,5 @@ __all__ = [
     "Profile",
     "Share",
     "Spectrum",
-    "Tangent",
     "UnitState",
-    "bounded_input_gain",
-    "carousel",
-    "cell_grad_norms",
-    "early_late_cosine",
-    "first_non_finite",
-    "first_non_finite_of",
-    "fisher_memory_curve",
-    "forget_rate",
-    "gate_drive",
-    "gate_saturation",
-    "gradient_profile",
-    "gradient_profile_from_the_end",
-    "gradient_ratio_to_last",
-    "gradient_span",
-    "half_life",
-    "hidden_grad_norms",
-    "hidden_grad_norms_direct",
-    "hidden_grad_norms_recurrent",
-    "impulse_response",
-    "initial_expectations",
-    "jacobian_product_singular_values",
-    "joint_horizon",
-    "kaplan_yorke_dimension",
-    "lagged_cell_grad_norms",
-    "lagged_grad_norms",
-    "lagged_state_norms",
-    "log_gradient_slope",
-    "log_retention",
-    "lyapunov_exponents",
-    "memory_capacity",
-    "memory_horizon",
-    "module_trace",
-    "recurrent_spectrum",
-    "relu_silence",
-    "spread_targets",
-    "stability_verdicts",
-    "state_jacobian",
-    "step_weight_grad_norms",
-    "tanh_saturation",
-    "unit_states",
 ]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def fisher_memory_curve(
     layer: Trace | nn.Module, direction: Float[Tensor, " features"] | None = None
 ) -> Float[Tensor, "lag batch"]:
-    r"""Return how much the last state tells of the input so many steps before, if every step adds noise to the state.
+    r"""Return how much the last state tells of the input at each earlier step, if every step adds noise to the state.
 
     .. math:: J_k = (P_k v)^T C^{-1} P_k v, \qquad C = \sum_{j \ge 0} P_j P_j^T, \qquad
         P_k = \frac{\partial s_T}{\partial s_{T-k}}, \quad v = \frac{\partial s_{T-k}}{\partial x_{T-k}} d

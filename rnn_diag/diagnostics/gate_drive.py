@@ -24,7 +24,7 @@ DRIVE_SOURCES = ("input", "recurrent", "bias", "peephole")
 class GateDrive:
     """What each block's pre-activation is made of.
 
-    Add those of further batches and ranks: sums are kept.
+    `+` merges further batches and ranks exactly: what is stored are sums.
 
     Attributes:
         blocks: Names of the row blocks.

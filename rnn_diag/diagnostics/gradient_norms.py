@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from rnn_diag.diagnostics.numerics.precision import in_double
+from rnn_diag.diagnostics.numerics.profile import Profile
 from rnn_diag.diagnostics.numerics.reading_order import from_the_end, padding_as_nan
-from rnn_diag.diagnostics.profile import Profile
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def hidden_grad_norms(trace: Trace) -> Float[Tensor, "time batch"]:
     .. math:: g_{t,b} = \lVert \partial L / \partial h_{t,b} \rVert_2
 
     The gradient is the total one: what reaches `h_t` through all later steps, not only through the output at `t`. In an
-    LSTM it leaves out what `c_t` carries past `h_t`: read `cell_grad_norms` beside it.
+    LSTM it leaves out what `c_t` carries past `h_t`: read `cell_grad_norms`, too.
 
     Returns:
         One norm per timestep and sequence, in units of loss per unit of hidden state; NaN at padding.

@@ -27,7 +27,7 @@ _SETTLED = 0.02
 
 @dataclass(frozen=True)
 class ImpulseResponse:
-    """How far the hidden state is moved, per unit of kick, after so many steps.
+    """How far the hidden state is moved, per unit of kick, by the number of steps after it.
 
     Attributes:
         response: After a kick at one step; NaN beyond the end of a sequence, infinite where a state is not finite.

@@ -57,7 +57,7 @@ def state_jacobian(trace: Trace, t: int) -> Float[Tensor, "batch state state"]:
         None if step.cell is None else in_double(step.cell),
         tuple(in_double(gate) for gate in step.gates),
         tuple(in_double(preactivation) for preactivation in step.preactivations),
-        tuple(in_double(kept) for kept in step.kept),
+        tuple(in_double(saved) for saved in step.kept),
     )
     previous = State(in_double(before.hidden), None if before.cell is None else in_double(before.cell))
     jacobian = trace.equations.jacobian(in_doubles, previous, weights_in_double(trace.weights))
@@ -78,14 +78,15 @@ def jacobian_product_singular_values(
         trace: What was recorded; no gradients are needed.
         start: First step, in the order of reading.
         stop: Step before which to end, in the order of reading; the end of the trace by default.
-        iterations: Golub-Kahan steps. As many as the state is long are exact, to rounding errors of the largest; fewer
-            approach the largest from below and the smallest from above.
+        iterations: Golub-Kahan steps. As many steps as the state has entries are exact, to rounding errors of the
+            largest; fewer approach the largest from below and the smallest from above.
 
     Returns:
         One pair per sequence, NaN where the product is not finite.
 
     Raises:
-        ValueError: If the steps are not within the trace, or there is none.
+        ValueError: If the steps are not within the trace, or none is left.
+        RuntimeError: If the recurrence's adjoint is not on the autograd graph.
 
     Example:
         >>> from rnn_diag.testing.known import linear_trace

@@ -78,16 +78,16 @@ def lagged_cell_grad_norms(trace: Trace, targets: Targets) -> Float[Tensor, "lag
 
 
 def spread_targets(trace: Trace, count: int) -> Int[Tensor, "target batch"]:
-    """Return steps spread evenly over each sequence, from the last one read to the first; all where there are no more.
+    """Return steps spread evenly over each sequence, from the last one read to the first; all steps of a short one.
 
     Depends on each sequence alone, not on which others are in the batch.
 
     Args:
         trace: What was recorded.
-        count: Of steps for each sequence.
+        count: Number of steps for each sequence.
 
     Returns:
-        Targets; in a sequence that has fewer steps, one in the padding stands for each that is missing.
+        Targets; a sequence that has fewer steps gets targets in the padding for those that it lacks.
 
     Example:
         >>> from rnn_diag.testing.known import linear_trace
@@ -96,8 +96,8 @@ def spread_targets(trace: Trace, count: int) -> Int[Tensor, "target batch"]:
     """
     steps, lengths = len(trace.mask), trace.lengths
     count = min(count, steps)
-    place = torch.arange(count, device=lengths.device).unsqueeze(1)
-    before_last = torch.where(lengths < count, place, place * (lengths - 1) // max(count - 1, 1))
+    rank = torch.arange(count, device=lengths.device).unsqueeze(1)
+    before_last = torch.where(lengths < count, rank, rank * (lengths - 1) // max(count - 1, 1))
     chosen = before_last if trace.reverse else lengths - 1 - before_last
     return torch.where(before_last < lengths, chosen, steps - 1)
 
@@ -112,7 +112,8 @@ def lagged_state_norms(trace: Trace, targets: Targets, probes: int | None = None
     Args:
         trace: What was recorded.
         targets: Steps of the input, `t'`; negative ones count from the end of each sequence.
-        probes: Estimate from so many random sign vectors, always the same ones; by default one sweep per unit, exactly.
+        probes: Number of random sign vectors, always the same ones, to estimate from; by default one sweep per unit,
+            exactly.
 
     Returns:
         Frobenius norms, `sqrt(units)` at lag 0; NaN before the first step read and for targets in the padding.

@@ -23,12 +23,12 @@ def lyapunov_exponents(trace: Trace, k: int = 1, warmup: int = 0) -> Float[Tenso
 
     The full state is `h`, or `(h, c)`: without the memory an LSTM looks forgetful that is not. Steps are taken in the
     order of reading. Positive: states part and gradients explode along some direction; negative: they meet, and
-    gradients vanish; zero: both are kept. The first directions are random, always the same ones; `warmup` steps let
-    them turn to where the recurrence takes them.
+    gradients vanish; zero: distances stay as they are. The first directions are random, always the same ones; `warmup`
+    steps let them turn to where the recurrence takes them.
 
     Args:
         trace: What was recorded; no gradients are needed.
-        k: How many.
+        k: The number of exponents.
         warmup: Steps at the start of every sequence that are carried but not counted.
 
     Returns:
@@ -37,6 +37,7 @@ def lyapunov_exponents(trace: Trace, k: int = 1, warmup: int = 0) -> Float[Tenso
 
     Raises:
         ValueError: If `k` is not between 1 and the length of the full state, or `warmup` is negative.
+        RuntimeError: If the recurrence's adjoint is not on the autograd graph.
 
     Example:
         >>> import math
@@ -96,10 +97,10 @@ def kaplan_yorke_dimension(exponents: Float[Tensor, "*batch exponent"]) -> Float
     falling = exponents.sort(dim=-1, descending=True).values
     sums = falling.cumsum(-1)
     whole = (sums >= 0).sum(-1, keepdim=True)
-    kept = sums.gather(-1, (whole - 1).clamp(min=0))
+    sum_of_whole = sums.gather(-1, (whole - 1).clamp(min=0))
     following = falling.gather(-1, whole.clamp(max=falling.shape[-1] - 1)).abs()
     partial = (whole > 0) & (whole < falling.shape[-1])
-    dimension = whole + torch.where(partial, kept / following, 0.0)
+    dimension = whole + torch.where(partial, sum_of_whole / following, 0.0)
     return torch.where(exponents.isnan().any(-1), float("nan"), dimension.squeeze(-1))
 
 

@@ -1,4 +1,4 @@
-"""How many past inputs can be read off the hidden state: the memory capacity, delay by delay."""
+"""The memory capacity: how many past inputs can be read off the hidden state, delay by delay."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MemoryCapacity:
     """How well inputs of earlier steps can be read off the hidden state.
 
     Attributes:
-        by_delay: The squared correlation of each feature, so many steps ago, with its best linear readout; NaN for a
+        by_delay: The squared correlation of each delayed feature with its best linear readout; NaN for a
             feature that does not vary, and where states are not finite.
         samples: Steps, over all sequences, that the readouts were fitted to.
     """
@@ -42,7 +42,7 @@ class MemoryCapacity:
 
 
 def memory_capacity(layer: Trace | nn.Module, max_delay: int | None = None, washout: int = 0) -> MemoryCapacity:
-    r"""Return how well the inputs of each step can be read off the hidden state, so many steps later.
+    r"""Return how well the inputs of each step can be read off the hidden states of later steps.
 
     .. math:: MC_k = \max_w \operatorname{corr}^2(x_{t-k},\, w^T h_t), \qquad MC = \sum_k MC_k \le H
 

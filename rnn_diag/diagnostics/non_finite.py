@@ -86,9 +86,9 @@ def first_non_finite_of(recording: Ran) -> NonFinite | None:
 
 def _first_forward(trace: Trace) -> NonFinite | None:
     for what, values in _before_any_step(trace):
-        places = (~values.isfinite()).nonzero()
-        if len(places):
-            return _unstepped(trace, what, values, places[0].tolist())
+        found = (~values.isfinite()).nonzero()
+        if len(found):
+            return _unstepped(trace, what, values, found[0].tolist())
     return _earliest(trace, list(_forward(trace)), _reading_order(trace))
 
 
@@ -148,10 +148,10 @@ def _affected(values: Float[Tensor, "time batch units"]) -> Tensor:
     return ~values.isfinite().flatten(2).all(-1)
 
 
-def _unstepped(trace: Trace, what: str, values: Tensor, place: list[int]) -> NonFinite:
-    value = float(values[tuple(place)])
+def _unstepped(trace: Trace, what: str, values: Tensor, index: list[int]) -> NonFinite:
+    value = float(values[tuple(index)])
     if what.startswith("initial"):
-        return NonFinite(trace.layer, what, None, None, int(trace.sequences[place[0]]), place[-1], value)
+        return NonFinite(trace.layer, what, None, None, int(trace.sequences[index[0]]), index[-1], value)
     units = values.shape[0] // len(trace.equations.blocks) if what.startswith(("weight_ih", "weight_hh", "bias")) else 0
-    gate = trace.equations.blocks[place[0] // units].name if units else None
-    return NonFinite(trace.layer, what, gate, None, None, place[0] % units if units else place[0], value)
+    gate = trace.equations.blocks[index[0] // units].name if units else None
+    return NonFinite(trace.layer, what, gate, None, None, index[0] % units if units else index[0], value)

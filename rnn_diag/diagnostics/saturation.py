@@ -13,7 +13,7 @@ from torch import Tensor
 from rnn_diag.arguments import number, thresholds
 from rnn_diag.cells.equations import Gate
 from rnn_diag.diagnostics.numerics.precision import in_double
-from rnn_diag.diagnostics.share import Share, one_where
+from rnn_diag.diagnostics.numerics.share import Share, one_where
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class UnitState(IntEnum):
 class GateSaturation:
     """How often each sigmoid gate was shut (left-saturated) and open (right-saturated) over valid steps.
 
-    Add those of further batches and ranks: counts are kept, so the sum is exact.
+    `+` merges further batches and ranks exactly: what is stored are counts.
     """
 
     shut: Share

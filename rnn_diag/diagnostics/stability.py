@@ -1,4 +1,4 @@
-"""What a response to a kick says in one word: forgets, holds, integrator, unstable."""
+"""The response to a kick in one word: forgets, holds, integrator, unstable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FEWEST = 8
 def stability_verdicts(
     response: Float[Tensor, "lag batch"], step_response: Float[Tensor, "lag batch"]
 ) -> tuple[str, ...]:
-    """Return one word for each sequence, from how its responses go on in the second half of what is seen of them.
+    """Return one word for each sequence, from what its responses do in the second half of the steps that are seen.
 
     `forgets`: the kick dies out. `unstable`: it grows, or stays at more than ten times what it was at first. Otherwise
     it stays: `integrator` if a lasting input adds up, `holds` if not. `undecided`: fewer than 8 steps are seen. A

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rnn_diag.cells import AutogradEquations, Gate, LSTMEquations, State, Step, Weights
-from rnn_diag.cells.equations import Role
+from rnn_diag.cells import LSTMEquations, State, Weights
 from rnn_diag.diagnostics.carousel import carousel, forget_rate, log_retention
 from rnn_diag.diagnostics.gradient_norms import cell_grad_norms
 from rnn_diag.testing.known import forgetting_trace
@@ -104,22 +103,8 @@ def test_a_gru_keeps_its_state_by_its_update_gate() -> None:
     torch.testing.assert_close(forget_rate(trace).time_constants, -1 / update[trace.mask].log().mean(0))
 
 
-class MinimalGatedUnit(AutogradEquations):
-    """Its only gate writes when it is open and keeps when it is shut."""
-
-    name = "minimal_gated_unit"
-    blocks = (Gate("forget", 0.0, 1.0, Role.WRITES_OR_KEEPS), Gate("candidate", -1.0, 1.0, Role.CANDIDATE))
-
-    def forward_step(self, projected: Tensor, recurrent: Tensor, previous: State, weights: Weights) -> Step:
-        z_f, z_n = (projected + recurrent).chunk(2, dim=-1)
-        f, n = z_f.sigmoid(), z_n.tanh()
-        return Step((1 - f) * previous.hidden + f * n, None, (f, n), (z_f, z_n))
-
-
 def test_a_gate_that_keeps_when_it_is_shut_keeps_one_minus_itself() -> None:
-    weights = Weights(*(torch.randn(6, size, dtype=torch.float64) for size in (2, 3)))
-    initial = State(torch.zeros(1, 3, dtype=torch.float64))
-    trace = Trace("l0", MinimalGatedUnit(), weights, torch.randn(4, 1, 2, dtype=torch.float64), initial)
+    trace = random_trace("minimal_gated_unit", [4])
     torch.testing.assert_close(log_retention(trace)[0].exp(), (1 - trace.gates["forget"][1:]).prod(0))
 
 

@@ -7,7 +7,6 @@ import torch
 
 from rnn_diag.cells import RNNEquations, State, Weights
 from rnn_diag.diagnostics import gradient_norms as measure
-from rnn_diag.diagnostics.profile import Profile
 from rnn_diag.diagnostics.step_contributions import early_late_cosine, step_weight_grad_norms
 from rnn_diag.testing.known import forgetting_trace, linear_trace
 from rnn_diag.trace import OutputGrads, Trace
@@ -172,11 +171,3 @@ def test_a_recurrence_without_memory_says_so() -> None:
 def test_norms_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(2, 1\); expected \(3, 1\)"):
         measure.gradient_profile(random_trace("gru", [3]), torch.ones(2, 1))
-
-
-def test_profiles_of_two_ranks_merge_to_that_of_the_union() -> None:
-    values, mask = torch.randn(5, 4, dtype=torch.float64), mask_of([5, 2, 4, 3])
-    merged = Profile.of(values[:, :1], mask[:, :1]) + Profile.of(values[:4, 1:], mask[:4, 1:])
-    union = Profile.of(values, mask)
-    torch.testing.assert_close(merged.mean, union.mean, rtol=1e-14, atol=1e-15)
-    assert merged.count.tolist() == union.count.tolist()

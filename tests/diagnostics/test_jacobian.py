@@ -8,7 +8,6 @@ from torch import Tensor
 
 from rnn_diag.cells import GRUEquations, State, Weights
 from rnn_diag.diagnostics.jacobian import jacobian_product_singular_values, state_jacobian
-from rnn_diag.diagnostics.numerics.tangent import Tangent
 from rnn_diag.testing.known import forgetting_trace, linear_trace
 from rnn_diag.trace import Trace
 from tests.reference.random_layers import CELLS, autograd_states, random_trace
@@ -83,16 +82,6 @@ def test_state_jacobian_equals_autograd(cell: str, reverse: bool) -> None:
             position = length - 1 - t if reverse else t
             expected = full_jacobian(trace, sequence, position, position + 1)
             torch.testing.assert_close(jacobian[sequence], expected, rtol=1e-10, atol=1e-14)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_applying_a_jacobian_either_way_equals_the_matrix(cell: str) -> None:
-    trace = random_trace(cell, [3, 3], grads=None)
-    tangent, jacobian = Tangent.of(trace), state_jacobian(trace, 1)
-    directions = torch.randn(5, 2, tangent.state_size, dtype=torch.float64)
-    forward, backward = tangent.forward(1, directions), tangent.backward(1, directions)
-    torch.testing.assert_close(forward, torch.einsum("brs,kbs->kbr", jacobian, directions), rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(backward, torch.einsum("brs,kbr->kbs", jacobian, directions), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("reverse", [False, True])

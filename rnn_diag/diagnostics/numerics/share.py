@@ -1,4 +1,4 @@
-"""The share of valid steps at which something holds, kept as counts so that batches and ranks merge exactly."""
+"""The share of valid steps at which something holds, stored as counts so that batches and ranks merge exactly."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Share:
 
 
 def one_where(condition: Bool[Tensor, "*shape"], values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Return 1 where the condition holds, 0 elsewhere, and NaN where the values it was asked of are NaN."""
+    """Return 1 where the condition holds, 0 elsewhere, and NaN where the values are NaN."""
     return condition.double().masked_fill(values.isnan(), float("nan"))
 
 

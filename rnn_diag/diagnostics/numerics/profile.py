@@ -1,4 +1,4 @@
-"""A mean over sequences for every step, kept as sum and count so that profiles of batches and ranks merge exactly."""
+"""A mean over sequences for every step, stored as sum and count so that profiles of batches and ranks merge exactly."""
 
 from __future__ import annotations
 
