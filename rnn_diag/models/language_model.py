@@ -11,8 +11,8 @@ from torch.nn import functional
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.text import Perplexity
 
-from rnn_diag.models.classifier import IGNORED, scored_classes
-from rnn_diag.models.contract import SequenceBatch, Specification
+from rnn_diag.batch import IGNORED_TARGET, Batch, TaskSpec
+from rnn_diag.models.classifier import scored_classes
 from rnn_diag.models.sequence_model import SequenceModel
 
 
@@ -40,19 +40,19 @@ class LanguageModel(SequenceModel):
         self._carried: dict[str, Any] = {}
 
     @classmethod
-    def options_for(cls, spec: Specification) -> dict[str, Any]:
+    def options_for(cls, spec: TaskSpec) -> dict[str, Any]:
         """Return the vocabulary's size of a task's `spec`."""
         return {"vocabulary_size": super().options_for(spec)["output_size"]}
 
     def new_metrics(self, prefix: str) -> MetricCollection:
         """Return perplexity and bits per character, which share one running sum."""
         metrics: dict[str, Metric | MetricCollection] = {
-            "perplexity": Perplexity(ignore_index=IGNORED),
-            "bits_per_character": BitsPerCharacter(ignore_index=IGNORED),
+            "perplexity": Perplexity(ignore_index=IGNORED_TARGET),
+            "bits_per_character": BitsPerCharacter(ignore_index=IGNORED_TARGET),
         }
         return MetricCollection(metrics, prefix=prefix)
 
-    def outputs(self, batch: SequenceBatch, stage: str) -> Tensor:
+    def outputs(self, batch: Batch, stage: str) -> Tensor:
         """Return the logits of a batch; go on from the carried state and keep the new one."""
         carried = self._carried.get(stage) if batch.continues else None
         if carried is not None and _rows(carried) != len(batch.inputs):
@@ -61,18 +61,18 @@ class LanguageModel(SequenceModel):
         self._carried[stage] = _detached(state)
         return logits
 
-    def scored(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+    def scored(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the logits `[1, N, vocabulary]` and tokens `[1, N]`, which are -100 where they do not count."""
         logits, tokens = scored_classes(outputs, batch)
         return logits[None], tokens[None]
 
     def count(self, targets: Tensor) -> int:
         """Return how many tokens are not -100."""
-        return int((targets != IGNORED).sum())
+        return int((targets != IGNORED_TARGET).sum())
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy in nats per token."""
-        return functional.cross_entropy(predictions[0], targets[0], ignore_index=IGNORED)
+        return functional.cross_entropy(predictions[0], targets[0], ignore_index=IGNORED_TARGET)
 
     def on_train_epoch_start(self) -> None:
         """Forget the state of the previous epoch."""

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics import MeanSquaredError, MetricCollection
 
-from rnn_diag.models.contract import SequenceBatch
+from rnn_diag.batch import Batch
 from rnn_diag.models.readout import valid_steps
 from rnn_diag.models.sequence_model import SequenceModel
 
@@ -23,7 +23,7 @@ class SequenceRegressor(SequenceModel):
         """Return the mean squared error."""
         return MetricCollection({"mse": MeanSquaredError()}, prefix=prefix)
 
-    def scored(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+    def scored(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the predicted and the true values `[N, K]` of all valid steps."""
         if batch.lengths is None or not self.every_step:
             return outputs.flatten(0, -2), batch.targets.flatten(0, -2)

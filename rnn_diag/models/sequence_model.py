@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from rnn_diag.models.contract import SequenceBatch, Specification
+from rnn_diag.batch import Batch, TaskSpec
 from rnn_diag.models.readout import last_valid, output_features, run_recurrent
 
 MODEL_OF_TARGET = {"class": "SequenceClassifier", "value": "SequenceRegressor", "next_token": "LanguageModel"}
@@ -82,7 +82,7 @@ class SequenceModel(pl.LightningModule, ABC):
         """Return fresh metrics whose names start with `prefix`."""
 
     @abstractmethod
-    def scored(self, outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+    def scored(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return predictions and targets, one row per target, in the form that loss and metrics take."""
 
     @abstractmethod
@@ -94,7 +94,7 @@ class SequenceModel(pl.LightningModule, ABC):
         """Return the mean loss of what `scored` gave."""
 
     @classmethod
-    def options_for(cls, spec: Specification) -> dict[str, Any]:
+    def options_for(cls, spec: TaskSpec) -> dict[str, Any]:
         """Return the constructor's arguments that follow from a task's `spec`.
 
         Raises:
@@ -124,7 +124,7 @@ class SequenceModel(pl.LightningModule, ABC):
             hidden = last_valid(hidden, lengths, bool(getattr(self.recurrent, "bidirectional", False)))
         return self.head(hidden), state
 
-    def outputs(self, batch: SequenceBatch, stage: str) -> Tensor:
+    def outputs(self, batch: Batch, stage: str) -> Tensor:
         """Return the head's outputs on a batch."""
         return self.advance(batch.inputs, batch.lengths)[0]
 
@@ -146,7 +146,7 @@ class SequenceModel(pl.LightningModule, ABC):
         if spec is not None:
             self.log_dict({f"baseline/{name}": float(value) for name, value in spec.baseline.items()}, sync_dist=True)
 
-    def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch; log it and the batch's metrics."""
         predictions, targets = self.scored(self.outputs(batch, "train"), batch)
         loss = self.loss(predictions, targets)
@@ -156,11 +156,11 @@ class SequenceModel(pl.LightningModule, ABC):
         self.log_dict(values, on_step=True, on_epoch=False)
         return loss
 
-    def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the validation loss and metrics."""
         self._evaluate(batch, "val", self.val_metrics)
 
-    def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the test loss and metrics."""
         self._evaluate(batch, "test", self.test_metrics)
 
@@ -174,7 +174,7 @@ class SequenceModel(pl.LightningModule, ABC):
             "lr_scheduler": {"scheduler": self.scheduler(optimizer), "monitor": self.monitor},
         }
 
-    def _evaluate(self, batch: SequenceBatch, stage: str, metrics: MetricCollection) -> None:
+    def _evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
         predictions, targets = self.scored(self.outputs(batch, stage), batch)
         metrics.update(predictions, targets)
         count = self.count(targets)
@@ -184,7 +184,7 @@ class SequenceModel(pl.LightningModule, ABC):
     def _datamodule(self) -> object | None:
         return getattr(self.trainer, "datamodule", None)
 
-    def _spec(self) -> Specification | None:
+    def _spec(self) -> TaskSpec | None:
         return getattr(self._datamodule(), "spec", None)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from rnn_diag.batch import Batch, TaskSpec
 from rnn_diag.tasks.generated import GeneratedTask, check_lengths, draw_integers, draw_lengths
-from rnn_diag.tasks.task import Batch, TaskSpec
 
 
 class Adding(GeneratedTask):

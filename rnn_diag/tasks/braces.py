@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnn_diag.arguments import whole
+from rnn_diag.batch import Batch, TaskSpec
 from rnn_diag.tasks.corpus import Passage
 from rnn_diag.tasks.lexer import Region, code_points, lex
-from rnn_diag.tasks.task import Batch, SequenceDataset, TaskSpec
+from rnn_diag.tasks.task import SequenceDataset
 from rnn_diag.tasks.text_task import TextTask
 
 

@@ -7,8 +7,8 @@ import math
 import torch
 
 from rnn_diag.arguments import whole
+from rnn_diag.batch import IGNORED_TARGET, Batch, TaskSpec
 from rnn_diag.tasks.generated import GeneratedTask
-from rnn_diag.tasks.task import IGNORED_TARGET, Batch, TaskSpec
 
 
 class CopyMemory(GeneratedTask):

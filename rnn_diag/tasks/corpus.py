@@ -1,16 +1,13 @@
-"""Finds the text files behind a path, reads them, and splits them into train, validation and test."""
+"""Reads the text files behind a path, and splits them into train, validation and test."""
 
 from __future__ import annotations
 
-import glob
-import hashlib
 import logging
-import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from rnn_diag.arguments import whole
+from rnn_diag.tasks.text_files import NOT_TEXT, UNREADABLE, Found, find_files, read_text
 
 HELD_OUT_SHARE: Final = 0.05
 """Share of the corpus for validation, and the same again for test."""
@@ -46,18 +43,19 @@ def read_corpus(path: str | None = None, max_characters: int = 2_000_000) -> Map
 
     Args:
         path: A file, a folder (with all below it; names that start with a dot are left out) or a glob such as
-            `"src/**/*.py"`. None reads the C++ headers that are shipped inside the installed torch.
+            `"src/**/*.py"`. Regular files are read, each once, whatever links lead to it; what is skipped is said in
+            one warning. None reads the C++ headers that are shipped inside the installed torch.
         max_characters: Characters to read at most.
 
     Raises:
         ValueError: If the path matches nothing, names a single file that is no UTF-8 text, or if no text is left.
     """
     whole("max_characters", max_characters, 1)
-    files = find_files(path)
-    passages = _read_until(max_characters, files, strict=len(files) == 1)
+    found = find_files(path)
+    passages = _read_until(max_characters, found, strict=len(found.files) == 1)
     if not passages:
         raise ValueError(
-            f"path={path!r} holds no text: {len(files)} file(s) found, all empty or not UTF-8; "
+            f"path={path!r} holds no text: {len(found.files)} file(s) found, all empty or not UTF-8; "
             "expected a text file, a folder or a glob of text files"
         )
     splits = _split_by_file(passages) if len(passages) >= FEWEST_FILES_TO_SPLIT else _split_each_file(passages)
@@ -69,88 +67,31 @@ def read_corpus(path: str | None = None, max_characters: int = 2_000_000) -> Map
     return splits
 
 
-def find_files(path: str | None) -> dict[str, Path]:
-    """Return the files behind a path by their relative names, in the order of the names' hashes.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    root, found = _candidates(path)
-    files = {file.relative_to(root).as_posix(): file for file in found}
-    if not files:
-        raise ValueError(
-            f"path={path!r} matches no file; expected a file, a folder, a glob such as 'src/**/*.py', or null"
-        )
-    return dict(sorted(files.items(), key=lambda item: (_hash(item[0]), item[0])))
-
-
-def _candidates(path: str | None) -> tuple[Path, list[Path]]:
-    """Return the folder that names are relative to, and the files."""
-    place = _torch_headers() if path is None else Path(path).expanduser()
-    if place.is_file():
-        return place.parent, [place]
-    if place.is_dir():
-        return place, list(_files_below(place))
-    matches = [Path(match) for match in glob.glob(str(place), recursive=True)]
-    files = [match for match in matches if match.is_file()]
-    return Path(os.path.commonpath([file.parent for file in files])) if files else place, files
-
-
-def _torch_headers() -> Path:
-    import torch
-
-    return Path(torch.__file__).parent / "include"
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent, name) for name in names if not name.startswith("."))
-
-
-def _hash(name: str) -> bytes:
-    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
-
-
-def _read_until(max_characters: int, files: Mapping[str, Path], strict: bool) -> list[Passage]:
-    """Read files in order until the budget is spent; a file that is not text is an error if `strict`, else skipped."""
+def _read_until(max_characters: int, found: Found, strict: bool) -> list[Passage]:
+    """Read files in order until the budget is spent; one that cannot be read is an error if `strict`, else skipped."""
+    files, skipped = found
     most_of_one_file = max_characters // (1 if len(files) < FEWEST_FILES_TO_SPLIT else min(len(files), 100)) or 1
     passages: list[Passage] = []
-    left, skipped = max_characters, 0
+    left = max_characters
     for name, file in files.items():
         if left <= 0:
             break
         try:
             text = read_text(file, min(left, most_of_one_file))
-        except ValueError:
+        except (ValueError, OSError) as error:
             if strict:
-                raise
-            skipped += 1
+                raise (
+                    error if isinstance(error, ValueError) else ValueError(f"{file} cannot be read: {error}")
+                ) from None
+            skipped[NOT_TEXT if isinstance(error, ValueError) else UNREADABLE] += 1
             continue
         if text:
             passages.append(Passage(name, text))
             left -= len(text)
-    if skipped:
-        _log.warning("skipped %d file(s) that are not UTF-8 text, read %d", skipped, len(passages))
+    if skipped.total():
+        why = ", ".join(f"{count} file(s) {reason}" for reason, count in sorted(skipped.items()) if count)
+        _log.warning("skipped %s, read %d", why, len(passages))
     return passages
-
-
-def read_text(file: Path, max_characters: int = -1) -> str:
-    r"""Return the start of a UTF-8 text file, with every line end as `\n` and without a byte order mark.
-
-    Raises:
-        ValueError: If the file is not text.
-    """
-    try:
-        with file.open(encoding="utf-8-sig") as stream:
-            text = stream.read(max_characters)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not text: {error.reason} at byte {error.start}; expected UTF-8") from None
-    if "\0" in text:
-        raise ValueError(
-            f"{file} is not text: it holds a zero byte after {text.index(chr(0))} characters; expected UTF-8"
-        )
-    return text
 
 
 def _split_by_file(passages: list[Passage]) -> dict[str, list[Passage]]:

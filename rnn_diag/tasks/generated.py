@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from rnn_diag.arguments import whole
-from rnn_diag.tasks.task import Batch, SequenceTask, TensorSequences
+from rnn_diag.batch import Batch
+from rnn_diag.tasks.task import SequenceTask, TensorSequences
 
 
 class GeneratedTask(SequenceTask):

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from rnn_diag.arguments import one_of
-from rnn_diag.tasks.task import Batch, SequenceTask, TaskSpec, TensorSequences
+from rnn_diag.batch import Batch, TaskSpec
+from rnn_diag.tasks.task import SequenceTask, TensorSequences
 
 WAYS_TO_READ: Final = ("pixel", "row")
 

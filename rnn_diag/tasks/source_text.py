@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rnn_diag.tasks.task import Batch, SequenceDataset, TaskSpec
+from rnn_diag.batch import Batch, TaskSpec
+from rnn_diag.tasks.task import SequenceDataset
 from rnn_diag.tasks.text_task import TextTask
 
 

@@ -6,8 +6,8 @@ from typing import Final
 
 import torch
 
+from rnn_diag.batch import Batch, TaskSpec
 from rnn_diag.tasks.generated import GeneratedTask, check_lengths, draw_integers, draw_lengths
-from rnn_diag.tasks.task import Batch, TaskSpec
 
 ALPHABET: Final = "abcdXYBE"
 """Token to symbol: four that distract, the two that matter, the beginning and the end."""

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from rnn_diag.arguments import whole
+from rnn_diag.batch import Batch, TaskSpec
 from rnn_diag.tasks.generated import GeneratedTask, draw_integers
-from rnn_diag.tasks.task import Batch, TaskSpec
 
 
 class Timing(GeneratedTask):

@@ -16,18 +16,7 @@ from rnn_diag.cli.assembly import Run
 from rnn_diag.cli.configuration import configuration_directory
 from rnn_diag.cli.overrides import checked_overrides
 from rnn_diag.cli.train import train
-
-SMALL = {
-    "source_text": ["task.sequence_length=16", "task.batch_size=4"],
-    "braces": ["task.sequence_length=16", "task.batch_size=4"],
-    "digits": ["task.by=row"],
-    "smnist": ["task.by=row", "task.batch_size=8"],
-    "adding": ["task.sequence_length=8", "task.train_size=96", "task.held_out_size=8"],
-    "copy_memory": ["task.delay=3", "task.symbols=2", "task.train_size=96", "task.held_out_size=8"],
-    "temporal_order": ["task.sequence_length=12", "task.train_size=96", "task.held_out_size=8"],
-    "timing": ["task.interval=3", "task.sequence_length=9", "task.train_size=96", "task.held_out_size=8"],
-}
-"""What makes each task small."""
+from tests.tasks.small import small_overrides
 
 QUICK = ["callbacks=none", "trainer.enable_progress_bar=false", "trainer.num_sanity_val_steps=0", "cell.hidden_size=4"]
 STEPS = [
@@ -70,7 +59,7 @@ def small(text: Path, mnist: Path) -> Callable[[str], list[str]]:
             "braces": [f"task.path={text}"],
             "smnist": [f"task.folder={mnist}"],
         }
-        return [f"task={task}", *SMALL[task], *data.get(task, [])]
+        return [*small_overrides(task), *data.get(task, [])]
 
     return overrides
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from rnn_diag.cli.assembly import Run
 from rnn_diag.cli.configuration import configuration_directory
-from tests.cli.conftest import QUICK, SMALL, STEPS
+from tests.cli.conftest import QUICK, STEPS
+from tests.tasks.small import SMALL
 
 CELLS = sorted(file.stem for file in (configuration_directory() / "cell").glob("*.yaml"))
 

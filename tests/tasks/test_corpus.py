@@ -1,10 +1,12 @@
 """The corpus: which files are read, how they are split, and what is said when that fails."""
 
 import logging
+import os
 
 import pytest
 
-from rnn_diag.tasks.corpus import find_files, read_corpus, read_text
+from rnn_diag.tasks.corpus import read_corpus
+from rnn_diag.tasks.text_files import find_files
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def test_no_more_characters_are_read_than_allowed(folder):
 def test_one_large_file_gives_no_more_than_its_share(folder):
     (folder / "large.txt").write_text("x" * 100_000)
     whole = [passage for passages in read_corpus(str(folder), 43_000).values() for passage in passages]
-    assert max(len(passage.text) for passage in whole) == 43_000 // len(find_files(str(folder)))
+    assert max(len(passage.text) for passage in whole) == 43_000 // len(find_files(str(folder)).files)
 
 
 def test_a_single_file_is_cut_by_position_and_remembers_what_came_before(tmp_path):
@@ -65,24 +67,6 @@ def test_a_single_file_is_cut_by_position_and_remembers_what_came_before(tmp_pat
     assert [len(piece.text) for piece in pieces] == [900, 50, 50]
     assert "".join(piece.text for piece in pieces) == text
     assert [piece.before for piece in pieces] == ["", text[:900], text[:950]]
-
-
-def test_a_home_folder_and_a_recursive_glob_are_understood(folder, monkeypatch):
-    monkeypatch.setenv("HOME", str(folder))
-    assert len(find_files("~/**/*.txt")) == 42
-
-
-def test_default_corpus_is_the_headers_of_torch_always_in_the_same_order():
-    files = find_files(None)
-    assert len(files) > 1000
-    assert "ATen/ATen.h" in files
-    assert list(files) == list(find_files(None))
-
-
-def test_line_ends_and_byte_order_mark_are_normalised(tmp_path):
-    file = tmp_path / "windows.txt"
-    file.write_bytes(b"\xef\xbb\xbfa\r\nb\rc\n")
-    assert read_text(file) == "a\nb\nc\n"
 
 
 @pytest.mark.parametrize(
@@ -117,3 +101,38 @@ def test_a_folder_of_binary_files_is_empty_corpus(tmp_path):
 def test_a_budget_of_no_characters_is_refused():
     with pytest.raises(ValueError, match="max_characters=0; expected a whole number of at least 1"):
         read_corpus(None, max_characters=0)
+
+
+def test_a_link_to_the_own_folder_puts_no_validation_text_into_training(tmp_path):
+    for number in range(12):
+        (tmp_path / f"{number}.txt").write_text(f"file {number}\n" * 20)
+    plain = read_corpus(f"{tmp_path}/**/*.txt")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert read_corpus(f"{tmp_path}/**/*.txt") == plain
+    assert len(plain["train"]) == 10
+
+
+def test_what_is_no_readable_file_is_left_out_and_said_in_one_line(folder, caplog):
+    os.mkfifo(folder / "pipe.txt")
+    (folder / "dangling.txt").symlink_to("nowhere")
+    (folder / "again.txt").hardlink_to(folder / "odd" / "1.txt")
+    (folder / "memory.txt").symlink_to("/proc/self/mem")
+    with caplog.at_level(logging.WARNING):
+        splits = read_corpus(str(folder))
+    assert sum(map(len, splits.values())) == 40
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "skipped 1 file(s) that are another file again, 2 file(s) that are no regular files or cannot be reached, "
+        "2 file(s) that are not UTF-8 text, read 40"
+    )
+
+
+def test_a_single_file_that_may_not_be_read_is_named_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "one.txt").write_text("text")
+
+    def refuse(file, max_characters):
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr("rnn_diag.tasks.corpus.read_text", refuse)
+    with pytest.raises(ValueError, match=r"one.txt cannot be read: \[Errno 13\] Permission denied"):
+        read_corpus(str(tmp_path / "one.txt"))

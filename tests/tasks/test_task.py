@@ -8,17 +8,10 @@ import pytest
 import torch
 
 from rnn_diag.tasks import Adding, Braces, CopyMemory, Digits, SourceText, TemporalOrder, Timing
+from tests.tasks.small import NEED_FILES, SMALL, small_task
 
-SMALL = {
-    "source_text": lambda **kwargs: SourceText(max_characters=50_000, sequence_length=16, batch_size=4, **kwargs),
-    "braces": lambda **kwargs: Braces(max_characters=50_000, sequence_length=32, batch_size=4, **kwargs),
-    "digits": lambda **kwargs: Digits(batch_size=4, **kwargs),
-    "adding": lambda **kwargs: Adding(12, 6, train_size=50, held_out_size=10, batch_size=4, **kwargs),
-    "copy_memory": lambda **kwargs: CopyMemory(5, 3, train_size=50, held_out_size=10, batch_size=4, **kwargs),
-    "temporal_order": lambda **kwargs: TemporalOrder(20, 10, train_size=50, held_out_size=10, batch_size=4, **kwargs),
-    "timing": lambda **kwargs: Timing(4, 16, train_size=50, held_out_size=10, batch_size=4, **kwargs),
-}
-all_tasks = pytest.mark.parametrize("name", SMALL)
+NAMES = [name for name in SMALL if name not in NEED_FILES]
+all_tasks = pytest.mark.parametrize("name", NAMES)
 
 
 @dataclass
@@ -42,7 +35,7 @@ def same(batches, others):
 
 @all_tasks
 def test_every_batch_is_what_the_spec_says(name):
-    task = SMALL[name]()
+    task = small_task(name)
     spec = task.spec
     for loader in (task.train_dataloader(), task.val_dataloader(), task.test_dataloader()):
         batch = next(iter(loader))
@@ -64,35 +57,35 @@ def test_every_batch_is_what_the_spec_says(name):
 @all_tasks
 def test_the_seed_decides_everything_and_the_global_random_state_nothing(name):
     torch.manual_seed(1)
-    first = list(SMALL[name](seed=3).train_dataloader())
+    first = list(small_task(name, seed=3).train_dataloader())
     torch.manual_seed(2)
     before = torch.get_rng_state()
-    task = SMALL[name](seed=3)
+    task = small_task(name, seed=3)
     again = list(task.train_dataloader())
     list(task.val_dataloader())
     assert same(first, again)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "source_text"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "source_text"])
 def test_another_seed_or_epoch_is_another_order(name):
-    loader = SMALL[name](seed=3).train_dataloader()
+    loader = small_task(name, seed=3).train_dataloader()
     first = list(loader)
     loader.sampler.set_epoch(1)
     assert not same(first, list(loader))
     loader.sampler.set_epoch(0)
     assert same(first, list(loader))
-    assert not same(first, list(SMALL[name](seed=4).train_dataloader()))
+    assert not same(first, list(small_task(name, seed=4).train_dataloader()))
 
 
 @all_tasks
 def test_processes_together_see_the_batch_of_one_process(name):
     parts = []
     for rank in range(2):
-        task = SMALL[name]()
+        task = small_task(name)
         task.trainer = FakeTrainer(world_size=2, global_rank=rank)
         parts.append(list(task.train_dataloader()))
-    task = SMALL[name]()
+    task = small_task(name)
     task.batch_size = 8
     for whole, first, second in zip(task.train_dataloader(), *parts, strict=True):
         assert torch.equal(whole.inputs[0::2], first.inputs)
@@ -102,7 +95,7 @@ def test_processes_together_see_the_batch_of_one_process(name):
 
 @all_tasks
 def test_a_used_task_pickles_and_copies(name):
-    task = SMALL[name]()
+    task = small_task(name)
     first = list(task.train_dataloader())
     for other in (pickle.loads(pickle.dumps(task)), copy.deepcopy(task)):
         assert other.spec == task.spec
@@ -110,7 +103,7 @@ def test_a_used_task_pickles_and_copies(name):
 
 
 def test_splits_of_generated_tasks_differ():
-    task = SMALL["adding"]()
+    task = small_task("adding")
     splits = [task.sequences(split).whole.inputs[:10] for split in ("train", "validation", "test")]
     assert not torch.equal(splits[0], splits[1]) and not torch.equal(splits[1], splits[2])
 
