@@ -141,6 +141,7 @@ def _orthonormal(states: Float[Tensor, "sample units"], eps: float) -> Float[Ten
     """Return an orthonormal basis of what the states span around their mean, without what rounding alone spans."""
     if not states.isfinite().all():
         return states[:, :1] * math.nan
+    basis: Tensor
     basis, sizes, _ = torch.linalg.svd(states - states.mean(0), full_matrices=False)
     return basis[:, sizes > eps * len(states) ** 0.5 * sizes[0]]
 
