@@ -8,22 +8,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
+from rnn_diag.callbacks.attachment import DiagnosticCallback
 from rnn_diag.cli.assembly import Run
+from rnn_diag.doctor.finding import number
+from rnn_diag.measurements.layer import STATISTICS
+from rnn_diag.measurements.statistics import Statistic
+from rnn_diag.reporting.layout import Statistics
 from rnn_diag.terminal import Console, Table
 
 STAGES: Final = ("train", "val", "test", "baseline")
 """First words of the metrics that models log; what else is named `<diagnostic>/<layer>/<statistic>` is a diagnostic."""
 
-HEADLINES: Final = {
-    "gradient_norms": ("log10_first_to_last", "cell_log10_first_to_last", "log10_max", "non_finite", "fidelity"),
-    "memory_horizon": ("steps", "half_life"),
-    "spectrum": ("*/spectral_radius",),
-    "saturation": ("*/left", "*/right"),
-}
-"""The statistics that tell most, by diagnostic, as glob patterns; of other diagnostics the first few are shown."""
-
 STATISTICS_PER_LAYER: Final = 5
-"""How many statistics are shown of a diagnostic without headlines."""
+"""How many numbers are shown of a diagnostic that declares no headlines."""
 
 
 def print_summary(run: Run, seconds: float, output_dir: str, console: Console | None = None) -> None:
@@ -33,7 +30,8 @@ def print_summary(run: Run, seconds: float, output_dir: str, console: Console | 
     console = console or Console()
     console.print(f"\n[bold]{_headline(run, seconds)}[/bold]", highlight=False)
     console.print(_metrics(run))
-    diagnostics = _diagnostics({name: float(value) for name, value in run.trainer.callback_metrics.items()})
+    metrics = {name: float(value) for name, value in run.trainer.callback_metrics.items()}
+    diagnostics = _diagnostics(metrics, _declared(run))
     if diagnostics.row_count:
         console.print("\n[bold]What happened inside, when last measured[/bold]", highlight=False)
         console.print(diagnostics)
@@ -78,18 +76,25 @@ def _metrics(run: Run) -> Table:
     return table
 
 
-def _diagnostics(metrics: Mapping[str, float]) -> Table:
+def _declared(run: Run) -> Statistics:
+    """Return the statistics of this package's diagnostics, and those that the run's own declare."""
+    callbacks = [one for one in run.trainer.callbacks if isinstance(one, DiagnosticCallback)]  # type: ignore[attr-defined]
+    own = {one.name: one.statistics for callback in callbacks for one in callback.diagnostics if one.statistics}
+    return {**STATISTICS, **own}
+
+
+def _diagnostics(metrics: Mapping[str, float], statistics: Statistics) -> Table:
     table = Table("diagnostic", "layer", "statistic")
     table.add_column("value", justify="right")
     previous: tuple[str, str] | None = None
-    for diagnostic, layer, statistic, value in _headlines(metrics):
+    for diagnostic, layer, statistic, value in _headlines(metrics, statistics):
         shown = ("", "") if (diagnostic, layer) == previous else (diagnostic, layer)
         table.add_row(*shown, statistic, _number(value))
         previous = (diagnostic, layer)
     return table
 
 
-def _headlines(metrics: Mapping[str, float]) -> Iterator[tuple[str, str, str, float]]:
+def _headlines(metrics: Mapping[str, float], declared: Statistics) -> Iterator[tuple[str, str, str, float]]:
     """Yield diagnostic, layer, statistic and value."""
     layers: dict[tuple[str, str], list[str]] = {}
     for name in sorted(metrics):
@@ -98,20 +103,20 @@ def _headlines(metrics: Mapping[str, float]) -> Iterator[tuple[str, str, str, fl
         if diagnostic not in STAGES and statistic:
             layers.setdefault((diagnostic, layer), []).append(statistic)
     for (diagnostic, layer), statistics in layers.items():
-        for statistic in _telling(diagnostic, statistics):
+        for statistic in _shown(statistics, declared.get(diagnostic, ())):
             yield diagnostic, layer, statistic, metrics[f"{diagnostic}/{layer}/{statistic}"]
 
 
-def _telling(diagnostic: str, statistics: Sequence[str]) -> Sequence[str]:
-    """Return the statistics that are a diagnostic's headlines, in their order."""
-    patterns = HEADLINES.get(diagnostic)
-    if patterns is None:
-        return statistics[:STATISTICS_PER_LAYER]
-    return [statistic for pattern in patterns for statistic in statistics if fnmatchcase(statistic, pattern)]
+def _shown(names: Sequence[str], declared: Sequence[Statistic]) -> Sequence[str]:
+    """Return the names of a diagnostic's headlines, in the order in which it declares them; else the first few."""
+    if not declared:
+        return names[:STATISTICS_PER_LAYER]
+    headlines = (one for one in declared if one.headline)
+    return [name for one in headlines for name in names if fnmatchcase(name, one.glob)]
 
 
 def _number(value: object) -> str:
-    return "" if value is None else f"{float(value):.4g}"  # type: ignore[arg-type]
+    return "" if value is None else number(float(value), digits=4)  # type: ignore[arg-type]
 
 
 def _duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from rnn_diag.doctor.finding import Finding, number
 from rnn_diag.doctor.report import Report
+from rnn_diag.doctor.signs import SIGNS, Sign
 from rnn_diag.doctor.vitals import Vitals
 
 NOTABLE = 0.1
@@ -113,52 +114,24 @@ def compare(before: Report, after: Report) -> Comparison:
 
 
 def _changes(before: Vitals, after: Vitals) -> list[Change]:
-    pairs = [
-        ("horizon in steps", before.horizon, after.horizon, before.horizon, after.horizon),
-        *(
-            (words, old, new, -_distance(name, old), -_distance(name, new))
-            for name, words in EVEN.items()
-            for old, new in [(getattr(before, name), getattr(after, name))]
-        ),
-        *(
-            (words, old, new, -old, -new)
-            for name, words in SMALL.items()
-            for old, new in [(getattr(before, name), getattr(after, name))]
-        ),
-        *((words, getattr(before, name), getattr(after, name), 0.0, 0.0) for name, words in NEITHER.items()),
-    ]
+    pairs = [(sign, getattr(before, name), getattr(after, name)) for name, sign in SIGNS.items() if sign.is_compared]
     return [
-        Change(before.layer, words, old, new, "better" if good > bad else "worse" if good < bad else "changed")
-        for words, old, new, bad, good in pairs
+        Change(before.layer, sign.words, old, new, _verdict(sign, old, new))
+        for sign, old, new in pairs
         if _notable(old, new)
     ]
 
 
-EVEN = {
-    "log10_first_to_last": "log10 of first over last gradient",
-    "slope": "log growth per step back",
-    "influence_peak": "largest influence over that at lag 0",
-}
-"""Numbers that are best in the middle: 0, and 1 for a ratio."""
-
-SMALL = {
-    "exact_zero": "share of exact zeros",
-    "relu_dead": "share of dead units",
-    "transient_growth": "transient growth",
-    "padding_read": "share of padding read",
-}
-"""Numbers that are best small."""
-
-NEITHER = {
-    "forget_bias": "forget bias",
-    "longest_memory": "longest time constant",
-    "spectral_radius": "spectral radius",
-}
-"""Numbers that are what they are."""
+def _verdict(sign: Sign, old: float, new: float) -> str:
+    """Return whether a number got better, where it can."""
+    badness = [_badness(sign, value) for value in (old, new)]
+    return "better" if badness[1] < badness[0] else "worse" if badness[1] > badness[0] else "changed"
 
 
-def _distance(name: str, value: float) -> float:
-    return abs(math.log(value)) if name == "influence_peak" and value > 0 else abs(value)
+def _badness(sign: Sign, value: float) -> float:
+    if sign.best == "one":
+        return abs(math.log(value)) if value > 0 else math.inf
+    return {"large": -value, "small": value, "zero": abs(value), "": 0.0}[sign.best]
 
 
 def _notable(old: float, new: float) -> bool:

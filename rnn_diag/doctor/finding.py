@@ -129,17 +129,17 @@ def alike(findings: Iterable[Finding]) -> list[tuple[Finding, ...]]:
     return [tuple(group) for group in groups.values()]
 
 
-def number(value: float) -> str:
-    """Return a number as people write it: three digits, and a power of ten where it is very large or small.
+def number(value: float, digits: int = 3) -> str:
+    """Return a number as people write it: few digits, and a power of ten where it is very large or small.
 
     Example:
         >>> number(0.0123456), number(12345.6), number(4.29e246), number(float("nan")), number(-2.5e-7)
         ('0.0123', '12,346', '4.3·10^246', 'nan', '-2.5·10^-7')
     """
     size = abs(value)
-    if not math.isfinite(value) or value == 0 or 1e-4 <= size < 1e3:
-        return f"{value:.3g}" if size < 999.5 or not math.isfinite(value) else f"{value:.0f}"
-    if 1e3 <= size < 1e6:
+    if not math.isfinite(value) or value == 0 or 1e-4 <= size < 10**digits - 0.5:
+        return f"{value:.{digits}g}"
+    if 10**digits - 0.5 <= size < 1e6:
         return f"{value:,.0f}"
     digits, _, power = f"{value:.1e}".partition("e")
     return f"{digits.removesuffix('.0')}·10^{int(power)}"

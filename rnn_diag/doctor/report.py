@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rnn_diag.coverage import Status
 from rnn_diag.doctor.finding import Finding, Severity, alike, number
+from rnn_diag.doctor.signs import SIGNS
 from rnn_diag.doctor.vitals import Vitals
 from rnn_diag.terminal import SIMPLE_HEAD, Console, Group, RenderableType, Table, Text
 
@@ -24,30 +25,6 @@ STYLES = {
 
 WIDTH = 120
 """Columns of a report that is turned into text."""
-
-
-class Column(NamedTuple):
-    """A column of the table of layers.
-
-    Attributes:
-        number: What it shows of a layer; NaN for nothing.
-        meaning: What that is.
-    """
-
-    number: Callable[[Vitals], float]
-    meaning: str
-
-
-COLUMNS = {
-    "steps": Column(lambda one: one.steps or math.nan, "of the longest sequence"),
-    "horizon": Column(lambda one: one.horizon, "steps back at which a single loss keeps 1 % of its influence"),
-    "expected": Column(lambda one: one.predicted_horizon, "the horizon that weights and gates alone let expect"),
-    "first/last": Column(lambda one: one.log10_first_to_last, "log10 of the gradient at the first step over the last"),
-    "bias": Column(lambda one: one.forget_bias, "of the gate that remembers"),
-    "memory": Column(lambda one: one.longest_memory, "of the slowest unit, in steps"),
-    "radius": Column(lambda one: one.spectral_radius, "spectral radius of the recurrent matrix"),
-}
-"""A column that no layer has a number for is left out."""
 
 
 @dataclass(frozen=True)
@@ -185,9 +162,9 @@ def vitals_table(vitals: Mapping[str, Vitals]) -> Table:
     table.columns[0].overflow = "fold"
     known = _known_columns(vitals)
     for name in known:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(SIGNS[name].column, justify="right", no_wrap=True)
     for layer, one in vitals.items():
-        values = [COLUMNS[name].number(one) for name in known]
+        values = [_shown(one, name) for name in known]
         table.add_row(layer, one.kind, *("" if math.isnan(value) else number(value) for value in values))
     return table
 
@@ -196,12 +173,18 @@ def legend(vitals: Mapping[str, Vitals]) -> Table:
     """Return what the columns of the table of layers mean, one a row."""
     rows = Table.grid(padding=(0, 1))
     for name in _known_columns(vitals):
-        rows.add_row(Text(f" {name}", "dim"), Text(COLUMNS[name].meaning, "dim"))
+        rows.add_row(Text(f" {SIGNS[name].column}", "dim"), Text(SIGNS[name].meaning, "dim"))
     return rows
 
 
 def _known_columns(vitals: Mapping[str, Vitals]) -> list[str]:
-    return [name for name, column in COLUMNS.items() if any(not math.isnan(column.number(v)) for v in vitals.values())]
+    """Return the fields of `Vitals` that have a column, those that any layer has a number for."""
+    shown = (name for name, sign in SIGNS.items() if sign.column)
+    return [name for name in shown if any(not math.isnan(_shown(one, name)) for one in vitals.values())]
+
+
+def _shown(one: Vitals, name: str) -> float:
+    return math.nan if _unseen(one) else float(getattr(one, name))
 
 
 def _unseen(one: Vitals) -> bool:

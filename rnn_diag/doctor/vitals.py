@@ -81,8 +81,9 @@ class Vitals:
         forget_bias: Mean of `b_ih + b_hh` in that gate.
         forget_bias_parts: Mean and spread of each of the two, as `ih`, `hh`, `ih_spread`, `hh_spread`.
         forget_bias_elsewhere: `forget_bias` of the same module's other layers and directions.
-        spectral_radius, spectral_norm, transient_growth: Of a plain recurrence's matrix; powers that do not decay have
-            no transient growth.
+        matrix: The block of a plain recurrence, whose recurrent matrix is judged; empty for gated ones.
+        spectral_radius, spectral_norm, transient_growth: Of that matrix; powers that do not decay have no transient
+            growth.
         predicted_horizon: The horizon that weights and gates alone let expect, in steps.
     """
 
@@ -148,6 +149,7 @@ class Vitals:
     forget_bias: float = NAN
     forget_bias_parts: dict[str, float] = field(default_factory=dict)
     forget_bias_elsewhere: dict[str, float] = field(default_factory=dict)
+    matrix: str = ""
     spectral_radius: float = NAN
     spectral_norm: float = NAN
     transient_growth: float = NAN
@@ -291,6 +293,7 @@ def _with_weights(one: Vitals, weights: WeightNumbers) -> Vitals:
     growth = NAN if plain.transient_growth is None else plain.transient_growth
     return replace(
         one,
+        matrix=next(iter(weights.spectra)),
         spectral_radius=plain.spectral_radius,
         spectral_norm=plain.spectral_norm,
         transient_growth=growth if math.isfinite(growth) else NAN,

@@ -72,8 +72,18 @@ class GateCounts:
             chart="gates open",
             vital="open",
         ),
-        Statistic("<gate>/stuck_shut", "share", "share of units that were shut at 99 % of the valid steps or more"),
-        Statistic("<gate>/stuck_open", "share", "share of units that were open at 99 % of the valid steps or more"),
+        Statistic(
+            "<gate>/stuck_shut",
+            "share",
+            "share of units that were shut at 99 % of the valid steps or more",
+            vital="stuck_shut",
+        ),
+        Statistic(
+            "<gate>/stuck_open",
+            "share",
+            "share of units that were open at 99 % of the valid steps or more",
+            vital="stuck_open",
+        ),
         Statistic(
             "<tanh>/tanh_saturated",
             "share",

@@ -139,6 +139,7 @@ class GradientSums:
             "norm at the first step that has a gradient over that at the last; below 0: it vanishes",
             headline=True,
             chart="gradient: first step over last",
+            vital="log10_first_to_last",
         ),
         Statistic("first_step", "steps", "steps read before that first step, a mean over sequences"),
         Statistic("last_step", "steps", "steps read before that last step, a mean over sequences"),
@@ -188,7 +189,6 @@ class GradientSums:
             "relative error",
             "relative error of the self-check; only where something can be checked",
             headline=True,
-            vital="fidelity",
         ),
         Statistic(
             "amp_overflow",

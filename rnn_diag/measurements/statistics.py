@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -32,6 +33,15 @@ class Statistic:
     chart: str = ""
     vital: str = ""
 
+    def named(self, part: str) -> str:
+        """Return the name for one of several, such as a gate.
+
+        Example:
+            >>> Statistic("<gate>/left", "share", "share of activations below `low`").named("forget")
+            'forget/left'
+        """
+        return re.sub(r"<\w+>", part, self.name)
+
     @property
     def pattern(self) -> str:
         """Regular expression that matches the last part of its tags."""
@@ -41,3 +51,20 @@ class Statistic:
     def glob(self) -> str:
         """Glob pattern that matches the last part of its tags."""
         return re.sub(r"<\w+>", "*", self.name)
+
+
+def as_markdown(statistics: Mapping[str, Sequence[Statistic]]) -> str:
+    """Return a table of all statistics, by the first part of their tags.
+
+    Example:
+        >>> print(as_markdown({"speed": [Statistic("mean", "1/s", "mean over steps")]}))
+        | Tag | Unit | What it says |
+        |---|---|---|
+        | `speed/<layer>/mean` | 1/s | mean over steps |
+    """
+    rows = [
+        f"| `{diagnostic}/<layer>/{one.name}` | {one.unit} | {one.says} |"
+        for diagnostic, several in statistics.items()
+        for one in several
+    ]
+    return "\n".join(("| Tag | Unit | What it says |", "|---|---|---|", *rows))

@@ -3,45 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from rnn_diag.measurements.layer import STATISTICS
+from rnn_diag.measurements.statistics import Statistic
 
 Layout = dict[str, dict[str, list[Any]]]
 
 LAYOUT_TAG = b"custom_scalars__config__"
 """What TensorBoard looks for; the last layout of a run wins."""
 
-OVER_LAYERS = {
-    "gradient: first step over last": r"gradient_norms/{layer}/(cell_)?log10_first_to_last",
-    "gradient: largest norm": r"gradient_norms/{layer}/(cell_)?log10_max",
-    "memory horizon": r"memory_horizon/{layer}/(steps|half_life)",
-    "spectral radius": r"spectrum/{layer}/.*/spectral_radius",
-    "largest singular value": r"spectrum/{layer}/.*/sigma_max",
-    "gates shut": r"saturation/{layer}/.*/left",
-    "gates open": r"saturation/{layer}/.*/right",
-    "tanh saturated": r"saturation/{layer}/.*/tanh_saturated",
-}
+Statistics = Mapping[str, Sequence[Statistic]]
+"""By the first part of their tags."""
 
 
-def custom_scalars_layout(layers: Sequence[str]) -> Layout:
+def custom_scalars_layout(layers: Sequence[str], statistics: Statistics = STATISTICS) -> Layout:
     r"""Return one category per layer for `SummaryWriter.add_custom_scalars`; merge it with your own, if you have one.
+
+    Args:
+        layers: Their names.
+        statistics: What is logged of them; those that name a chart are shown.
 
     Example:
         >>> layout = custom_scalars_layout(["encoder.l0"])
         >>> layout["rnn_diag: encoder.l0"]["memory horizon"]
         ['Multiline', ['^memory_horizon/encoder\\.l0/(steps|half_life)$']]
     """
-    return {
-        f"rnn_diag: {layer}": {
-            title: ["Multiline", [f"^{pattern.replace('{layer}', re.escape(layer))}$"]]
-            for title, pattern in OVER_LAYERS.items()
-        }
-        for layer in layers
-    }
+    return {f"rnn_diag: {layer}": _charts(layer, statistics) for layer in layers}
 
 
-def write_layout(writer: Any, layers: Sequence[str]) -> bool:
+def write_layout(writer: Any, layers: Sequence[str], statistics: Statistics = STATISTICS) -> bool:
     """Write the layout unless the run has one or it cannot be known; return whether it was written."""
     folder = Path(str(getattr(writer, "log_dir", None) or getattr(writer, "logdir", "")))
     if not layers or not folder.is_dir():
@@ -49,5 +42,22 @@ def write_layout(writer: Any, layers: Sequence[str]) -> bool:
     writer.flush()
     if any(LAYOUT_TAG in file.read_bytes() for file in folder.glob("*tfevents*")):
         return False
-    writer.add_custom_scalars(custom_scalars_layout(layers))
+    writer.add_custom_scalars(custom_scalars_layout(layers, statistics))
     return True
+
+
+def _charts(layer: str, statistics: Statistics) -> dict[str, list[Any]]:
+    """Return the charts of one layer by title: each with a pattern for every diagnostic that it shows numbers of."""
+    named: dict[str, dict[str, list[str]]] = {}
+    for diagnostic, several in statistics.items():
+        for one in several:
+            if one.chart:
+                named.setdefault(one.chart, {}).setdefault(diagnostic, []).append(one.pattern)
+    return {
+        title: ["Multiline", [f"^{name}/{re.escape(layer)}/{_either(patterns)}$" for name, patterns in shown.items()]]
+        for title, shown in named.items()
+    }
+
+
+def _either(patterns: Sequence[str]) -> str:
+    return patterns[0] if len(patterns) == 1 else f"({'|'.join(patterns)})"

@@ -52,7 +52,7 @@ def test_where_nothing_is_wrong_one_line_says_what_was_looked_at() -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(0.0, "0"), (0.25, "0.25"), (999.4, "999"), (999.7, "1000"), (1234.5, "1,234"), (1e246, "1·10^246")],
+    [(0.0, "0"), (0.25, "0.25"), (999.4, "999"), (999.7, "1,000"), (1234.5, "1,234"), (1e246, "1·10^246")],
 )
 def test_numbers_are_written_as_people_write_them(value: float, words: str) -> None:
     assert number(value) == words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rnn_diag.doctor.finding import Evidence, Finding, Severity
 from rnn_diag.doctor.rules.remedies import initialised, module_of
+from rnn_diag.doctor.signs import evidence
 from rnn_diag.doctor.vitals import Vitals
 
 MANY = 0.5
@@ -40,7 +41,6 @@ def stuck_gate(vitals: Vitals) -> Finding | None:
         return None
     share, state = max(found)
     gate, extreme = state.split("/")
-    usual = vitals.stuck_shut if extreme == "shut" else vitals.stuck_open
     return Finding(
         id="stuck_gate",
         severity=Severity.WARNING,
@@ -53,9 +53,7 @@ def stuck_gate(vitals: Vitals) -> Finding | None:
         option="optimizer.lr=1e-3",
         evidence=(
             Evidence(f"share of units {'below 0.001' if extreme == 'shut' else 'above 0.999'}", share),
-            Evidence(
-                f"share of units stuck {extreme}", usual[gate], f"saturation/{vitals.layer}/{gate}/stuck_{extreme}"
-            ),
+            evidence(vitals, f"stuck_{extreme}", gate),
         ),
         confidence=0.9,
     )
@@ -95,7 +93,7 @@ def latching(vitals: Vitals) -> Finding | None:
     often = [gate for gate in gates if vitals.shut[gate] > OFTEN and vitals.open[gate] > OFTEN]
     if not often or _has_no_slope(vitals):
         return None
-    gate, tag = often[0], f"saturation/{vitals.layer}/{often[0]}"
+    gate = often[0]
     return Finding(
         id="latching",
         severity=Severity.INFO,
@@ -103,8 +101,8 @@ def latching(vitals: Vitals) -> Finding | None:
         meaning=f"The {gate} gate is saturated and switches between shut and open: a latch at work, which is healthy.",
         evidence=(
             Evidence("share of units that switch", vitals.switching[gate]),
-            Evidence("share of steps shut", vitals.shut[gate], f"{tag}/left"),
-            Evidence("share of steps open", vitals.open[gate], f"{tag}/right"),
+            evidence(vitals, "shut", gate),
+            evidence(vitals, "open", gate),
         ),
         confidence=0.9,
     )
@@ -141,7 +139,7 @@ def saturated_tanh(vitals: Vitals) -> Finding | None:
         remedy="scale the recurrent matrix to a spectral radius of 1." if own_doing else "scale the inputs to about 1.",
         call=initialised(vitals, "rescale_spectral_radius", "radius=1.0") if own_doing else SCALE,
         option="initialization=[spectral_radius]" if own_doing else "",
-        evidence=(Evidence("share of steps above 0.9", share, f"saturation/{vitals.layer}/hidden/tanh_saturated"),),
+        evidence=(evidence(vitals, "tanh_saturated", "hidden"),),
         confidence=0.9,
     )
 

@@ -6,6 +6,7 @@ import math
 
 from rnn_diag.doctor.finding import Evidence, Finding, Severity, number
 from rnn_diag.doctor.rules.remedies import longer_memory
+from rnn_diag.doctor.signs import evidence
 from rnn_diag.doctor.vitals import Vitals
 
 FEWEST_STEPS = 8
@@ -88,7 +89,7 @@ def truncation_too_short(vitals: Vitals) -> Finding | None:
         option=f"task.sequence_length={longer}",
         evidence=(
             Evidence("influence left at the start", vitals.influence_at_furthest),
-            Evidence("horizon in steps", vitals.horizon, f"memory_horizon/{vitals.layer}/steps"),
+            evidence(vitals, "horizon"),
         ),
         confidence=0.8,
     )
@@ -117,19 +118,13 @@ def _reaches_too_little(vitals: Vitals, share: float) -> bool:
 
 
 def _reach(vitals: Vitals) -> tuple[Evidence, ...]:
-    tag = f"memory_horizon/{vitals.layer}"
-    return (
-        Evidence("horizon in steps", vitals.horizon, f"{tag}/steps"),
-        Evidence("share of what could be seen", vitals.horizon_share, f"{tag}/share"),
-    )
+    return evidence(vitals, "horizon"), evidence(vitals, "horizon_share")
 
 
 def _first_to_last(vitals: Vitals) -> Evidence:
     of_cell = vitals.cell_log10_first_to_last == vitals.log10_first_to_last
-    tag = f"gradient_norms/{vitals.layer}/{'cell_' if of_cell else ''}log10_first_to_last"
-    return Evidence("log10 of first over last gradient", vitals.log10_first_to_last, tag)
+    return evidence(vitals, "cell_log10_first_to_last" if of_cell else "log10_first_to_last")
 
 
 def _predicted(vitals: Vitals) -> tuple[Evidence, ...]:
-    expected = vitals.predicted_horizon
-    return () if math.isnan(expected) else (Evidence("horizon that weights and gates let expect", expected),)
+    return () if math.isnan(vitals.predicted_horizon) else (evidence(vitals, "predicted_horizon"),)

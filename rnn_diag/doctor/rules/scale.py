@@ -7,6 +7,7 @@ from decimal import ROUND_CEILING, Decimal
 
 from rnn_diag.doctor.finding import Evidence, Finding, Severity, number
 from rnn_diag.doctor.rules.remedies import initialised, orthogonal
+from rnn_diag.doctor.signs import evidence
 from rnn_diag.doctor.vitals import Vitals
 
 LARGE = 100.0
@@ -59,8 +60,8 @@ def exploding(vitals: Vitals) -> Finding | None:
         call=call,
         option=f"{option} trainer.gradient_clip_val=1.0",
         evidence=(
-            Evidence("largest influence over that at lag 0", vitals.influence_peak),
-            Evidence("log growth per step back", vitals.slope, f"gradient_norms/{vitals.layer}/slope_nats_per_step"),
+            evidence(vitals, "influence_peak"),
+            evidence(vitals, "slope"),
         ),
         confidence=0.95,
     )
@@ -80,13 +81,7 @@ def _of_totals(vitals: Vitals) -> Finding | None:
         remedy="start from smaller, or orthogonal, recurrent weights, and clip gradients.",
         call="Trainer(gradient_clip_val=1.0)",
         option="trainer.gradient_clip_val=1.0",
-        evidence=(
-            Evidence(
-                "log10 of first over last gradient",
-                vitals.log10_first_to_last,
-                f"gradient_norms/{vitals.layer}/log10_first_to_last",
-            ),
-        ),
+        evidence=(evidence(vitals, "log10_first_to_last"),),
         confidence=0.8,
     )
 
@@ -98,7 +93,6 @@ def transient_growth(vitals: Vitals) -> Finding | None:
     if not (vitals.spectral_radius < 1 and vitals.transient_growth > TRANSIENT):
         return None
     call, option = orthogonal(vitals)
-    tag = f"spectrum/{vitals.layer}/hidden"
     return Finding(
         id="transient_growth",
         severity=Severity.WARNING if vitals.influence_peak > TRANSIENT else Severity.ADVICE,
@@ -109,10 +103,10 @@ def transient_growth(vitals: Vitals) -> Finding | None:
         call=call,
         option=option,
         evidence=(
-            Evidence("spectral radius", vitals.spectral_radius, f"{tag}/spectral_radius"),
+            evidence(vitals, "spectral_radius", vitals.matrix),
             Evidence("largest norm of a power", vitals.transient_growth),
-            Evidence("largest singular value", vitals.spectral_norm, f"{tag}/sigma_max"),
-            Evidence("largest influence over that at lag 0", vitals.influence_peak),
+            evidence(vitals, "spectral_norm", vitals.matrix),
+            evidence(vitals, "influence_peak"),
         ),
         confidence=0.9,
     )
@@ -138,7 +132,7 @@ def _of_gradients(vitals: Vitals) -> Finding | None:
         call=call,
         option=option,
         evidence=(
-            Evidence("largest influence over that at lag 0", peak),
+            evidence(vitals, "influence_peak"),
             Evidence("influence left at the furthest lag", left),
         ),
         confidence=0.7,
@@ -188,11 +182,7 @@ def float16_underflow(vitals: Vitals) -> Finding | None:
         return None
     scaled = "with a loss scale that is too small" if vitals.amp_scaled else "and no gradient scaler is at work"
     share = 1.0 if all_lost else vitals.below_float16
-    shown = f"gradient_norms/{vitals.layer}"
-    evidence = [Evidence("share of numbers below 6e-5", share)]
-    if all_lost:
-        evidence.append(Evidence("share of exact zeros", vitals.exact_zero, f"{shown}/exact_zero"))
-    evidence.append(Evidence("relative error of weight_hh's gradient", vitals.fidelity))
+    zeros = (evidence(vitals, "exact_zero"),) if all_lost else ()
     return Finding(
         id="float16_underflow",
         severity=Severity.CRITICAL if all_lost else Severity.WARNING,
@@ -202,7 +192,11 @@ def float16_underflow(vitals: Vitals) -> Finding | None:
         remedy="train in bfloat16, or with Lightning's 16-mixed, which scales the loss.",
         call='Trainer(precision="bf16-mixed")',
         option="trainer.precision=bf16-mixed",
-        evidence=tuple(evidence),
+        evidence=(
+            Evidence("share of numbers below 6e-5", share),
+            *zeros,
+            Evidence("relative error of weight_hh's gradient", vitals.fidelity),
+        ),
         confidence=0.6 if all_lost else 0.9,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rnn_diag.coverage import Status
 from rnn_diag.doctor.finding import Evidence, Finding, Severity
 from rnn_diag.doctor.rules.remedies import module_of
+from rnn_diag.doctor.signs import evidence
 from rnn_diag.doctor.vitals import Vitals
 
 REGISTER = "rnn_diag.register(TheCell, read=..., equations=...)  # docs/projects.md shows three"
@@ -137,6 +138,6 @@ def zero_gradient(vitals: Vitals) -> Finding | None:
         meaning=f"The backward pass reaches the layer, and {when} every gradient is exactly zero: nothing is learned.",
         remedy="look between here and the loss for a factor of 0, dead or saturated units, a mask that leaves all out, "
         "or a loss that no longer changes.",
-        evidence=(Evidence("share of exact zeros", vitals.exact_zero, f"gradient_norms/{vitals.layer}/exact_zero"),),
+        evidence=(evidence(vitals, "exact_zero"),),
         confidence=0.5 if once else 0.9,
     )
