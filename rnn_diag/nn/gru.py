@@ -14,24 +14,11 @@ from rnn_diag.nn.layer import RecurrentLayer
 class GRU(RecurrentLayer, nn.GRU):
     """`torch.nn.GRU`, run by torch's fused kernel or by this package's explicit equations.
 
-    A large update gate remembers.
-
-    Args:
-        input_size: Features per step.
-        hidden_size: Units.
-        num_layers: Layers, each fed by the one below.
-        bias: Whether there are `bias_ih_*` and `bias_hh_*`; in the candidate's rows they do not simply add up.
-        batch_first: Input and output are `[B, T, ·]`, not `[T, B, ·]`; states never are.
-        dropout: Probability of zeroing an element between layers, in training.
-        bidirectional: A second direction reads the sequence from its end.
-        backend: `"auto"` and `"fused"` use torch's kernel, `"explicit"` runs this package's equations.
-        device, dtype: Of the parameters.
+    A large update gate remembers. In the candidate's rows the two biases do not simply add up. Arguments and errors are
+    those of `RecurrentLayer`.
 
     Shape:
         As `torch.nn.GRU`: `(input, h_0) -> (output, h_n)`; tensors, unbatched tensors or a `PackedSequence`.
-
-    Raises:
-        ValueError, RuntimeError, TypeError: What torch's module raises, for the same mistakes.
 
     Example:
         >>> output, final = GRU(3, 5, bidirectional=True)(torch.zeros(7, 2, 3))

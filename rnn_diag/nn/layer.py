@@ -23,6 +23,23 @@ class RecurrentLayer(nn.RNNBase):
 
     Arguments are checked, parameters named and errors worded by torch, of whose modules (`torch.nn.LSTM`, …) all
     subclasses but `Recurrent` are; what is ours is the explicit run of the equations.
+
+    Args:
+        input_size: Features per step.
+        hidden_size: Units.
+        num_layers: Layers, each fed by the one below.
+        bias: Whether there are `bias_ih_*` and `bias_hh_*`, which add up: a forget bias of 1 is their *sum*.
+        batch_first: Input and output are `[B, T, ·]`, not `[T, B, ·]`; states never are.
+        dropout: Probability of zeroing an element between layers, in training.
+        bidirectional: A second direction reads the sequence from its end.
+        proj_size: Size of the projected hidden state, or 0 for none; where torch has it.
+        device, dtype: Of the parameters.
+        backend: `"fused"` insists on torch's kernel, `"explicit"` runs this package's equations, `"auto"` takes the
+            kernel where there is one.
+        h_detach: Accepted as 0 alone, for checkpoints of the time when there was h-detach.
+
+    Raises:
+        ValueError, RuntimeError, TypeError: What torch's module raises, for the same mistakes.
     """
 
     equations: Equations

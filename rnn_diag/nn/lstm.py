@@ -14,25 +14,11 @@ from rnn_diag.nn.layer import RecurrentLayer
 class LSTM(RecurrentLayer, nn.LSTM):
     """`torch.nn.LSTM`, run by torch's fused kernel or by this package's explicit equations.
 
-    Args:
-        input_size: Features per step.
-        hidden_size: Units.
-        num_layers: Layers, each fed by the one below.
-        bias: Whether there are `bias_ih_*` and `bias_hh_*`, which add up: a forget bias of 1 is their *sum*.
-        batch_first: Input and output are `[B, T, ·]`, not `[T, B, ·]`; states never are.
-        dropout: Probability of zeroing an element between layers, in training.
-        bidirectional: A second direction reads the sequence from its end.
-        proj_size: Size of the projected hidden state, or 0 for none.
-        backend: `"auto"` and `"fused"` use torch's kernel, `"explicit"` runs this package's equations.
-        device, dtype: Of the parameters.
-        h_detach: Accepted as 0 alone, for checkpoints of the time when there was h-detach.
+    Arguments and errors are those of `RecurrentLayer`.
 
     Shape:
         As `torch.nn.LSTM`: `(input, (h_0, c_0)) -> (output, (h_n, c_n))`; tensors, unbatched tensors or a
         `PackedSequence`.
-
-    Raises:
-        ValueError, RuntimeError, TypeError: What torch's module raises, for the same mistakes.
 
     Example:
         >>> layer = LSTM(3, 5, num_layers=2, backend="explicit")

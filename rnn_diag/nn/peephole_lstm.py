@@ -15,25 +15,11 @@ class PeepholeLSTM(RecurrentLayer, nn.LSTM):
     """`torch.nn.LSTM` whose gates see the memory, through `weight_ci_l0`, `weight_cf_l0`, `weight_co_l0`, each `[H]`.
 
     With all three at zero it is an LSTM. An LSTM's `state_dict` loads with `strict=False` (the peepholes stay as they
-    are), and the other way round with the peepholes left out.
-
-    Args:
-        input_size: Features per step.
-        hidden_size: Units.
-        num_layers: Layers, each fed by the one below.
-        bias: Whether there are `bias_ih_*` and `bias_hh_*`, which add up.
-        batch_first: Input and output are `[B, T, ·]`, not `[T, B, ·]`; states never are.
-        dropout: Probability of zeroing an element between layers, in training.
-        bidirectional: A second direction reads the sequence from its end.
-        backend: `"auto"` and `"explicit"` are the same here; `"fused"` raises.
-        device, dtype: Of the parameters.
-        h_detach: Accepted as 0 alone, for checkpoints of the time when there was h-detach.
+    are), and the other way round with the peepholes left out. Arguments and errors are those of `RecurrentLayer`;
+    torch has no kernel, so the equations are always run.
 
     Shape:
         As `torch.nn.LSTM`: `(input, (h_0, c_0)) -> (output, (h_n, c_n))`.
-
-    Raises:
-        ValueError, RuntimeError, TypeError: What torch's module raises, for the same mistakes.
 
     Example:
         >>> layer = PeepholeLSTM(3, 5)

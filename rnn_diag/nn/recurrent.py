@@ -18,16 +18,8 @@ class Recurrent(RecurrentLayer):
     `Equations.extra_parameters` follow (`<name>_l0`). `rnn_diag.record` and the callbacks follow it unregistered.
 
     Args:
-        equations: An instance or a class of `rnn_diag.cells.Equations`, or the dotted path of one.
-        input_size: Features per step.
-        hidden_size: Units.
-        num_layers: Layers, each fed by the one below.
-        bias: Whether there are `bias_ih_*` and `bias_hh_*`.
-        batch_first: Input and output are `[B, T, ·]`, not `[T, B, ·]`; states never are.
-        dropout: Probability of zeroing an element between layers, in training.
-        bidirectional: A second direction reads the sequence from its end.
-        proj_size: Size of the projected hidden state, or 0 for none.
-        device, dtype: Of the parameters.
+        equations: An instance or a class of `rnn_diag.cells.Equations`, or the dotted path of one. All other arguments
+            are those of `RecurrentLayer`.
 
     Shape:
         As `torch.nn.LSTM` where the equations have a cell, else as `torch.nn.GRU`; tensors, unbatched tensors or a
@@ -36,7 +28,6 @@ class Recurrent(RecurrentLayer):
     Raises:
         TypeError: If the equations are none.
         ValueError: If there is nothing at their path, or they hold parameters that `extra_parameters` does not declare.
-        ValueError, RuntimeError, TypeError: What torch's modules raise, for the same mistakes.
 
     Example:
         >>> from rnn_diag.cells import GRUEquations

@@ -12,26 +12,12 @@ from rnn_diag.nn.layer import RecurrentLayer
 
 
 class RNN(RecurrentLayer, nn.RNN):
-    """`torch.nn.RNN` with `nonlinearity` one of tanh, relu, sigmoid, identity.
+    """`torch.nn.RNN` with `nonlinearity` one of tanh, relu, sigmoid, identity; torch has kernels for the first two.
 
-    Args:
-        input_size: Features per step.
-        hidden_size: Units.
-        num_layers: Layers, each fed by the one below.
-        nonlinearity: What is applied to the pre-activation.
-        bias: Whether there are `bias_ih_*` and `bias_hh_*`, which add up.
-        batch_first: Input and output are `[B, T, ·]`, not `[T, B, ·]`; states never are.
-        dropout: Probability of zeroing an element between layers, in training.
-        bidirectional: A second direction reads the sequence from its end.
-        backend: `"auto"` uses torch's fused kernel where there is one (tanh, relu), `"fused"` insists on it,
-            `"explicit"` runs this package's equations.
-        device, dtype: Of the parameters.
+    Arguments and errors are those of `RecurrentLayer`.
 
     Shape:
         As `torch.nn.RNN`: `(input, h_0) -> (output, h_n)`; tensors, unbatched tensors or a `PackedSequence`.
-
-    Raises:
-        ValueError, RuntimeError, TypeError: What torch's module raises, for the same mistakes.
 
     Example:
         >>> output, final = RNN(3, 5, nonlinearity="sigmoid")(torch.zeros(7, 2, 3))

@@ -18,7 +18,7 @@ def check(*overrides: str, sweeping: bool = False) -> list[str]:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("cell=lstmm", "unknown cell 'lstmm'; did you mean 'lstm'? choices: gru, lstm, peephole_lstm, rnn"),
+        ("cell=lstmm", "unknown cell 'lstmm'; did you mean 'lstm'? choices: gru, lstm, peephole_lstm, recurrent, rnn"),
         ("cell=transformer", "unknown cell 'transformer'; choices: gru"),
         ("callbacks=[gradient_norms,spectrm]", "unknown callbacks 'spectrm'; did you mean 'spectrum'? choices: "),
         ("scheduler=null", "unknown scheduler 'null'; choices: "),
