@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from rnn_diag.callbacks.concern import Concern, Schedule
 from rnn_diag.callbacks.lightning import Callback, state_key
 from rnn_diag.callbacks.session.session import Session
 from rnn_diag.callbacks.session.warnings import Refusal, in_words, warn
+from rnn_diag.callbacks.subscriber import Subscriber
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -63,9 +63,14 @@ class DiagnosticCallback(Callback):
         self._failed: set[str] = set()
 
     @property
-    @abstractmethod
     def diagnostics(self) -> tuple[Concern, ...]:
         """The concerns that this callback brings."""
+        return ()
+
+    @property
+    def subscribers(self) -> tuple[Subscriber, ...]:
+        """Who hears of every measured step, and of what is wrong with it: this callback, if it is one."""
+        return (self,) if isinstance(self, Subscriber) else ()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the layers; say which there are; refuse a pattern that matches none.
@@ -79,9 +84,11 @@ class DiagnosticCallback(Callback):
         self._session = None
         self._failed.clear()
         if not members or members[0] is self:
-            concerns = [concern for member in members or [self] for concern in member.diagnostics]
-            self._session = Session(concerns, pl_module)
-            for member in members or [self]:
+            members = members or [self]
+            concerns = [concern for member in members for concern in member.diagnostics]
+            subscribers = [subscriber for member in members for subscriber in member.subscribers]
+            self._session = Session(concerns, subscribers, pl_module)
+            for member in members:
                 self._session.resume(member.diagnostics, member._resumed)
                 member._resumed = {}
             self._session.announce(trainer)
@@ -95,6 +102,11 @@ class DiagnosticCallback(Callback):
         """Take note of the scale of the gradients; under automatic optimisation, end the recording."""
         if self._session is not None:
             self._session.backward_ends(trainer)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        """Note by what gradients are about to be clipped."""
+        if self._session is not None:
+            self._session.optimizer_steps(trainer, optimizer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnn_diag.callbacks.lightning import writers_of
+from rnn_diag.callbacks.session.publishing import statements
 from rnn_diag.callbacks.session.warnings import in_words, warn
 from rnn_diag.doctor.finding import Finding, Severity, alike
 from rnn_diag.doctor.history import RunHistory
 from rnn_diag.doctor.report import Report, findings_table
-from rnn_diag.reporting.verdict import Statement, as_markdown
-from rnn_diag.tb.kinds import write_verdict
+from rnn_diag.reporting.verdict import as_markdown
 from rnn_diag.terminal import Console
 
 if TYPE_CHECKING:
@@ -52,13 +52,12 @@ class DoctorMessages:
         if history.report is None or standing == self._standing:
             return
         self._standing = standing
-        step, statements = history.step, [_statement(one) for one in history.standing]
+        text = as_markdown(statements(history.standing), history.report.nothing_wrong)
         try:
             for writer in writers_of(trainer):
-                writer.add_text("doctor/findings", as_markdown(statements, history.report.nothing_wrong), step)
-                write_verdict(writer, step, [_for_the_tab(one) for one in statements])
+                writer.add_text("doctor/findings", text, history.step)
         except Exception as error:
-            self.warn(trainer, f"the findings of step {step} are not in TensorBoard: {in_words(error)}")
+            self.warn(trainer, f"the findings of step {history.step} are not in TensorBoard: {in_words(error)}")
 
     def show(self, trainer: Trainer, report: Report) -> None:
         """Print a whole report."""
@@ -96,14 +95,3 @@ class DoctorMessages:
 
 def _identity(finding: Finding) -> tuple[str, str, Severity]:
     return finding.layer, finding.id, finding.severity
-
-
-def _statement(finding: Finding) -> Statement:
-    numbers = "; ".join(map(str, finding.evidence))
-    return Statement(str(finding.severity), finding.layer, f"{finding.id}: {finding.meaning}", numbers, finding.advice)
-
-
-def _for_the_tab(statement: Statement) -> dict[str, str]:
-    severity, layer, title, evidence, advice = statement
-    severity = "info" if severity == "advice" else severity
-    return {"severity": severity, "layer": layer, "title": title, "evidence": evidence, "advice": advice}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
+
 from rnn_diag.arguments import one_of
+from rnn_diag.callbacks.concern import Schedule
 from rnn_diag.callbacks.lightning import all_ranks, gradient_units
-from rnn_diag.callbacks.session.exchange import MeasuredStep
 from rnn_diag.callbacks.session.warnings import Refusal, in_words
+from rnn_diag.callbacks.subscriber import FirstLook
 from rnn_diag.coverage import Coverage
 from rnn_diag.doctor.finding import Severity
 from rnn_diag.doctor.judge import judge
@@ -30,6 +32,10 @@ class Refused(Refusal, RuntimeError):
     """A run that its pre-flight check does not let start."""
 
 
+class NothingSeen(Exception):
+    """Why the first batch cannot be looked at, in words."""
+
+
 class Preflight:
     """Looks at what the first batch did, between its backward pass and the optimiser's step.
 
@@ -43,26 +49,22 @@ class Preflight:
     def __init__(self, word: str) -> None:
         one_of("preflight", word, CHOICES)
         self._limit = None if word == "report" else Severity[word.upper()]
-        self._started = math.nan
         self.is_over = False
 
-    def batch_starts(self) -> None:
-        """Begin to take the time."""
-        self._started = time.perf_counter()
-
-    def report(self, trainer: Trainer, current: MeasuredStep, layers: list[str]) -> Report:
+    @torch.no_grad()
+    def report(self, trainer: Trainer, look: FirstLook) -> Report:
         """Return what is found at the batch so far, on all ranks together; all of them must come here.
 
         Raises:
-            RuntimeError: On all ranks, if it failed on any.
+            NothingSeen: On all ranks, if it failed on any.
         """
         began = time.perf_counter()
         self.is_over = True
         units = gradient_units(trainer)
         measured: dict[str, LayerMeasurements] = {}
-        ranks = all_ranks(trainer, _found(current, layers, units))
+        ranks = all_ranks(trainer, _found(look, units))
         for problem in (rank for rank in ranks if isinstance(rank, str)):
-            raise RuntimeError(problem)
+            raise NothingSeen(problem)
         for rank in ranks:
             for name, one in rank.measured.items():
                 measured[name] = measured[name] + one if name in measured else one
@@ -72,11 +74,12 @@ class Preflight:
             without_gradient=dict.fromkeys((one.layer for one in coverage), 1),
             frozen=frozen_layers(trainer.lightning_module),
         )
-        seconds = {"step": began - self._started, "measuring": time.perf_counter() - began}
+        seconds = {"step": began - look.began, "measuring": time.perf_counter() - began}
         return replace(judge(measured, coverage, facts), seconds=seconds)
 
-    def cost(self, report: Report, every_n_steps: int, max_overhead: float | None) -> str:
+    def cost(self, report: Report, schedule: Schedule) -> str:
         """Return in words what measuring is going to cost."""
+        every_n_steps, max_overhead = schedule.every_n_steps, schedule.max_overhead
         step, measuring = report.seconds["step"], report.seconds["measuring"]
         limit = "" if max_overhead is None else f", and intervals stretch to keep to {100 * max_overhead:g}%"
         return (
@@ -106,16 +109,16 @@ class _Found(NamedTuple):
     coverage: list[Coverage]
 
 
-def _found(current: MeasuredStep, layers: list[str], units: GradientUnits) -> _Found | str:
+def _found(look: FirstLook, units: GradientUnits) -> _Found | str:
     """Return what is found on this rank, or what went wrong: all ranks must join the exchange."""
-    if current.recording is None:
-        return "; ".join(current.problems.values()) or "nothing was recorded"
+    if look.recording is None:
+        return "nothing was recorded"
     try:
         measured: dict[str, LayerMeasurements] = {}
-        for layer in layers:
-            for trace in current.recording.calls(layer):
+        for layer in look.layers:
+            for trace in look.recording.calls(layer):
                 one = LayerMeasurements.of(trace, units)
                 measured[layer] = measured[layer] + one if layer in measured else one
-        return _Found(measured, [row for row in current.recording.coverage if row.layer in layers])
+        return _Found(measured, [row for row in look.recording.coverage if row.layer in look.layers])
     except Exception as error:
         return in_words(error)

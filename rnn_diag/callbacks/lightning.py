@@ -105,7 +105,8 @@ def clip_factor(optimizer: Any, clip_value: float, algorithm: str = "norm") -> f
         >>> clip_factor(torch.optim.SGD([weight]), 1.0)
         0.2
     """
-    grads = [one.grad for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
+    parameters = (one for group in optimizer.param_groups for one in group["params"])
+    grads = [_entries(one.grad) for one in parameters if one.grad is not None]
     if not grads:
         return math.nan
     norm = _norm(grads)
@@ -114,6 +115,11 @@ def clip_factor(optimizer: Any, clip_value: float, algorithm: str = "norm") -> f
     if algorithm.endswith("value"):
         return min(1.0, _norm([grad.clamp(-clip_value, clip_value) for grad in grads]) / norm)
     return min(1.0, clip_value / norm)
+
+
+def _entries(grad: torch.Tensor) -> torch.Tensor:
+    """Return the entries that are not zero of a sparse gradient, as embeddings have, or all of a dense one."""
+    return grad.coalesce().values() if grad.is_sparse else grad
 
 
 def _norm(grads: list[torch.Tensor]) -> float:

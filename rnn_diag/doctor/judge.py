@@ -22,7 +22,7 @@ MEASURES: tuple[Measure, ...] = (
     MeasureGradients(),
     MeasureInfluence(),
     MeasureGates(),
-    MeasureWeights(),
+    MeasureWeights(gated=False),
 )
 """What the rules need; `rnn_diag.measurements.layer.chosen` replaces them by those that a run measures anyway."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from rnn_diag.measurements.call import CallFacts, MeasureCall
@@ -64,12 +64,10 @@ class LayerMeasurements:
         call = MeasureCall().of(trace, units)
         measures: list[Measure] = []
         if trace.equations is not None:
-            measures += [MeasureGates(), MeasureWeights()]
+            measures += [MeasureGates(), MeasureWeights(gated=False)]
         if call.has_gradients and call.non_finite is None and not call.is_unfaithful:
             measures += [MeasureGradients(), *([] if trace.equations is None else [MeasureInfluence()])]
-        measured = cls.together(call, *(one.of(trace, units) for one in measures))
-        weights = measured.weights
-        return measured if weights is None or weights.is_gated else replace(measured, weights=weights.completed())
+        return cls.together(call, *(one.complete(one.of(trace, units)) for one in measures))
 
     @classmethod
     def together(cls, *parts: Any) -> LayerMeasurements:

@@ -45,6 +45,13 @@ class Measure(Protocol):
     def of(self, trace: Trace, units: GradientUnits) -> Any:
         """Measure one call. The result must support `+` (it is summed over calls and ranks) and live on the CPU."""
 
+    def at_once(self, measured: Any) -> Any:
+        """Return what is known of weights before the measurement is finished: small, for all ranks; or None.
+
+        An earlier finished measurement may be added to it.
+        """
+        return None
+
     def complete(self, measured: Any) -> Any:
         """Return the finished measurement: the slow part, computed in the background from copies alone."""
         return measured

@@ -105,10 +105,18 @@ class WeightNumbers:
     )
 
     @classmethod
-    def of(cls, trace: Trace, transient: bool = False) -> WeightNumbers:
-        """Return copies of one layer's recurrent matrices, and what is read from its biases at once."""
-        copies = {block: weights.to("cpu", copy=True) for block, weights in trace.recurrent_weights.items()}
-        return cls(bool(trace.equations.gates), _bias(trace), transient, copies)
+    def of(cls, trace: Trace, transient: bool = False, gated: bool = True) -> WeightNumbers:
+        """Return copies of one layer's recurrent matrices, and what is read from its biases at once.
+
+        Args:
+            trace: Of one call.
+            transient: Whether numerical radius and transient growth are asked for.
+            gated: Whether the spectra of gated recurrences are asked for.
+        """
+        is_gated = bool(trace.equations.gates)
+        asked = trace.recurrent_weights if gated or not is_gated else {}
+        copies = {block: weights.to("cpu", copy=True) for block, weights in asked.items()}
+        return cls(is_gated, _bias(trace), transient, copies)
 
     def completed(self) -> WeightNumbers:
         """Return the numbers with the spectra, which take long.
@@ -145,7 +153,8 @@ class WeightNumbers:
         return numbers
 
     def __add__(self, other: WeightNumbers) -> WeightNumbers:
-        return self
+        """Return these numbers, with the other's spectra where these have none yet."""
+        return replace(self, spectra=self.spectra or other.spectra)
 
     def _spectrum(self, matrix: Tensor) -> BlockSpectrum:
         spectrum = recurrent_spectrum(matrix)
@@ -166,15 +175,21 @@ class MeasureWeights(Measure):
 
     Attributes:
         transient: Whether to look at what happens between the first step and the end, too.
+        gated: Whether gated recurrences have their spectra taken, which say little about stability.
     """
 
     transient: bool = False
+    gated: bool = True
 
     needs: ClassVar[Needs] = Needs(weights_only=True)
 
     def of(self, trace: Trace, units: GradientUnits) -> WeightNumbers:
         """Return copies of one layer's recurrent matrices."""
-        return WeightNumbers.of(trace, self.transient)
+        return WeightNumbers.of(trace, self.transient, self.gated)
+
+    def at_once(self, measured: WeightNumbers) -> WeightNumbers:
+        """Return what is read from the biases."""
+        return replace(measured, matrices={})
 
     def complete(self, measured: WeightNumbers) -> WeightNumbers:
         """Return the spectra of one layer."""

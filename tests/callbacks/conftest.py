@@ -15,6 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from rnn_diag.callbacks import DiagnosticWarning
+
 STEPS, FEATURES = 6, 3
 
 
@@ -102,3 +104,25 @@ def events() -> Callable[[Any], EventAccumulator]:
         return EventAccumulator(logger.log_dir, everything).Reload()
 
     return read
+
+
+@pytest.fixture
+def sick(network: Callable[..., Network]) -> Network:
+    """Return a network whose input gates are always shut."""
+    model = network()
+    with torch.no_grad():
+        model.encoder.bias_ih_l0[:5] = -20.0
+    return model
+
+
+@pytest.fixture
+def told() -> Callable[..., list[str]]:
+    """Return a function that fits, and returns what was warned of."""
+
+    def told(run: pl.Trainer, model: pl.LightningModule, batches: DataLoader[Any]) -> list[str]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DiagnosticWarning)
+            run.fit(model, batches)
+        return [str(one.message) for one in caught if issubclass(one.category, DiagnosticWarning)]
+
+    return told

@@ -1,13 +1,11 @@
-"""What the doctor says of a fit: warnings, metrics, a file, and whether it stops."""
+"""What the doctor says of a fit: metrics, a file, and whether it stops."""
 
 from __future__ import annotations
 
 import copy
 import json
-import logging
 import math
 import pickle
-import warnings
 
 import lightning.pytorch as pl
 import pytest
@@ -15,31 +13,12 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 
-from rnn_diag.callbacks import DiagnosticWarning, Doctor, GradientNorms
-from rnn_diag.callbacks.doctor_preflight import Refused
-from rnn_diag.callbacks.lightning import clip_factor
+from rnn_diag.callbacks import Doctor, GradientNorms
 from rnn_diag.doctor import Report
 from rnn_diag.interventions.initialization import chrono, orthogonal_per_gate
 
 
-@pytest.fixture
-def sick(network):
-    """Return a network whose input gates are always shut."""
-    model = network()
-    with torch.no_grad():
-        model.encoder.bias_ih_l0[:5] = -20.0
-    return model
-
-
-def told(run, model, batches):
-    """Return what was warned of in a fit."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DiagnosticWarning)
-        run.fit(model, batches)
-    return [str(one.message) for one in caught if issubclass(one.category, DiagnosticWarning)]
-
-
-def test_a_finding_is_told_once_and_stands_in_the_metrics_and_in_the_file(sick, batches, trainer, tmp_path):
+def test_a_finding_is_told_once_and_stands_in_the_metrics_and_in_the_file(sick, batches, trainer, tmp_path, told):
     run = trainer(Doctor(1))
     (line,) = told(run, sick, batches)
     assert line.startswith("rnn_diag: step 0: warning: encoder.l0: stuck_gate: 100% of the input gate's units are shut")
@@ -53,7 +32,7 @@ def test_a_finding_is_told_once_and_stands_in_the_metrics_and_in_the_file(sick, 
     assert Report.read(tmp_path / "doctor.json").findings[0].id == "stuck_gate"
 
 
-def test_a_healthy_network_has_severity_zero_and_no_warning(network, batches, trainer):
+def test_a_healthy_network_has_severity_zero_and_no_warning(network, batches, trainer, told):
     model = network()
     chrono(model.encoder, 6)
     run = trainer(Doctor(1))
@@ -69,7 +48,7 @@ def test_it_judges_whichever_callback_drives_the_measurement(first, sick, batche
     assert run.callback_metrics["doctor/severity"] == 2
 
 
-def test_a_finding_that_comes_up_later_is_told_at_its_step(network, batches, trainer):
+def test_a_finding_that_comes_up_later_is_told_at_its_step(network, batches, trainer, told):
     class Breaks(type(network())):
         def on_train_batch_start(self, batch, batch_idx):
             if batch_idx == 3:
@@ -82,7 +61,7 @@ def test_a_finding_that_comes_up_later_is_told_at_its_step(network, batches, tra
 
 
 @pytest.mark.parametrize(("stop_on", "steps"), [(["non_finite"], 1), (["exploding"], 6), ([], 6)])
-def test_a_hopeless_run_is_stopped_only_if_asked_for(stop_on, steps, network, batches, trainer):
+def test_a_hopeless_run_is_stopped_only_if_asked_for(stop_on, steps, network, batches, trainer, told):
     model = network()
     nn.init.constant_(model.encoder.weight_hh_l0, math.nan)
     run = trainer(Doctor(1, stop_on=stop_on))
@@ -109,14 +88,7 @@ def test_a_few_clipped_steps_are_not_nearly_always(network, batches, trainer):
     assert doctor.report.of("clipping_nearly_always") == []
 
 
-def test_clipping_by_value_is_the_length_that_is_left():
-    weight = nn.Parameter(torch.zeros(2))
-    weight.grad = torch.tensor([3.0, 4.0])
-    assert clip_factor(torch.optim.SGD([weight]), 3.0, "value") == pytest.approx(math.sqrt(18) / 5)
-    assert clip_factor(torch.optim.SGD([weight]), 9.0, "norm") == 1
-
-
-def test_a_layer_that_the_model_does_not_call_is_found(network, batches, trainer):
+def test_a_layer_that_the_model_does_not_call_is_found(network, batches, trainer, told):
     model = network()
     model.spare = nn.GRU(3, 5)
     doctor = Doctor(1)
@@ -124,7 +96,7 @@ def test_a_layer_that_the_model_does_not_call_is_found(network, batches, trainer
     assert [(one.id, one.layer) for one in doctor.report.of("never_ran")] == [("never_ran", "spare.l0")]
 
 
-def test_a_model_whose_only_layer_is_not_called_gets_a_report(batches, trainer):
+def test_a_model_whose_only_layer_is_not_called_gets_a_report(batches, trainer, told):
     class Idle(pl.LightningModule):
         def __init__(self):
             super().__init__()
@@ -153,7 +125,7 @@ class HomeMadeLSTM(nn.Module):
 
 
 def test_layers_of_which_none_can_be_followed_are_reported_with_the_reason_and_what_to_do(
-    network, batches, trainer, tmp_path
+    network, batches, trainer, tmp_path, told
 ):
     model = network()
     model.encoder = HomeMadeLSTM()
@@ -165,7 +137,7 @@ def test_layers_of_which_none_can_be_followed_are_reported_with_the_reason_and_w
     assert Report.read(tmp_path / "doctor.json").findings == doctor.report.findings
 
 
-def test_a_deep_copy_that_trained_leaves_its_report_at_the_original(sick, batches, trainer):
+def test_a_deep_copy_that_trained_leaves_its_report_at_the_original(sick, batches, trainer, told):
     doctor = Doctor(1)
     told(trainer(copy.deepcopy(doctor)), sick, batches)
     assert doctor.report.of("stuck_gate")
@@ -173,7 +145,7 @@ def test_a_deep_copy_that_trained_leaves_its_report_at_the_original(sick, batche
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_advice_names_options_only_in_runs_from_the_command_line(ours, network, batches, trainer):
+def test_advice_names_options_only_in_runs_from_the_command_line(ours, network, batches, trainer, told):
     (line,) = told(trainer(Doctor(1, command_line=ours)), network(kind=Shut), batches)
     assert ("optimizer.lr=1e-3" in line) is ours
     assert ("model.encoder.reset_parameters()" in line) is not ours
@@ -208,7 +180,7 @@ class Chunks(pl.LightningModule):
 
 
 @pytest.mark.parametrize("carries", [True, False], ids=["carried", "data"])
-def test_a_state_that_is_carried_from_batch_to_batch_is_told_from_one_that_is_data(carries, batches, trainer):
+def test_a_state_that_is_carried_from_batch_to_batch_is_told_from_one_that_is_data(carries, batches, trainer, told):
     doctor = Doctor(2)
     told(trainer(doctor), Chunks(carries), batches)
     assert [one.id for one in doctor.report.findings] == ["truncation_too_short"] * carries
@@ -238,7 +210,7 @@ class TakingTurns(pl.LightningModule):
 
 
 @pytest.mark.parametrize("every_n_steps", [1, 2], ids=["every turn", "the critic's turns alone"])
-def test_networks_that_take_turns_are_not_said_to_get_no_gradient(every_n_steps, batches, trainer):
+def test_networks_that_take_turns_are_not_said_to_get_no_gradient(every_n_steps, batches, trainer, told):
     doctor = Doctor(every_n_steps, max_overhead=None)
     told(trainer(doctor, max_epochs=4), TakingTurns(), batches)
     assert doctor.report.of("no_gradient") == []
@@ -254,137 +226,14 @@ def test_weights_are_the_same_with_and_without_it(network, batches, trainer):
     assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
 
 
-def test_findings_stand_in_tensorboards_text_tab(sick, batches, trainer, tensorboard, events):
-    lines = told(trainer(Doctor(1), logger=tensorboard), sick, batches)
-    assert len(lines) == 1, lines
-    assert "doctor/findings/text_summary" in events(tensorboard).Tags()["tensors"]
-
-
-def test_a_writer_that_fails_silences_tensorboard_alone(sick, batches, trainer, tensorboard, monkeypatch):
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("rnn_diag.callbacks.doctor_messages.write_verdict", fail)
-    doctor = Doctor(1)
-    run = trainer(doctor, logger=tensorboard)
-    with pytest.warns(DiagnosticWarning) as caught:
-        run.fit(sick, batches)
-    assert any("the findings of step 0 are not in TensorBoard: OSError" in str(one.message) for one in caught)
-    assert doctor.report.findings
-    assert run.callback_metrics["doctor/severity"] > 0
-
-
 def test_it_can_be_pickled_after_a_fit_and_keeps_its_report(sick, batches, trainer):
     doctor = Doctor(1)
     trainer(doctor).fit(sick, batches)
     assert pickle.loads(pickle.dumps(doctor)).report.severity == 2
 
 
-class Untouched(pl.Callback):
-    """Remembers the weights with which every batch began."""
-
-    def __init__(self):
-        self.weights = []
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self.weights.append([parameter.detach().clone() for parameter in pl_module.parameters()])
-
-
-def test_a_run_that_starts_badly_is_refused_before_any_weight_has_changed(sick, batches, trainer, tmp_path):
-    before = [parameter.detach().clone() for parameter in sick.parameters()]
-    run = trainer(Doctor(1, preflight="warning"))
-    with pytest.raises(Refused, match=r"pre-flight: warning: encoder.l0: stuck_gate: .* Try: .*preflight='warning'"):
-        run.fit(sick, batches)
-    assert all(torch.equal(one, other) for one, other in zip(before, sick.parameters(), strict=True))
-    assert Report.read(tmp_path / "doctor.json").findings[0].id == "stuck_gate"
-
-
-@pytest.mark.parametrize(("word", "steps"), [("report", 6), ("critical", 6)])
-def test_a_start_that_is_not_as_bad_is_reported_with_reach_bias_and_cost_and_goes_on(
-    word, steps, sick, batches, trainer, capsys
-):
-    run = trainer(GradientNorms(1), Doctor(1, preflight=word))
-    told(run, sick, batches)
-    assert run.global_step == steps
-    printed = capsys.readouterr().out
-    assert printed.index("Every layer and direction") < printed.index("What the doctor found at step 5")
-    assert "expected" in printed and "bias" in printed
-
-
-def test_what_the_preflight_report_said_is_not_warned_of_again(sick, batches, trainer, capsys):
-    assert told(trainer(Doctor(1, preflight="report")), sick, batches) == []
-    assert capsys.readouterr().out.count("stuck_gate") == 2  # at the start and at the end
-
-
-def test_layers_with_the_same_finding_are_warned_of_in_one_line(batches, trainer, network):
-    model = network(num_layers=2)
-    with torch.no_grad():
-        model.encoder.bias_ih_l0[:5] = model.encoder.bias_ih_l1[:5] = -20.0
-    (line,) = [line for line in told(trainer(Doctor(1)), model, batches) if "stuck_gate" in line]
-    assert "encoder.l0: stuck_gate" in line and "(the same at encoder.l1)" in line
-
-
-def test_the_cost_is_told_in_share_of_training(network, batches, trainer, caplog):
-    model = network()
-    chrono(model.encoder, 6)
-    with caplog.at_level(logging.INFO):
-        logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
-        trainer(Doctor(1, preflight="report")).fit(model, batches)
-    (line,) = [one.getMessage() for one in caplog.records if "pre-flight" in one.getMessage()]
-    assert "of training at every 1 steps, and intervals stretch to keep to 2%" in line
-
-
-def test_accumulated_batches_are_looked_at_after_the_first_backward(sick, batches, trainer):
-    with pytest.raises(Refused):
-        trainer(Doctor(1, preflight="warning"), accumulate_grad_batches=3).fit(sick, batches)
-
-
-def test_under_manual_optimisation_the_first_batch_is_looked_at_as_a_whole(network, batches, trainer, capsys):
-    class Manual(type(network())):
-        def __init__(self, *args):
-            super().__init__(*args)
-            self.automatic_optimization = False
-
-        def training_step(self, batch, batch_idx):
-            self.manual_backward(self.head.weight.sum())  # reaches no recurrent layer
-            self.manual_backward(super().training_step(batch, batch_idx))
-            self.optimizers().step()
-
-    torch.manual_seed(1)
-    model = Manual(nn.LSTM(3, 5, batch_first=True))
-    chrono(model.encoder, 6)
-    doctor = Doctor(1, preflight="warning")
-    assert told(trainer(doctor), model, batches) == []
-    assert "Every layer and direction" in capsys.readouterr().out
-
-
-def test_a_preflight_that_fails_is_left_out_and_training_goes_on(network, batches, trainer, monkeypatch):
-    monkeypatch.setattr("rnn_diag.callbacks.doctor_preflight.LayerMeasurements.of", lambda *_: 1 / 0)
-    model = network()
-    run = trainer(Doctor(1, preflight="critical"))
-    lines = told(run, model, batches)
-    assert run.global_step == 6
-    assert any("pre-flight check is left out" in line and "ZeroDivisionError" in line for line in lines)
-
-
-def test_weights_are_the_same_with_and_without_a_preflight(network, batches, trainer):
-    ends = []
-    for callbacks in ([], [Doctor(2, preflight="report")]):
-        torch.manual_seed(0)
-        model, seen = network(dropout=0.5, num_layers=2), Untouched()
-        trainer(*callbacks, seen, gradient_clip_val=1.0, accumulate_grad_batches=2).fit(model, batches)
-        weights = [value for step in seen.weights for value in step]
-        ends.append([*weights, *model.state_dict().values(), torch.get_rng_state()])
-    assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
-
-
-def test_an_unknown_word_for_the_preflight_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match="preflight='severe'; choices: report, advice, warning, critical"):
-        Doctor(preflight="severe")
-
-
 @pytest.mark.parametrize(("threshold", "steps"), [(1.5, 2), (3.5, 6)])
-def test_early_stopping_can_watch_the_severity(threshold, steps, sick, batches, trainer):
+def test_early_stopping_can_watch_the_severity(threshold, steps, sick, batches, trainer, told):
     stopping = EarlyStopping(
         "doctor/severity", patience=100, divergence_threshold=threshold, check_on_train_epoch_end=True
     )
@@ -393,7 +242,7 @@ def test_early_stopping_can_watch_the_severity(threshold, steps, sick, batches, 
     assert run.global_step == steps
 
 
-def test_a_head_that_is_trained_on_detached_states_is_found(network, batches, trainer):
+def test_a_head_that_is_trained_on_detached_states_is_found(network, batches, trainer, told):
     class Cut(type(network())):
         def training_step(self, batch, batch_idx):
             return (self.head(self.encoder(batch[0])[0][:, -1].detach()) - batch[1]).square().mean()

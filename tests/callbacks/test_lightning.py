@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -9,6 +11,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from torch import nn
 
 from rnn_diag.callbacks import DiagnosticWarning, GradientNorms, RNNDiagnostics
+from rnn_diag.callbacks.lightning import clip_factor
 
 MAX = "gradient_norms/encoder.l0/log10_max"
 
@@ -148,3 +151,10 @@ def test_gradients_whose_scale_changes_within_a_batch_are_left_out_and_that_is_s
     with pytest.warns(DiagnosticWarning, match="not shown at step 0: their scale changed"):
         run.fit(Twice(), batches)
     assert MAX not in run.callback_metrics
+
+
+def test_clipping_by_value_is_the_length_that_is_left():
+    weight = nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([3.0, 4.0])
+    assert clip_factor(torch.optim.SGD([weight]), 3.0, "value") == pytest.approx(math.sqrt(18) / 5)
+    assert clip_factor(torch.optim.SGD([weight]), 9.0, "norm") == 1

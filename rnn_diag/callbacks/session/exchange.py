@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -12,7 +12,7 @@ from typing import Any
 from rnn_diag.callbacks.session.plan import Key, Request
 from rnn_diag.callbacks.session.warnings import in_words
 from rnn_diag.capture import Recording
-from rnn_diag.coverage import Coverage
+from rnn_diag.coverage import Coverage, Status
 from rnn_diag.measurements.measure import GradientUnits, Measure
 
 Findings = dict[tuple[Key, str], Any]
@@ -92,6 +92,9 @@ class RankReport:
         problems: What went wrong, by measure.
         is_lost: Whether nothing was measured because of an error outside the measures.
         coverage: How the layers were seen.
+        units: Of its gradients; None without a backward pass.
+        begun: What is known at once of weights whose measurement takes longer.
+        clipped: By what gradients were clipped since the last report.
         overhead: Share of the training time that measuring took so far.
         recent: The same since the cadence last looked.
         seconds: Since the first measured step.
@@ -102,6 +105,9 @@ class RankReport:
     problems: dict[Key, str] = field(default_factory=dict)
     is_lost: bool = False
     coverage: list[Coverage] = field(default_factory=list)
+    units: GradientUnits | None = None
+    begun: Findings = field(default_factory=dict)
+    clipped: list[float] = field(default_factory=list)
     overhead: float = 0.0
     recent: float = 0.0
     seconds: float = 0.0
@@ -116,3 +122,12 @@ def merged(problems: dict[Key, str], ranks: list[Findings]) -> Findings:
         except Exception as error:
             problems[key[0]] = in_words(error)
     return {key: value for key, value in together.items() if key[0] not in problems}
+
+
+def seen_by_any(ranks: Iterable[RankReport]) -> dict[str, Coverage]:
+    """Return how every layer was captured, by the first rank on which it ran."""
+    seen: dict[str, Coverage] = {}
+    for one in (one for rank in ranks for one in rank.coverage):
+        if one.layer not in seen or seen[one.layer].status is Status.NEVER_RAN:
+            seen[one.layer] = one
+    return seen

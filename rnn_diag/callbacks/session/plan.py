@@ -25,14 +25,16 @@ class Request:
     """What one callback asks to have measured.
 
     Attributes:
-        name: Whose it is.
+        name: Whose it is; empty to be left out of the table.
         schedule: When, and on which layers.
         measures: What is to be measured.
+        is_judged: Whether it is for the judge, who looks at all layers together: such requests are due together.
     """
 
     name: str
     schedule: Schedule
     measures: tuple[Measure, ...]
+    is_judged: bool = False
 
 
 class Plan:
@@ -70,7 +72,7 @@ class Plan:
         self._keys: dict[Measure, Key] = {}
         for request in requests:
             for measure in request.measures:
-                self._name(measure, request.name)
+                self._name(measure, type(measure).__name__ if request.is_judged else request.name)
 
     def _name(self, measure: Measure, asked_by: str) -> None:
         if measure not in self._keys:
@@ -83,6 +85,10 @@ class Plan:
         """What is measured of weights alone."""
         return {key for key, measure in self.measures.items() if measure.needs.weights_only}
 
+    def key_of(self, measure: Measure) -> Key:
+        """Return what a measure is called."""
+        return self._keys[measure]
+
     def keys(self, request: Request) -> list[Key]:
         """Return what a request's measures are called."""
         return [self._keys[measure] for measure in request.measures]
@@ -93,7 +99,10 @@ class Plan:
 
     def due(self, step: int, stretch: int, disabled: Collection[Key] = ()) -> list[Request]:
         """Return the requests that are due at a step and have something left to measure."""
-        return [one for one in self.enabled(disabled) if step % one.schedule.interval(stretch) == 0]
+        enabled = self.enabled(disabled)
+        due = [one for one in enabled if step % one.schedule.interval(stretch) == 0]
+        judged = any(one.is_judged for one in due)
+        return [one for one in enabled if one in due or (judged and one.is_judged)]
 
     def enabled(self, disabled: Collection[Key] = ()) -> list[Request]:
         """Return the requests that have something left to measure."""
@@ -117,6 +126,14 @@ class Plan:
         names = {name for request in due for name in self.layers[request]}
         return Recording(self._model, sequences, sorted(map(glob.escape, names)))
 
+    def judged(self, seen: Mapping[str, Coverage]) -> list[Coverage]:
+        """Return how the layers that are judged were captured, and which cannot be followed."""
+        requests = [request for request in self.layers if request.is_judged]
+        names = {name for request in requests for name in self.layers[request]}
+        everything = any(request.schedule.layers == "*" for request in requests)
+        lost = [one for one in self.found if one.status is Status.NOT_FOLLOWED and everything]
+        return [seen[one.layer] for one in self.found if one.layer in names and one.layer in seen] + lost
+
     def announce(self) -> None:
         """Print which layers there are, which diagnostics look at them, how often, and for what share of the time."""
         if self.found:
@@ -138,7 +155,7 @@ class Plan:
 
     def _row(self, coverage: Coverage, was_due: bool) -> Row:
         at_work = [request.name for request in self.layers if self._can_measure(request, coverage.layer)]
-        return Row(coverage, tuple(dict.fromkeys(at_work)), expected=was_due)
+        return Row(coverage, tuple(dict.fromkeys(filter(None, at_work))), expected=was_due)
 
     def _can_measure(self, request: Request, layer: str) -> bool:
         knows = layer in self._with_equations
@@ -146,7 +163,7 @@ class Plan:
 
     def _terms(self) -> Iterable[str]:
         by_interval: dict[int, list[str]] = {}
-        for request in self.layers:
+        for request in filter(lambda one: one.name, self.layers):
             by_interval.setdefault(request.schedule.every_n_steps, []).append(request.name)
         often, *rarely = sorted(by_interval)
         rarer = "".join(f", {' and '.join(by_interval[steps])} every {_counted(steps)}" for steps in rarely)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,11 +11,13 @@ import torch
 from rnn_diag.callbacks.concern import Concern
 from rnn_diag.callbacks.lightning import writers_of
 from rnn_diag.callbacks.session.warnings import Warnings, in_words
+from rnn_diag.doctor.finding import Finding, Severity
+from rnn_diag.doctor.history import RunHistory
 from rnn_diag.reporting.coverage_table import HEADER, Row
 from rnn_diag.reporting.layout import write_layout
 from rnn_diag.reporting.tensorboard import write_picture, write_table
-from rnn_diag.reporting.verdict import as_markdown, headlines
-from rnn_diag.tb.kinds import write_cost
+from rnn_diag.reporting.verdict import Statement, as_markdown
+from rnn_diag.tb.kinds import write_cost, write_verdict
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -46,7 +48,7 @@ class Publisher:
         self._deaf: set[int] = set()
         self._next_pictures = 1
         self._undrawn: dict[tuple[Concern, str], tuple[int, Any]] = {}
-        self._latest: dict[str, float] = {}
+        self._standing: set[tuple[str, str, Severity]] | None = None
         self._coverage_is_written = False
 
     def resume(self, measurements: int) -> None:
@@ -71,15 +73,32 @@ class Publisher:
                     metrics |= {f"{concern.name}/{layer}/{name}": float(number) for name, number in numbers.items()}
                 except Exception as error:
                     self._leave_out(concern, "numbers of", error)
-        # The property gives out the mapping itself, which stopping, checkpoints and sweeps read.
-        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
+        self.show(trainer, metrics)
         self._log(trainer, metrics, step)
-        self._latest |= metrics
         writers = writers_of(trainer)
         if writers:
             self._write(writers, step, measured)
             if of_the_run:
                 self._draw_if_time(writers)
+
+    def show(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
+        """Put numbers into the trainer's callback metrics alone."""
+        # The property gives out the mapping itself, which stopping, checkpoints and sweeps read.
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
+
+    def write_verdict(self, trainer: Trainer, history: RunHistory) -> None:
+        """Write the findings as they stand, for the tab and the Text tab, where they are not those written last."""
+        standing = {(one.layer, one.id, one.severity) for one in history.standing}
+        if history.report is None or standing == self._standing:
+            return
+        self._standing = standing
+        said = statements(history.standing)
+        try:
+            for writer in writers_of(trainer):
+                write_verdict(writer, history.step, [_for_the_tab(one) for one in said])
+                writer.add_text("rnn_diag/verdict", as_markdown(said, history.report.nothing_wrong), history.step)
+        except Exception as error:
+            self._warnings.warn_once("the verdict is not written", in_words(error))
 
     def write_cost(self, trainer: Trainer, step: int, milliseconds: float, share: float) -> None:
         """Write what measuring a step took, for the tab."""
@@ -124,7 +143,6 @@ class Publisher:
 
     def _draw(self, writers: list[Any]) -> None:
         undrawn, self._undrawn = self._undrawn, {}
-        self._say(writers, max((step for step, _ in undrawn.values()), default=None))
         for (concern, layer), (step, value) in undrawn.items():
             if not writers or concern in self._left_out:
                 continue
@@ -135,16 +153,24 @@ class Publisher:
             except Exception as error:
                 self._leave_out(concern, "pictures of", error)
 
-    def _say(self, writers: list[Any], step: int | None) -> None:
-        """Write the headlines in words, unless the doctor does it better."""
-        statements = headlines(self._latest)
-        doctors = any(tag.startswith("doctor/") for tag in self._latest)
-        if step is not None and statements and not doctors:
-            for writer in writers:
-                writer.add_text("rnn_diag/verdict", as_markdown(statements), step)
-
     def _leave_out(self, concern: Concern, what: str, error: Exception) -> None:
         reason = in_words(error)
         if concern not in self._left_out:
             self._left_out.add(concern)
             self._warnings.warn(f"{what} {concern.name} are left out: {reason}")
+
+
+def statements(findings: Iterable[Finding]) -> list[Statement]:
+    """Return findings as Markdown takes them."""
+    return [
+        Statement(
+            str(one.severity), one.layer, f"{one.id}: {one.meaning}", "; ".join(map(str, one.evidence)), one.advice
+        )
+        for one in findings
+    ]
+
+
+def _for_the_tab(statement: Statement) -> dict[str, str]:
+    severity, layer, title, evidence, advice = statement
+    severity = "info" if severity == "advice" else severity
+    return {"severity": severity, "layer": layer, "title": title, "evidence": evidence, "advice": advice}

@@ -1,0 +1,138 @@
+"""What the doctor's judge says of every measured step of a run: once, for all who listen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Any
+
+from rnn_diag.callbacks.lightning import clip_factor
+from rnn_diag.callbacks.session.exchange import Findings
+from rnn_diag.callbacks.session.plan import Key
+from rnn_diag.callbacks.subscriber import StepReport
+from rnn_diag.coverage import Coverage
+from rnn_diag.doctor.history import RunHistory
+from rnn_diag.doctor.judge import judge
+from rnn_diag.doctor.parameters import frozen_layers, in_no_optimizer, times_changed
+from rnn_diag.doctor.report import Report
+from rnn_diag.doctor.rules.scale import FEWEST_STEPS
+from rnn_diag.doctor.run_facts import Clipping, RunFacts
+from rnn_diag.measurements.layer import LayerMeasurements
+from rnn_diag.measurements.measure import GradientUnits
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+
+class Judging:
+    """Judges measured steps.
+
+    Args:
+        keys: What the judge needs is called.
+        for_command_line: Whether advice names the options of this package's commands.
+
+    Attributes:
+        history: What came up in this run.
+        clipped: By what gradients were clipped at measured steps, on this rank, since ranks last spoke.
+    """
+
+    def __init__(self, keys: Sequence[Key], for_command_line: bool) -> None:
+        self.history = RunHistory()
+        self.clipped: list[float] = []
+        self._keys = keys
+        self._for_command_line = for_command_line
+        self._factors: list[float] = []
+        self._begun: Findings = {}
+        self._finished: Findings = {}
+        self._latest: tuple[StepReport, RunFacts] | None = None
+        self._has_news = False
+
+    def optimizer_steps(self, trainer: Trainer, optimizer: Any) -> None:
+        """Note by what the gradient is about to be clipped."""
+        if trainer.gradient_clip_val:
+            algorithm = str(trainer.gradient_clip_algorithm or "norm")
+            self.clipped.append(clip_factor(optimizer, float(trainer.gradient_clip_val), algorithm))
+
+    def hear(self, factors: Iterable[float], begun: Findings) -> None:
+        """Take note of what ranks agree on: by what gradients were clipped, and what is known of weights at once."""
+        self._factors += factors
+        self._begun |= begun
+
+    def hear_finished(self, finished: Findings) -> None:
+        """Take note of weights whose measurement has been finished in the background."""
+        mine = {key: value for key, value in finished.items() if key[0] in self._keys}
+        self._finished |= mine
+        self._has_news = self._has_news or bool(mine)
+
+    def judge(
+        self,
+        trainer: Trainer,
+        step: int,
+        found: Findings,
+        coverage: Sequence[Coverage],
+        units: GradientUnits,
+        batch: int,
+    ) -> StepReport:
+        """Return what is to be said of a step.
+
+        Args:
+            trainer: Whose model it is.
+            step: The training step.
+            found: What was measured.
+            coverage: How every layer was captured.
+            units: Of the gradients; NaN where there was no backward pass, which does not tell who learns.
+            batch: The batch's number in the run.
+        """
+        layers = [one.layer for one in coverage]
+        measured = {layer: one for layer in layers if (one := self._of(layer, found)) is not None}
+        if not math.isnan(units.factor) or not measured:
+            self.history.note(measured, layers, batch, times_changed(trainer.lightning_module))
+        facts = self._facts(trainer, units)
+        report = StepReport(step, measured, coverage, units, self._verdict(measured, coverage, facts))
+        self._latest, self._has_news = (report, facts), False
+        self.history.follow(report.verdict, step)
+        return report
+
+    def again(self) -> StepReport | None:
+        """Return the last step judged anew, if the background has finished something since."""
+        if self._latest is None or not self._has_news:
+            return None
+        last, facts = self._latest
+        measured = {layer: self._with_weights(layer, one) for layer, one in last.measured.items()}
+        report = replace(last, measured=measured, verdict=self._verdict(measured, last.coverage, facts), is_again=True)
+        self.history.batches -= 1
+        self.history.follow(report.verdict, last.step)
+        return report
+
+    def _of(self, layer: str, found: Findings) -> LayerMeasurements | None:
+        """Return what is known of a layer; None if it did not run."""
+        parts = [found[key, layer] for key in self._keys if (key, layer) in found]
+        return self._with_weights(layer, LayerMeasurements.together(*parts)) if parts else None
+
+    def _with_weights(self, layer: str, measured: LayerMeasurements) -> LayerMeasurements:
+        known = [
+            part[key, layer] for part in (self._begun, self._finished) for key in self._keys if (key, layer) in part
+        ]
+        return replace(measured, weights=reduce(add, known)) if known else measured
+
+    def _facts(self, trainer: Trainer, units: GradientUnits) -> RunFacts:
+        """Return what is known of the run: by this batch, and by those before."""
+        model = trainer.lightning_module
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        limit = float(trainer.gradient_clip_val or math.nan)
+        return replace(
+            self.history.facts(),
+            amp_scaled=units.scaled,
+            clipping=Clipping.of(self._factors, limit) if len(self._factors) >= FEWEST_STEPS else None,
+            frozen=frozen_layers(model),
+            untrained=in_no_optimizer(model, (one for group in groups for one in group["params"])),
+        )
+
+    def _verdict(
+        self, measured: Mapping[str, LayerMeasurements], coverage: Sequence[Coverage], facts: RunFacts
+    ) -> Report:
+        report = judge(measured, coverage, facts)
+        return report.for_command_line() if self._for_command_line else report
