@@ -3,53 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
 
 from rnn_diag.cells.equations import Equations, State
 from rnn_diag.cells.weights import Weights
-from rnn_diag.engine.sweep import Sweeper, Swept, sweep
-from rnn_diag.engine.unroll import Unrolled, back_to_front, unroll, unroll_from_states
+from rnn_diag.engine.sweep import Swept
+from rnn_diag.engine.unroll import Unrolled, back_to_front
+from rnn_diag.source import Fidelity, FoundGrads, LayerSource, OutputGrads, Source, in_full_precision
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
-Quantity = TypeVar("Quantity")
 
-
-def in_full_precision(compute: Callable[[Any], Quantity]) -> Callable[[Any], Quantity]:
-    """Let a property of a trace be computed off the graph and in its own dtype, whatever the block it is read in."""
-
-    @wraps(compute)
-    def computed(trace: Trace) -> Quantity:
-        with torch.no_grad(), torch.autocast(trace.inputs.device.type, enabled=False):
-            return compute(trace)
-
-    return computed
-
-
-class OutputGrads(NamedTuple):
-    """What reached a layer from outside.
-
-    Attributes:
-        hidden: `[T, B, P]` gradient of the output at every step, or None where nothing used the output.
-        final: Gradient of the state after the last valid step, each part None where nothing used it.
-    """
-
-    hidden: Tensor | None
-    final: State
+__all__ = ["ByName", "OutputGrads", "Provenance", "Trace"]
 
 
 class ByName(dict[str, Tensor]):
-    """Tensors by the name of a gate or block; a name that there is not is answered with those that there are."""
+    """Dict of tensors by gate name; its KeyError lists the valid names."""
 
     def __missing__(self, name: str) -> Tensor:
         raise KeyError(f"no gate or block is called {name!r}; found: {', '.join(self) or 'none'}")
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """Where a trace was taken.
+
+    Attributes:
+        layer: `<module path>.l<k>[_reverse]`.
+        module_type: The class of the module.
+        sequences: `[B]` which of the batch's sequences were followed, or None for all, in order.
+        order: Number of its first call among all calls of the recording.
+        on_graph: Whether a graph was built when it was recorded.
+        state_on_graph: Whether the state that it started from was on the graph: the gradient continues, uncut, into
+            what made that state.
+        state_changed_between_calls: Whether the model made the state that a call was given from the one that the call
+            before returned in a way that cannot be followed unit by unit: total gradients are exact, and what single
+            losses send back past such a call is not known (NaN).
+        frozen: Whether its `weight_hh` needed no gradient.
+        kernel_dtype: What it was computed in: under autocast a kernel may return more digits than it has.
+    """
+
+    layer: str
+    module_type: str = ""
+    sequences: Int[Tensor, " batch"] | None = None
+    order: int = 0
+    on_graph: bool = False
+    state_on_graph: bool = False
+    state_changed_between_calls: bool = False
+    frozen: bool = False
+    kernel_dtype: torch.dtype = torch.float64
+
+    @property
+    def half_precision(self) -> bool:
+        """Whether the layer was computed in float16 or bfloat16."""
+        return self.kernel_dtype in (torch.float16, torch.bfloat16)
+
+
+@final
 class Trace:
     """What one recurrent layer went through in one call and one direction.
 
@@ -59,32 +75,18 @@ class Trace:
     unrolled graph; they are zero at padding. Values at padding mean nothing: use `mask`.
 
     Attributes:
-        layer: `<module path>.l<k>[_reverse]`.
-        equations: The recurrence.
-        weights: Its parameters, as they were.
-        inputs: `[T, B, I]`.
-        mask: `[T, B]` valid steps.
-        reverse: Whether time was read from the end.
-        sequences: `[B]` which of the batch's sequences these are.
-        fidelity: Relative error of the self-check against what autograd gave the module, or None.
-        fidelity_reason: Why `fidelity` is None.
-        kept: What measures keep here so that none computes it twice.
+        provenance: Where it was taken.
+        source: Where its numbers come from.
     """
 
-    started = 0
-    """Place of its first call among all calls of the recording."""
+    def __init__(self, provenance: Provenance, source: Source) -> None:
+        """Hold what was seen; compute nothing."""
+        self.provenance = provenance
+        self.source = source
 
-    had_grad = False
-    """Whether a graph was built when it was recorded."""
-
-    initial_requires_grad = False
-    """Whether the state that it started from was on the graph: the gradient goes on into what made it, uncut."""
-
-    was_frozen = False
-    """Whether its `weight_hh` needed no gradient when it was recorded."""
-
-    def __init__(
-        self,
+    @classmethod
+    def of(
+        cls,
         layer: str,
         equations: Equations,
         weights: Weights,
@@ -92,46 +94,86 @@ class Trace:
         initial: State,
         mask: Bool[Tensor, "time batch"] | None = None,
         hidden: Float[Tensor, "time batch projected"] | None = None,
-        output_grads: OutputGrads | Callable[[], OutputGrads | None] | None = None,
+        output_grads: FoundGrads | Callable[[], FoundGrads] = None,
         reverse: bool = False,
-        sequences: Int[Tensor, " batch"] | None = None,
-        fidelity: Callable[[Trace], tuple[float | None, str]] | None = None,
-        tolerance: float = 1e-3,
-        sweeper: Sweeper = sweep,
-    ) -> None:
-        """Hold what was seen; compute nothing.
+    ) -> Trace:
+        """Return the trace that equations, weights and inputs determine, without a recording.
 
         Args:
             layer: Its name.
             equations: The recurrence.
             weights: Its parameters.
-            inputs: What it was fed.
-            initial: The state before the first step in processing order.
+            inputs: What it is fed.
+            initial: The state before the first step read.
             mask: Valid steps, at the front of every sequence, or None when all are.
             hidden: The states it had, when they are known; they are computed otherwise.
-            output_grads: What reached it from outside, or a function that finds out, or None without a backward pass.
-            reverse: Whether time was read from the end.
-            sequences: Which of the batch's sequences these are; all, in order, by default.
-            fidelity: The self-check: a relative error, or None and the reason.
-            tolerance: Largest fidelity that rounding explains.
-            sweeper: The engine of the backward sweep.
+            output_grads: What reached it from outside, or a function that finds out; without, there are no gradients.
+            reverse: Whether time is read from the end.
+
+        Example:
+            >>> from rnn_diag.cells import RNNEquations
+            >>> one = torch.ones(1, 1)
+            >>> doubling = Weights(weight_ih=one, weight_hh=2 * one)
+            >>> trace = Trace.of("l0", RNNEquations("identity"), doubling, torch.zeros(3, 1, 1), State(one))
+            >>> trace.hidden.flatten().tolist()
+            [2.0, 4.0, 8.0]
         """
-        steps, batch = inputs.shape[:2]
-        self.layer = layer
-        self.equations = equations
-        self.weights = weights
-        self.inputs = inputs
-        self.mask = torch.ones(steps, batch, dtype=torch.bool, device=inputs.device) if mask is None else mask
-        self.reverse = reverse
-        self.sequences = torch.arange(batch) if sequences is None else sequences
-        self._initial = initial
-        self._padding = None if mask is None or bool(mask.all()) else mask
-        self._hidden = hidden
-        self._output_grads = output_grads
-        self._fidelity: Callable[[Trace], tuple[float | None, str]] | tuple[float | None, str] | None = fidelity
-        self.tolerance = tolerance
-        self._sweeper = sweeper
-        self.kept: dict[Any, Any] = {}
+        source = LayerSource(equations, weights, inputs, initial, mask, hidden, output_grads, reverse)
+        return cls(Provenance(layer, kernel_dtype=inputs.dtype), source)
+
+    @property
+    def layer(self) -> str:
+        """`<module path>.l<k>[_reverse]`."""
+        return self.provenance.layer
+
+    @property
+    def sequences(self) -> Int[Tensor, " batch"]:
+        """Which of the batch's sequences these are."""
+        known = self.provenance.sequences
+        return torch.arange(self.inputs.shape[1]) if known is None else known
+
+    @property
+    def has_equations(self) -> bool:
+        """Whether the recurrence is known; if not, only `states` and `state_grads` are."""
+        return self.source.equations is not None
+
+    @property
+    def equations(self) -> Equations:
+        """The recurrence.
+
+        Raises:
+            RuntimeError: If the cell was registered without equations.
+        """
+        if self.source.equations is None:
+            raise self._no_equations()
+        return self.source.equations
+
+    @property
+    def weights(self) -> Weights:
+        """Its parameters, as they were.
+
+        Raises:
+            RuntimeError: If the cell was registered without equations.
+        """
+        if self.source.weights is None:
+            raise self._no_equations()
+        return self.source.weights
+
+    @property
+    def inputs(self) -> Float[Tensor, "time batch *features"]:
+        """What the layer was fed."""
+        return self.source.inputs
+
+    @property
+    def reverse(self) -> bool:
+        """Whether time was read from the end."""
+        return self.source.reverse
+
+    @cached_property
+    def mask(self) -> Bool[Tensor, "time batch"]:
+        """Valid steps."""
+        known, inputs = self.source.mask, self.inputs
+        return torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device) if known is None else known
 
     @property
     def lengths(self) -> Int[Tensor, " batch"]:
@@ -139,29 +181,45 @@ class Trace:
         return self.mask.sum(0)
 
     @property
-    def initial_hidden(self) -> Float[Tensor, "batch projected"]:
+    def initial_hidden(self) -> Float[Tensor, "batch *projected"]:
         """The hidden state before the first step read."""
-        return self._initial.hidden
+        return self.source.initial.hidden
 
     @property
-    def initial_cell(self) -> Float[Tensor, "batch hidden"] | None:
+    def initial_cell(self) -> Float[Tensor, "batch *hidden"] | None:
         """The memory before the first step read, or None for a recurrence without one."""
-        return self._initial.cell
+        return self.source.initial.cell
 
     @cached_property
-    def hidden(self) -> Float[Tensor, "time batch projected"]:
+    def states(self) -> dict[str, Tensor]:
+        """Every part of the state after each step, `[T, B, *]` by name; `hidden` and `cell` are two of them."""
+        return ByName({name: self._in_time(values) for name, values in self.source.states.items()})
+
+    @cached_property
+    def state_grads(self) -> dict[str, Tensor]:
+        """Total gradient of every part of the state, `[T, B, *]` by name.
+
+        Raises:
+            RuntimeError: If no backward pass ran while recording.
+        """
+        self._require_gradients()
+        grads = self.source.state_grads
+        return ByName({name: self._valid(self._in_time(values)) for name, values in grads.items()})
+
+    @cached_property
+    def hidden(self) -> Float[Tensor, "time batch *projected"]:
         """`h_t`."""
-        return self._in_time(self._in_order(self._hidden) if self._hidden is not None else self.unrolled.hidden)
+        return self._in_time(self.source.hidden)
 
     @cached_property
     def previous_hidden(self) -> Float[Tensor, "time batch projected"]:
         """The hidden state that step `t` started from: `h_{t-1}`, in a reverse direction `h_{t+1}`."""
         return self._in_time(self.unrolled.previous_hidden)
 
-    @cached_property
-    def cell(self) -> Float[Tensor, "time batch hidden"] | None:
+    @property
+    def cell(self) -> Float[Tensor, "time batch *hidden"] | None:
         """`c_t`, or None for a recurrence without a memory cell."""
-        return None if self.unrolled.cell is None else self._in_time(self.unrolled.cell)
+        return self.states.get("cell")
 
     @cached_property
     def previous_cell(self) -> Float[Tensor, "time batch hidden"] | None:
@@ -192,16 +250,26 @@ class Trace:
     @property
     def has_gradients(self) -> bool:
         """Whether a backward pass reached this layer."""
-        return self._found_grads is not None
+        return self.source.has_gradients
 
-    @cached_property
-    def hidden_grad(self) -> Float[Tensor, "time batch projected"]:
+    @property
+    def why_no_gradients(self) -> str:
+        """Why there are no gradients, where there are none."""
+        return self.source.no_gradients
+
+    @property
+    def unfollowed_have_gradient(self) -> bool:
+        """Whether the gradients of all followed sequences are zero while others of their batch have some."""
+        return self.has_gradients and self.source.unfollowed_have_gradient
+
+    @property
+    def hidden_grad(self) -> Float[Tensor, "time batch *projected"]:
         """`∂L/∂h_t`, total: through the output at step `t` and through all later steps.
 
         Raises:
             RuntimeError: If no backward pass ran while recording.
         """
-        return self._valid(self._in_time(self.swept.hidden_grad))
+        return next(iter(self.state_grads.values()))
 
     @cached_property
     def hidden_grad_direct(self) -> Float[Tensor, "time batch projected"]:
@@ -213,11 +281,10 @@ class Trace:
         """The part of `∂L/∂h_t` that came through the next step read."""
         return self._valid(self._in_time(self.swept.hidden_grad_recurrent))
 
-    @cached_property
-    def cell_grad(self) -> Float[Tensor, "time batch hidden"] | None:
+    @property
+    def cell_grad(self) -> Float[Tensor, "time batch *hidden"] | None:
         """`∂L/∂c_t`, total, or None for a recurrence without a memory cell."""
-        grad = self.swept.cell_grad
-        return None if grad is None else self._valid(self._in_time(grad))
+        return self.state_grads.get("cell")
 
     @cached_property
     def preactivation_grad(self) -> dict[str, Tensor]:
@@ -229,12 +296,17 @@ class Trace:
     @property
     def fidelity(self) -> float | None:
         """Relative error of the self-check against what autograd gave; None where there is nothing to check."""
-        return self._checked[0]
+        return self._checked.error
 
     @property
     def fidelity_reason(self) -> str:
         """What `fidelity` was checked against, or why it could not be."""
-        return self._checked[1]
+        return self._checked.reason
+
+    @property
+    def tolerance(self) -> float:
+        """Largest `fidelity` that rounding explains."""
+        return self._checked.tolerance
 
     @property
     def is_faithful(self) -> bool | None:
@@ -243,38 +315,31 @@ class Trace:
 
     @cached_property
     @in_full_precision
-    def _checked(self) -> tuple[float | None, str]:
-        if self._fidelity is None:
-            return None, "nothing to check against: the trace was not recorded"
-        return self._fidelity(self) if callable(self._fidelity) else self._fidelity
+    def _checked(self) -> Fidelity:
+        return self.source.check()
 
-    @cached_property
-    @in_full_precision
+    @property
     def unrolled(self) -> Unrolled:
-        """What the recurrence went through, in processing order."""
-        inputs = self._in_order(self.inputs)
-        if self._hidden is None:
-            return unroll(self.equations, self.weights, inputs, self._initial, self._padding)
-        hidden = self._in_order(self._hidden)
-        return unroll_from_states(self.equations, self.weights, inputs, self._initial, hidden, self._padding)
+        """What the recurrence went through, in processing order.
 
-    @cached_property
+        Raises:
+            RuntimeError: If the cell was registered without equations.
+        """
+        if not self.has_equations:
+            raise self._no_equations()
+        return self.source.unrolled
+
+    @property
     def swept(self) -> Swept:
-        """The gradients of one sweep, in processing order."""
-        grads = self._found_grads
-        if grads is None:
-            raise self._no_gradients()
-        direct = torch.zeros_like(self.unrolled.hidden) if grads.hidden is None else self._in_order(grads.hidden)
-        direct = self._with_final(direct, grads.final.hidden)
-        return self.sweep(
-            direct, None if grads.final.cell is None else State(torch.zeros_like(direct[0]), grads.final.cell)
-        )
+        """The gradients of one sweep, in processing order.
 
-    def _no_gradients(self) -> RuntimeError:
-        return RuntimeError(
-            f"{self.layer!r} has no gradients: no backward pass reached it while it was recorded; "
-            "call backward() inside the block, or read states and gates only"
-        )
+        Raises:
+            RuntimeError: If no backward pass ran while recording, or the cell was registered without equations.
+        """
+        if not self.has_equations:
+            raise self._no_equations()
+        self._require_gradients()
+        return self.source.swept
 
     @cached_property
     def nothing_swept(self) -> Swept:
@@ -293,13 +358,6 @@ class Trace:
         """`Σ_t δ_t h_{t-1}^T`, over these sequences."""
         return self.swept.recurrent_grad.flatten(0, 1).T @ self.unrolled.previous_hidden.flatten(0, 1)
 
-    def _with_final(self, direct: Tensor, final: Tensor | None) -> Tensor:
-        """Return direct gradients to which that of the final state is added, at every sequence's own last step."""
-        if final is None:
-            return direct
-        last = (self.lengths - 1).view(1, -1, 1).expand(1, *direct.shape[1:])
-        return direct.scatter_add(0, last, final.unsqueeze(0))
-
     def sweep(
         self, hidden_grad_direct: Float[Tensor, "time *others batch projected"], final: State | None = None
     ) -> Swept:
@@ -308,26 +366,36 @@ class Trace:
         Axes between time and batch carry several at once: one target each, one direction each.
         """
         with torch.no_grad(), torch.autocast(self.inputs.device.type, enabled=False):
-            return self._sweeper(self.equations, self.weights, self.unrolled, hidden_grad_direct, final)
+            return self.source.sweep(hidden_grad_direct, final)
 
-    @cached_property
-    def _found_grads(self) -> OutputGrads | None:
-        return self._output_grads() if callable(self._output_grads) else self._output_grads
+    def _require_gradients(self) -> None:
+        if not self.has_gradients:
+            raise RuntimeError(f"{self.layer!r} has no gradients: {self.why_no_gradients}")
 
-    def _in_order(self, steps: Tensor) -> Tensor:
-        return back_to_front(steps, self._padding) if self.reverse else steps
+    def _no_equations(self) -> RuntimeError:
+        return RuntimeError(
+            f"{self.layer!r}: {self.provenance.module_type} was registered without equations, so only states and their "
+            "total gradients are known; give rnn_diag.register(..., equations=...)"
+        )
 
-    _in_time = _in_order
+    def _in_time(self, steps: Tensor) -> Tensor:
+        return back_to_front(steps, self.source.mask) if self.reverse else steps
 
     def _valid(self, steps: Tensor) -> Tensor:
-        return steps if self._padding is None else steps.masked_fill(~self._padding.unsqueeze(-1), 0.0)
+        padding = self.source.mask
+        if padding is None:
+            return steps
+        return steps.masked_fill(~padding.view(*padding.shape, *[1] * (steps.dim() - 2)), 0.0)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ask the recording now what it would be asked later: a copy holds neither it nor the model."""
-        return self.__dict__ | {"_output_grads": self._found_grads, "_fidelity": self._checked}
+        """Check now what would be checked later: a copy holds neither the recording nor the model."""
+        _ = self._checked
+        return self.__dict__
 
     def __repr__(self) -> str:
         steps, batch = self.inputs.shape[:2]
+        if not self.has_equations:
+            return f"Trace({self.layer}: {self.provenance.module_type} without equations, {steps} steps)"
         direction = ", reverse" if self.reverse else ""
         doubt = ""
         if self.is_faithful is False:

@@ -86,7 +86,7 @@ def test_every_field_is_autograds(kind: str, reverse: bool, padded: bool, known_
         loss = loss + sum((final.cell[b] * ran.cell[last[b]][b]).sum() for b in range(BATCH))
     loss.backward()
 
-    trace = Trace(
+    trace = Trace.of(
         "encoder.l0",
         equations,
         weights.copy(),
@@ -189,7 +189,7 @@ def test_output_grads_are_asked_for_once_and_only_when_needed() -> None:
 def simple_trace(kind: str, output_grads: object = None) -> Trace:
     inputs = torch.randn(STEPS, BATCH, FEATURES, dtype=torch.float64)
     weights = random_weights(kind)
-    return Trace("l0", EQUATIONS[kind], weights, inputs, random_state(kind, BATCH), output_grads=output_grads)  # type: ignore[arg-type]
+    return Trace.of("l0", EQUATIONS[kind], weights, inputs, random_state(kind, BATCH), output_grads=output_grads)  # type: ignore[arg-type]
 
 
 def test_the_direct_part_is_what_came_in_however_much_larger_the_recurrent_part_is() -> None:

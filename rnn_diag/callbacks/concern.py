@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from rnn_diag.arguments import number, whole
-from rnn_diag.capture.modules import patterns_in
+from rnn_diag.capture.patterns import patterns_in
 from rnn_diag.measurements.history import History
 from rnn_diag.measurements.measure import Measure
 from rnn_diag.measurements.statistics import Statistic

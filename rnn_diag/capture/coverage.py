@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from rnn_diag.capture.call import Call
+from collections.abc import Collection, Sequence
+
+from rnn_diag.capture.call_log import CallLog
+from rnn_diag.capture.calls import Call, LayerCall
 from rnn_diag.capture.modules import RecurrentModule, type_name, why_silent
-from rnn_diag.capture.notes import Notes
 from rnn_diag.coverage import Coverage, Status
 from rnn_diag.engine.replay import engine_sweeper
 from rnn_diag.engine.sweep import sweep
@@ -14,43 +16,74 @@ UNKNOWN_MASK = (
     "dropout between fused layers draws its mask inside the kernel; record with exact_dropout=True, use rnn_diag.nn "
     "with backend='explicit', or look at eval mode"
 )
+TWICE = (
+    "differentiated with create_graph=True, to be differentiated again (a gradient penalty, a second-order method): "
+    "what reached the states is the gradient of more than one loss and is left out"
+)
 
 
-def coverage_of(name: str, found: RecurrentModule, notes: Notes, traces: list[Trace], engine: str) -> Coverage:
+def coverage_of(
+    name: str, found: RecurrentModule, log: CallLog, traces: Sequence[Trace], engine: str, checked: Collection[str]
+) -> Coverage:
     """Return how one layer was captured."""
-    module_type, calls = type_name(found.module), notes.calls[found.path]
-    if problem := next((call.problem for call in calls if call.problem), ""):
-        return Coverage(name, module_type, Status.PARTIAL, problem)
-    if found.path in notes.problems:
-        return Coverage(name, module_type, Status.PARTIAL, notes.problems[found.path])
-    if any(isinstance(call, Call) and call.masks is None for call in calls):
-        return Coverage(name, module_type, Status.NOT_FOLLOWED, UNKNOWN_MASK)
+    calls: list[Call] = log.calls[found.path]
+    problem = next((call.problem for call in calls if call.problem), "") or log.problems.get(found.path, "")
+    if problem:
+        return Coverage(name, type_name(found.module), Status.PARTIAL, problem)
+    if any(isinstance(call, LayerCall) and call.masks is None for call in calls):
+        return Coverage(name, type_name(found.module), Status.NOT_FOLLOWED, UNKNOWN_MASK)
     if not calls:
-        return Coverage(name, module_type, Status.NEVER_RAN, why_silent(found.module))
+        return Coverage(name, type_name(found.module), Status.NEVER_RAN, *why_silent(found.module))
+    status, reason = _checked(name, found, calls, traces, engine, checked)
+    return Coverage(name, type_name(found.module), status, f"{_read(calls, traces)}; {reason}")
+
+
+def _read(calls: Sequence[Call], traces: Sequence[Trace]) -> str:
+    """Return how many calls were read as how many sequences, and what stands out of them."""
     on_graph = [call for call in calls if call.had_grad] or calls
     read = f"{_counted(len(on_graph), 'call')} read as {_counted(len(traces), 'batch', 'batches')} of sequences"
     if others := len(calls) - len(on_graph):
         read += f", {_counted(others, 'call')} without a graph left out"
-    if sum(trace.initial_requires_grad for trace in traces) > 1:
+    if sum(trace.provenance.state_on_graph for trace in traces) > 1:
         read += ", whose first states the model made or changed between calls"
+    if any(trace.provenance.state_changed_between_calls for trace in traces):
+        read += ", whose state the model changed between calls, and not unit by unit: single losses are not followed"
+    return read
+
+
+def _checked(
+    name: str,
+    found: RecurrentModule,
+    calls: Sequence[Call],
+    traces: Sequence[Trace],
+    engine: str,
+    checked: Collection[str],
+) -> tuple[Status, str]:
+    doubtful = next((trace for trace in traces if trace.is_faithful is False), None)
+    if doubtful is not None:
+        error = f"relative error {doubtful.fidelity:.1e} above {doubtful.tolerance:.0e}"
+        return Status.NOT_FAITHFUL, f"{error}, {doubtful.fidelity_reason}"
+    if twice := sum(call.differentiated_twice for call in calls):
+        return Status.PARTIAL, f"{_counted(twice, 'call')} {TWICE}; of the others: {_reason(traces)}"
     if not any(trace.has_gradients for trace in traces):
-        return Coverage(
-            name, module_type, Status.EXACT, f"{read}; states and gates: no backward pass reached the layer"
-        )
-    doubtful = [trace for trace in traces if trace.is_faithful is False]
-    if doubtful:
-        error = f"relative error {doubtful[0].fidelity:.1e} above {doubtful[0].tolerance:.0e}"
-        return Coverage(name, module_type, Status.NOT_FAITHFUL, f"{read}; {error}, {traces[0].fidelity_reason}")
-    return Coverage(
-        name, module_type, Status.EXACT, f"{read}; {_engine(found, notes, engine)}; {traces[0].fidelity_reason}"
-    )
+        return Status.EXACT, "states and gates: no backward pass reached the layer"
+    if found.equations is None:
+        return Status.EXACT, f"gradients of every step from autograd itself; {traces[0].fidelity_reason}"
+    unchecked = all(trace.fidelity is None for trace in traces)
+    if unchecked and name not in checked:
+        return Status.NOT_CHECKED, f"{_engine(found, calls, engine)}; {_reason(traces)}"
+    reason = "checked against autograd at an earlier step" if unchecked else _reason(traces)
+    return Status.EXACT, f"{_engine(found, calls, engine)}; {reason}"
 
 
-def _engine(found: RecurrentModule, notes: Notes, engine: str) -> str:
+def _reason(traces: Sequence[Trace]) -> str:
+    return next((trace.fidelity_reason for trace in traces if trace.has_gradients), "nothing to check")
+
+
+def _engine(found: RecurrentModule, calls: Sequence[Call], engine: str) -> str:
     if found.is_cell:
         return "gradients of every step from autograd itself"
-    call = notes.calls[found.path][0]
-    replays = found.equations and engine_sweeper(engine, found.equations, call.inputs.device) is not sweep
+    replays = found.equations and engine_sweeper(engine, found.equations, calls[0].inputs.device) is not sweep
     return f"gradients by {'replaying the kernel' if replays else 'an explicit sweep'}"
 
 

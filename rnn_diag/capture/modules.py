@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Literal
 
 import torch
 from torch import nn
 
+from rnn_diag.capture.patterns import matching
 from rnn_diag.capture.registry import Registration, registration_of
 from rnn_diag.cells.equations import Equations
 from rnn_diag.cells.of_module import equations_of, suffixes_of
+from rnn_diag.coverage import Coverage, Status
 
 _SOUNDS_RECURRENT = re.compile(r"LSTM|GRU|RNN|SRU|[Rr]ecurrent|(Lstm|Gru|Rnn|Sru|^lstm|^gru|^rnn)(?![a-z])")
 
@@ -100,38 +101,71 @@ def find_recurrent(model: nn.Module) -> tuple[list[RecurrentModule], list[Unfoll
     return followed, silent + [Unfollowed(cell.path, type_name(cell.module), COMPILED) for cell in inside]
 
 
+@dataclass(frozen=True)
+class FoundLayers:
+    """The recurrent layers of a model that some patterns name, before any of them ran.
+
+    Attributes:
+        names: Of the layers, in the order of the model.
+        modules: The modules that they belong to, by path.
+        unfollowed: What looks recurrent and cannot be followed.
+    """
+
+    names: list[str]
+    modules: dict[str, RecurrentModule]
+    unfollowed: list[Unfollowed]
+
+    def module_of(self, name: str) -> RecurrentModule:
+        """Return the module that a layer belongs to.
+
+        Raises:
+            KeyError: If there is no such layer.
+        """
+        if name not in self.names:
+            raise KeyError(f"no recurrent layer is called {name!r}; found: {', '.join(self.names) or 'none'}")
+        return next(module for module in self.modules.values() if name in module.names)
+
+    def has_equations(self, name: str) -> bool:
+        """Return whether a layer's recurrence is known; if not, only its states and their gradients are."""
+        return self.module_of(name).equations is not None
+
+    @property
+    def coverage(self) -> list[Coverage]:
+        """Every layer as one that has not run, and every module that cannot be followed."""
+        silent = [self.module_of(name).module for name in self.names]
+        rows = [
+            Coverage(name, type_name(module), Status.NEVER_RAN, *why_silent(module))
+            for name, module in zip(self.names, silent, strict=True)
+        ]
+        return rows + self.not_followed
+
+    @property
+    def not_followed(self) -> list[Coverage]:
+        """Every module that cannot be followed, with the reason."""
+        return [Coverage(u.path, u.module_type, Status.NOT_FOLLOWED, u.reason, u.hint) for u in self.unfollowed]
+
+
+def find_layers(model: nn.Module, patterns: str | Iterable[str] = "*") -> FoundLayers:
+    """Return a model's recurrent layers, by glob patterns of their names.
+
+    Raises:
+        ValueError: If a pattern matches no layer.
+        TypeError: If `model` is no module, or `patterns` neither a pattern nor several.
+
+    Example:
+        >>> find_layers(nn.LSTM(3, 5, num_layers=2), "l1").names
+        ['l1']
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model={type(model).__name__}; expected a torch.nn.Module that holds recurrent layers")
+    found, unfollowed = find_recurrent(model)
+    names = matching([name for recurrent in found for name in recurrent.names], patterns)
+    modules = {r.path: r for r in found if any(name in names for name in r.names)}
+    return FoundLayers(names, modules, unfollowed)
+
+
 def _is_within(path: str, outer: str) -> bool:
     return not outer or path == outer or path.startswith(f"{outer}.")
-
-
-def matching(names: list[str], patterns: str | Iterable[str]) -> list[str]:
-    """Return the names that match a glob pattern or any of several.
-
-    Raises:
-        ValueError: If a pattern matches none.
-    """
-    chosen: list[str] = []
-    for pattern in patterns_in(patterns):
-        hits = [name for name in names if fnmatchcase(name, pattern)]
-        if not hits and not (pattern == "*" and not names):
-            raise ValueError(f"no recurrent layer matches {pattern!r}; found: {', '.join(names) or 'none'}")
-        chosen += hits
-    return [name for name in names if name in chosen]
-
-
-def patterns_in(layers: str | Iterable[str]) -> list[str]:
-    """Return the patterns in what was given as `layers`.
-
-    Raises:
-        TypeError: If it is neither a pattern nor several.
-        ValueError: If it is empty.
-    """
-    patterns = [layers] if isinstance(layers, str) else list(layers) if isinstance(layers, Iterable) else [layers]
-    if not all(isinstance(pattern, str) for pattern in patterns):
-        raise TypeError(f"layers={layers!r}; expected a glob pattern such as 'encoder.*', or a list of them")
-    if not patterns:
-        raise ValueError(f"layers={layers!r}; expected at least one glob pattern, such as '*' for all layers")
-    return patterns
 
 
 def plain_path(path: str) -> str:
@@ -178,18 +212,20 @@ def _looks_recurrent(path: str, module: nn.Module) -> Unfollowed | None:
     return Unfollowed(path, type_name(module), reason, hint="register")
 
 
-def why_silent(module: nn.Module) -> str:
-    """Return why a module may have run without being seen, and what to do."""
+def why_silent(module: nn.Module) -> tuple[str, Literal["", "register"]]:
+    """Return why a module may have run without being seen, with what to do, and what may help."""
     bases = [kind for kind in type(module).__mro__ if issubclass(kind, (nn.RNNBase, nn.RNNCellBase))]
     stock = next((kind for kind in bases if kind.__module__.startswith(("torch.nn", "rnn_diag."))), None)
     if "forward" in module.__dict__:
         return (
             "no call was seen: `forward` of this very module was replaced, and what it calls was kept from before; "
-            "record before it is replaced, or register the class (rnn_diag.register)"
+            "record before it is replaced, or register the class (rnn_diag.register)",
+            "register",
         )
     if stock is not None and type(module).forward is not stock.forward:
         return (
             f"no call was seen: if the model ran, {type(module).__name__}.forward does not go through "
-            f"{stock.__name__}.forward; call super().forward in it, or register the class (rnn_diag.register)"
+            f"{stock.__name__}.forward; call super().forward in it, or register the class (rnn_diag.register)",
+            "register",
         )
-    return "no call was seen: the model did not run it, or ran it inside a region compiled by torch.compile"
+    return "no call was seen: the model did not run it, or ran it inside a region compiled by torch.compile", ""

@@ -1,110 +1,220 @@
-"""From the notes of calls to traces, and the self-check of each trace against what autograd gave the module."""
+"""From the calls of a recording to traces, one for every layer and every sequence of calls."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
+from torch import Tensor
 
-from rnn_diag.capture.call import Call
-from rnn_diag.capture.chain import ChainedTrace, chained, parts_of
-from rnn_diag.capture.fidelity import TOLERANCES, relative_error
-from rnn_diag.capture.modules import RecurrentModule, type_name
-from rnn_diag.capture.noted import NotedCall
-from rnn_diag.capture.notes import Notes
-from rnn_diag.capture.stack import Stack
-from rnn_diag.capture.steps import HiddenOnlyTrace, StepwiseTrace
+from rnn_diag.capture.between import UNKNOWN, Change
+from rnn_diag.capture.call_log import CallLog
+from rnn_diag.capture.calls import Call, LayerCall, StepCall
+from rnn_diag.capture.fidelity import SelfCheck
+from rnn_diag.capture.joined import JoinedSource, StepSource, only_others_have_gradient, why_no_gradients
+from rnn_diag.capture.modules import FoundLayers, RecurrentModule, type_name
+from rnn_diag.capture.sequences import sequences_of
+from rnn_diag.cells.equations import State
 from rnn_diag.engine.replay import engine_sweeper
-from rnn_diag.trace import Trace
+from rnn_diag.engine.sweep import Sweeper
+from rnn_diag.source import Fidelity, FoundGrads, LayerSource, OutputGrads
+from rnn_diag.trace import Provenance, Trace
+
+Check = Callable[[str, bool, torch.dtype], Fidelity]
+"""The self-check of a layer: its name, whether its weights were frozen, and what it was computed in."""
 
 
-class Reading:
-    """Reads notes as traces; once made, a trace is kept until it is forgotten."""
+class TraceReader:
+    """Reads calls as traces; a trace is cached until it is forgotten.
 
-    def __init__(self, found: dict[str, RecurrentModule], notes: Notes, engine: str) -> None:
-        self._found = found
-        self._layers = {r.name(suffix): (path, suffix) for path, r in found.items() for suffix in r.suffixes}
-        self._notes = notes
+    Args:
+        layers: The layers that are followed.
+        log: Their calls.
+        engine: How gradients are swept back.
+        sequences: How many of a batch's sequences the traces show; the calls may hold more, to be checked.
+    """
+
+    def __init__(self, layers: FoundLayers, log: CallLog, engine: str, sequences: int | None) -> None:
+        self._layers = layers
+        self._log = log
         self._engine = engine
-        self._traces: dict[str, list[Trace]] = {}
-        self._stacks: dict[int, Stack] = {}
+        self._sequences = sequences
+        self._check = SelfCheck(layers, log, self.parts, self.input_grad)
+        self.forget()
 
     def forget(self) -> None:
         """Make every trace anew when it is next asked for."""
-        self._traces.clear()
-        self._stacks.clear()
+        self._followed: dict[str, list[Trace]] = {}
+        self._whole: dict[str, list[Trace]] = {}
+        self._stacks: dict[tuple[int, bool], LayerTraces] = {}
+        self._check.forget()
 
     def traces(self, name: str) -> list[Trace]:
-        """Return one trace for every call of a layer; calls that go on where the last one ended are one trace."""
-        if self._notes.running:  # more may come
+        """Return one trace for every sequence of calls of a layer, with the sequences that are followed."""
+        if self._log.running:  # more may come
             self.forget()
-        if name not in self._traces:
-            path, suffix = self._layers[name]
-            self._traces[name] = self._assembled(self._found[path], suffix)
-        return self._traces[name]
+        if name not in self._followed:
+            self._followed[name] = self._assembled(name, self._sequences)
+        return self._followed[name]
 
-    def _assembled(self, found: RecurrentModule, suffix: str) -> list[Trace]:
-        pairs = list(self._read(found, suffix))
-        for first, trace in pairs:
-            trace.started = first.number
-            trace.initial_requires_grad = first.initial_requires_grad
-            trace.had_grad = first.had_grad
-        return [trace for _, trace in pairs]
+    def parts(self, name: str) -> list[Trace]:
+        """Return one trace for every call of a layer, or sequence of steps, with every sequence that was copied."""
+        if name not in self._whole:
+            restricts = self._log.sequences is None and self._sequences is not None
+            self._whole[name] = self._assembled(name, None) if restricts else self.traces(name)
+        joined = [
+            trace.source.parts if isinstance(trace.source, JoinedSource) else [trace] for trace in self._whole[name]
+        ]
+        return [part for parts in joined for part in parts]
 
-    def _read(self, found: RecurrentModule, suffix: str) -> Iterator[tuple[NotedCall, Trace]]:
-        """Give every trace of a layer, with its first call."""
-        calls = self._notes.calls[found.path]
+    def input_grad(self, path: str, call: LayerCall) -> Tensor:
+        """Return the gradient `[T, B, I]` of a call's input, of every sequence that was copied."""
+        return self._stack(self._layers.modules[path], call, whole=True).input_grad()
+
+    def _assembled(self, name: str, sequences: int | None) -> list[Trace]:
+        found = self._layers.module_of(name)
+        calls = self._log.calls[found.path]
         if any(call.had_grad for call in calls):
             calls = [call for call in calls if call.had_grad]  # the others are a checkpoint's first pass, or a metric's
-        name = found.name(suffix)
-        if found.equations is None:
-            for chain in chained(calls):
-                yield chain[0], HiddenOnlyTrace(name, type_name(found.module), chain)
-        elif found.is_cell:
-            check = partial(self._check, name)
-            for chain in chained(calls):
-                tolerance = TOLERANCES.get(chain[0].kernel_dtype, 1e-3)
-                options = {"equations": found.equations, "fidelity": check, "tolerance": tolerance}
-                yield chain[0], StepwiseTrace(name, chain, **options)
-        else:
-            known = [call for call in calls if call.masks is not None]
-            for chain in chained(known, joinable=found.is_one_way and all(call.mask is None for call in known)):
-                parts = [self._stack(found, call).trace(suffix) for call in chain]
-                yield chain[0], ChainedTrace(parts) if len(parts) > 1 else parts[0]
+        if found.is_cell:
+            return [self._of_steps(found, name, steps, sequences) for steps in sequences_of(calls)]
+        known = [call for call in calls if call.masks is not None]
+        joinable = found.is_one_way and all(call.mask is None for call in known)
+        return [self._of_layers(found, name, calls, sequences) for calls in sequences_of(known, joinable)]
 
-    def _stack(self, found: RecurrentModule, call: Call) -> Stack:
+    def _of_steps(
+        self, found: RecurrentModule, name: str, steps: Sequence[tuple[StepCall, Change | None]], sequences: int | None
+    ) -> Trace:
+        provenance = _provenance(found, name, steps, sequences)
+        check = partial(self._check, name, provenance.frozen, provenance.kernel_dtype)
+        followed = [(call.restricted(sequences), _restricted(change, call, sequences)) for call, change in steps]
+        return Trace(provenance, StepSource(followed, found.equations, check))
+
+    def _of_layers(
+        self, found: RecurrentModule, name: str, calls: Sequence[tuple[LayerCall, Change | None]], sequences: int | None
+    ) -> Trace:
+        suffix = found.suffixes[found.names.index(name)]
+        whole = sequences is None
+        parts = [self._stack(found, call, whole).trace(suffix) for call, _ in calls]
+        if len(parts) == 1:
+            return parts[0]
+        provenance = _provenance(found, name, calls, sequences)
+        index = found.suffixes.index(suffix)
+        changes = [_of_layer(_restricted(change, call, sequences), index) for call, change in calls]
+        for k in range(1, len(calls)):
+            change = changes[k]
+            if change is not None and any(f is not None for f in change.held) and len(parts[k - 1].inputs) > 1:
+                changes[k] = UNKNOWN  # held back from before a call of several steps
+        check = partial(self._check, name, provenance.frozen, provenance.kernel_dtype)
+        return Trace(provenance, JoinedSource(parts, changes, check))
+
+    def _stack(self, found: RecurrentModule, call: LayerCall, whole: bool) -> LayerTraces:
         assert found.equations is not None
-        if call.number not in self._stacks:
+        followed = call if whole else call.restricted(self._sequences)
+        key = call.number, followed is call
+        if key not in self._stacks:
             sweeper = engine_sweeper(self._engine, found.equations, call.inputs.device)
-            self._stacks[call.number] = Stack(found, call, self._check, sweeper)
-        return self._stacks[call.number]
+            self._stacks[key] = LayerTraces(found, followed, self._check, sweeper)
+        return self._stacks[key]
 
-    def _check(self, name: str, trace: Trace) -> tuple[float | None, str]:
-        """Return the relative error of a layer's weight gradient, or of its module's input gradient."""
-        path, _ = self._layers[name]
-        calls = [call for call in self._notes.calls[path] if call.grads]
-        if not calls:
-            return None, "no backward pass reached the layer"
-        whole = all(call.selection.complete and getattr(call, "masks", {}) is not None for call in calls)
-        if name in self._notes.weight_grads and whole and not trace.was_frozen:
-            if not bool(self._notes.weight_grads[name].isfinite().all()):
-                return None, "nothing to check against: the gradient of weight_hh is not finite"
-            parts = [part for one in self.traces(name) for part in parts_of(one)]
-            trained = [part for part in parts if part.has_gradients and not part.was_frozen]
-            ours = torch.stack([t.recurrent_weight_grad for t in trained]).sum(0)
-            return relative_error(ours, self._notes.weight_grads[name]), "checked against the gradient of weight_hh"
-        pairs = [
-            (self._stack(self._found[path], call).input_grad(), call.grads.get("input"))
-            for call in calls
-            if isinstance(call, Call) and call.masks is not None
-        ]
-        known = [(ours, theirs) for ours, theirs in pairs if theirs is not None and bool(theirs.isfinite().all())]
-        if known:
-            errors = [relative_error(ours, theirs) for ours, theirs in known]
-            return max(errors), "checked against the gradient of the module's input"
-        if any(theirs is not None for _, theirs in pairs):
-            return None, "nothing to check against: the gradient of the module's input is not finite"
-        if whole:
-            return None, "nothing to check against: autograd gave weight_hh no gradient of its own"
-        return None, "nothing to check against: a part of the batch is followed, and the input needs no gradient"
+
+class LayerTraces:
+    """The traces of one call. When asked for, states are computed from below and gradients from above."""
+
+    def __init__(self, found: RecurrentModule, call: LayerCall, check: Check, sweeper: Sweeper) -> None:
+        self.found = found
+        self.call = call
+        self._check = check
+        self._sweeper = sweeper
+        self._traces: dict[str, Trace] = {}
+        self.directions = 2 if any(suffix.endswith("_reverse") for suffix in found.suffixes) else 1
+
+    def trace(self, suffix: str) -> Trace:
+        """Return the trace of one layer in one direction."""
+        if suffix not in self._traces:
+            self._traces[suffix] = self._make(self.found.suffixes.index(suffix), suffix)
+        return self._traces[suffix]
+
+    def input_grad(self) -> Tensor:
+        """Return the gradient of the call's input, `[T, B, I]`."""
+        return self._input_grad(0)
+
+    def _make(self, index: int, suffix: str) -> Trace:
+        layer, direction = divmod(index, self.directions)
+        assert self.found.equations is not None
+        name = self.found.name(suffix)
+        provenance = _provenance(self.found, name, [(self.call, None)], len(self.call.selection.indices))
+        source = LayerSource(
+            self.found.equations,
+            self.call.weights[suffix],
+            self._inputs(layer),
+            State(*(state[index] for state in self.call.initial)),
+            self.call.mask,
+            hidden=self._direction(self.call.output, direction) if self._is_last(layer) else None,
+            output_grads=partial(self._output_grads, layer, direction),
+            reverse=direction == 1,
+            check=partial(self._check, name, provenance.frozen, provenance.kernel_dtype),
+            sweeper=self._sweeper,
+            only_others=partial(only_others_have_gradient, [self.call]),
+        )
+        return Trace(provenance, source)
+
+    def _is_last(self, layer: int) -> bool:
+        return (layer + 1) * self.directions == len(self.found.suffixes)
+
+    def _of_layer(self, layer: int) -> list[Trace]:
+        suffixes = self.found.suffixes[layer * self.directions : (layer + 1) * self.directions]
+        return [self.trace(suffix) for suffix in suffixes]
+
+    def _inputs(self, layer: int) -> Tensor:
+        if layer == 0:
+            return self.call.inputs
+        return self._dropped(layer, torch.cat([trace.hidden for trace in self._of_layer(layer - 1)], dim=-1))
+
+    def _output_grads(self, layer: int, direction: int) -> FoundGrads:
+        if reason := why_no_gradients([self.call]):
+            return reason
+        index = layer * self.directions + direction
+        final = [None if grad is None else grad[index] for grad in map(self.call.grads.get, ("hidden", "cell"))]
+        if self._is_last(layer):
+            hidden = self.call.grads.get("output")
+        else:
+            hidden = self._dropped(layer + 1, self._input_grad(layer + 1))
+        return OutputGrads(None if hidden is None else self._direction(hidden, direction), State(*final))  # type: ignore[arg-type]
+
+    def _input_grad(self, layer: int) -> Tensor:
+        return torch.stack([trace.input_grad for trace in self._of_layer(layer)]).sum(0)
+
+    def _dropped(self, layer: int, between: Tensor) -> Tensor:
+        mask = (self.call.masks or {}).get(layer)
+        return between if mask is None else between * mask
+
+    def _direction(self, both: Tensor, direction: int) -> Tensor:
+        return both.chunk(self.directions, dim=-1)[direction]
+
+
+def _provenance(
+    found: RecurrentModule, name: str, calls: Sequence[tuple[Call, Change | None]], sequences: int | None
+) -> Provenance:
+    """Return where a trace of calls that follow each other was taken."""
+    first, _ = calls[0]
+    return Provenance(
+        layer=name,
+        module_type=type_name(found.module),
+        sequences=first.selected(sequences).indices,
+        order=first.number,
+        on_graph=first.had_grad,
+        state_on_graph=first.state_on_graph,
+        state_changed_between_calls=any(change is not None and not change.is_known for _, change in calls),
+        frozen=name not in first.trained,
+        kernel_dtype=first.kernel_dtype,
+    )
+
+
+def _restricted(change: Change | None, call: Call, sequences: int | None) -> Change | None:
+    return None if change is None else change.read(call.rows(sequences))
+
+
+def _of_layer(change: Change | None, index: int) -> Change | None:
+    return None if change is None else change.read(lambda factor: factor[index])

@@ -1,4 +1,4 @@
-"""Recording what a model's recurrent layers go through while somebody else trains it."""
+"""Recording what a model's recurrent layers go through while it trains."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from torch import nn
 
 from rnn_diag.arguments import one_of, whole
+from rnn_diag.capture.call_log import CallLog
 from rnn_diag.capture.coverage import coverage_of
-from rnn_diag.capture.modules import find_recurrent, matching, type_name
-from rnn_diag.capture.notes import Notes
-from rnn_diag.capture.reading import Reading
-from rnn_diag.coverage import Coverage, Status
+from rnn_diag.capture.modules import find_layers, type_name
+from rnn_diag.capture.reading import TraceReader
+from rnn_diag.coverage import Coverage
 from rnn_diag.engine.replay import ENGINES
 from rnn_diag.trace import Trace
 
@@ -21,13 +21,19 @@ class Recording(Mapping[str, Trace]):
 
     Args:
         model: Any module that holds `torch.nn.RNN`, `LSTM`, `GRU`, their cells called in a loop, or this package's.
-        sequences: How many sequences of a batch are followed, spread evenly over it; None for all.
+        sequences: How many sequences of a batch are followed: the first and a fixed choice of the others that no period
+            of the batch can alias with; None for all.
         layers: Glob pattern, or several, of the layers' names.
         engine: How gradients are swept back: `explicit` loops over the equations, `replay` runs torch's fused kernel
             again with a probe, `auto` chooses by device.
         exact_dropout: Where a kernel draws the masks between its layers itself (CUDA), run recorded calls layer by
             layer with known masks. It is the only option that changes training: recorded calls draw other masks, from
             the device's ordinary generator.
+        check_whole_batch: Copy every sequence of a batch, so that the gradient of the weights can be checked whatever
+            `sequences` is; the check sweeps all of them, once, when it is asked for. Without it, and with a part of the
+            batch followed, only the gradient of an input that needs one can be checked.
+        checked: Names of layers that earlier recordings found right; what this one does is added when its coverage is
+            read.
 
     Raises:
         ValueError: If a pattern matches no layer, or `sequences` is not positive.
@@ -50,20 +56,23 @@ class Recording(Mapping[str, Trace]):
         layers: str | list[str] | tuple[str, ...] = "*",
         engine: str = "auto",
         exact_dropout: bool = False,
+        check_whole_batch: bool = True,
+        checked: set[str] | None = None,
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"model={type(model).__name__}; expected a torch.nn.Module that holds recurrent layers")
-        self.sequences = sequences if sequences is None else whole("sequences", sequences, 1, "None for all")
+        self.sequences = sequences = None if sequences is None else whole("sequences", sequences, 1, "None for all")
         one_of("engine", engine, ENGINES)
-        found, self._unfollowed = find_recurrent(model)
+        self._layers = find_layers(model, layers)
         self._model_type = type_name(model)
         self.engine = engine
         self.exact_dropout = exact_dropout
-        self.names = matching([name for recurrent in found for name in recurrent.names], layers)
-        self._found = {r.path: r for r in found if any(name in self.names for name in r.names)}
-        self._modules = {name: recurrent for recurrent in self._found.values() for name in recurrent.names}
-        self._notes = Notes(self._found, sequences, exact_dropout)
-        self._reading = Reading(self._found, self._notes, engine)
+        self._checked = set() if checked is None else checked
+        self._log = CallLog(self._layers.modules, None if check_whole_batch else sequences, exact_dropout)
+        self._reader = TraceReader(self._layers, self._log, engine, sequences)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the layers, in the order of the model."""
+        return self._layers.names
 
     def start(self) -> Recording:
         """Begin; what an earlier recording with this object held is forgotten.
@@ -71,16 +80,16 @@ class Recording(Mapping[str, Trace]):
         Raises:
             ValueError: If the model has nothing that can be followed.
         """
-        if not self._found:
+        if not self._layers.modules:
             raise ValueError(self._nothing_found())
-        self._notes.start()
-        self._reading.forget()
+        self._log.start()
+        self._reader.forget()
         return self
 
     def stop(self) -> Recording:
         """End: no hook, no graph and no tensor of the model's is held any longer."""
-        self._notes.stop()
-        self._reading.forget()
+        self._log.stop()
+        self._reader.forget()
         return self
 
     def __enter__(self) -> Recording:
@@ -90,14 +99,13 @@ class Recording(Mapping[str, Trace]):
         self.stop()
 
     def calls(self, name: str) -> list[Trace]:
-        """Return one trace for every call of a layer; calls that go on where the last one ended are one trace.
+        """Return one trace for every call of a layer; a call that continues where an earlier one ended joins its trace.
 
         Raises:
             KeyError: If there is no such layer.
         """
-        if name not in self._modules:
-            raise KeyError(f"no recurrent layer is called {name!r}; found: {', '.join(self.names) or 'none'}")
-        return self._reading.traces(name)
+        self._layers.module_of(name)
+        return self._reader.traces(name)
 
     def __getitem__(self, name: str) -> Trace:
         """Return the trace of a layer that was called once.
@@ -117,12 +125,14 @@ class Recording(Mapping[str, Trace]):
         return traces[0]
 
     def has_equations(self, name: str) -> bool:
-        """Return whether a layer's recurrence is known; if not, only its hidden states and their gradients are."""
-        return self._modules[name].equations is not None
+        """Return whether a layer's recurrence is known; if not, only its states and their gradients are."""
+        return self._layers.has_equations(name)
 
     def in_order(self) -> list[Trace]:
         """Return the traces of all layers, those first whose modules were called first."""
-        return sorted((trace for name in self.names for trace in self.calls(name)), key=lambda trace: trace.started)
+        return sorted(
+            (trace for name in self.names for trace in self.calls(name)), key=lambda trace: trace.provenance.order
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter([name for name in self.names if self.calls(name)])
@@ -136,14 +146,15 @@ class Recording(Mapping[str, Trace]):
     @property
     def coverage(self) -> list[Coverage]:
         """How every recurrent module of the model was captured, or why not."""
-        rows = [self._coverage_of(name) for name in self.names]
-        return rows + [Coverage(u.path, u.module_type, Status.NOT_FOLLOWED, u.reason, u.hint) for u in self._unfollowed]
+        self._checked |= {name for name in self.names if any(trace.is_faithful for trace in self.calls(name))}
+        return [self._coverage_of(name) for name in self.names] + self._layers.not_followed
 
     def _coverage_of(self, name: str) -> Coverage:
-        return coverage_of(name, self._modules[name], self._notes, self.calls(name), self.engine)
+        found = self._layers.module_of(name)
+        return coverage_of(name, found, self._log, self.calls(name), self.engine, self._checked)
 
     def _nothing_found(self) -> str:
-        said = [f"{one.path or 'the model'} ({one.module_type}): {one.reason}" for one in self._unfollowed]
+        said = [f"{one.path or 'the model'} ({one.module_type}): {one.reason}" for one in self._layers.unfollowed]
         return (
             f"{self._model_type} has no recurrent module that can be followed"
             f"{': ' + '; '.join(said) if said else ', neither one of torch.nn or rnn_diag nor a registered one'}"

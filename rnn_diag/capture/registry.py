@@ -2,23 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from rnn_diag.capture.fidelity import tensors_in
+from rnn_diag.capture.graph import tensors_in
 from rnn_diag.cells.equations import Equations
 from rnn_diag.cells.weights import Weights
 
+States = tuple[Tensor, ...] | Mapping[str, Tensor]
+"""The parts of a state, the hidden state first: in order, or by name."""
+
+NAMES = ("hidden", "cell")
+"""What the first parts of a state are called that are given in order; further ones are `state_2` and so on."""
+
 
 class Seen(NamedTuple):
-    """One call of a cell: `input [B, I]`; its state before and after, `(hidden,)` or `(hidden, cell)`."""
+    """One call of a cell.
+
+    Attributes:
+        input: `[B, *]`.
+        before: The state that it was given, each part `[B, *]`; None if it made one itself.
+        after: The state that it returned: `(hidden,)`, `(hidden, cell)`, or any parts by name, the hidden state first.
+            They are the very tensors that the call returned.
+    """
 
     input: Tensor
-    before: tuple[Tensor, ...] | None
-    after: tuple[Tensor, ...]
+    before: States | None
+    after: States
+
+
+class SeenStep(NamedTuple):
+    """The same with every part of the state by its name; None before where the cell made it itself."""
+
+    input: Tensor
+    before: list[Tensor | None]
+    after: dict[str, Tensor]
+
+
+def step_of(seen: Seen) -> SeenStep:
+    """Return a call with the parts of its state by name.
+
+    Raises:
+        ValueError: If it was given other parts than it returned.
+    """
+    after = by_name(seen.after)
+    if seen.before is None:
+        return SeenStep(seen.input, [None] * len(after), after)
+    before = by_name(seen.before)
+    if list(before) != list(after):
+        raise ValueError(f"the state before has the parts {', '.join(before)}; expected {', '.join(after)}, as after")
+    return SeenStep(seen.input, list(before.values()), after)
+
+
+def by_name(states: States) -> dict[str, Tensor]:
+    """Return the parts of a state by name."""
+    if isinstance(states, Mapping):
+        return dict(states)
+    states = tuple(state for state in states if state is not None)
+    names = [*NAMES, *(f"state_{k}" for k in range(len(NAMES), len(states)))]
+    return dict(zip(names, states, strict=False))
 
 
 @dataclass(frozen=True)
@@ -30,26 +75,37 @@ class Registration:
     equations: Callable[[nn.Module], Equations] | None
     weights: Callable[[nn.Module], Weights] | None
 
-    def seen(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Seen:
+    def seen(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> SeenStep:
         """Return what a call was given and gave.
 
         Raises:
             ValueError: If it is no single step of a recurrence.
         """
-        seen = self.read(module, args, kwargs, result)
-        shapes = [tuple(value.shape) for value in (seen.input, *(seen.before or ()), *seen.after)]
-        if not seen.after or len(seen.input.shape) > 2 or any(len(shape) != len(shapes[0]) for shape in shapes):
+        seen = step_of(self.read(module, args, kwargs, result))
+        given = [state for state in seen.before if state is not None]
+        if not self._is_one_step(seen, given):
+            shapes = [tuple(value.shape) for value in (seen.input, *given, *seen.after.values())]
             raise ValueError(
                 f"{type(module).__name__} was read as a cell that is given and gives {', '.join(map(str, shapes))}; "
-                "expected one step, [batch, features] of input and of every state: register the cell that is called "
-                "for every step, or give rnn_diag.register(..., read=...)"
+                "expected one step, [batch, features] of input and of every state (without equations, any axes after "
+                "the batch that the states before and after have in common): register the cell that is called for "
+                "every step, or give rnn_diag.register(..., read=...)"
             )
-        if seen.after[0].grad_fn is None and any(value.requires_grad for value in tensors_in(result)):
+        if next(iter(seen.after.values())).grad_fn is None and any(value.requires_grad for value in tensors_in(result)):
             raise ValueError(
                 f"{type(module).__name__} was read as giving a state that is not on the graph; let read give the very "
                 "tensor that the call returned, no view or copy of it, so that its gradient can be seen"
             )
         return seen
+
+    def _is_one_step(self, seen: SeenStep, given: list[Tensor]) -> bool:
+        states = list(seen.after.values())
+        axes = {value.dim() for value in (seen.input, *given, *states)}
+        if axes in ({1}, {2}):
+            return bool(states)
+        as_given = [state.shape for state in given] == [state.shape for state in states]
+        batches = {value.shape[:1] for value in (seen.input, *states)}
+        return self.equations is None and bool(states) and as_given and 0 not in axes and len(batches) == 1
 
 
 FOLLOWED = ("torch.nn.", "rnn_diag.")
@@ -67,15 +123,16 @@ def register(
 ) -> None:
     """Let `record` follow a cell of your own, which your model calls once for every step.
 
-    Without equations its hidden states and their total gradients are captured. With equations (a subclass of
+    Without equations its states and their total gradients are captured, whatever their axes after the batch and whether
+    real or complex: those of a convolutional cell, too. With equations (a subclass of
     `rnn_diag.cells.AutogradEquations` needs the forward step only) its gates, the split of its gradients, and every
     measure follow. Registering a class again replaces what was said before.
 
     Args:
         module_type: The class; subclasses are followed too.
-        read: Gives input and state of a call from `(module, args, kwargs, result)`; the state after it must be the very
-            tensors that the call returned. By default the call is read as
-            torch's cells are called: `cell(input, state) -> state`, with a state `h` or `(h, c)`; further results are
+        read: Gives input and state of a call as `rnn_diag.capture.Seen` from `(module, args, kwargs, result)`; the
+            state after it must be the very tensors that the call returned. By default the call is read as torch's cells
+            are called: `cell(input, state) -> state`, with a state `h` or `(h, c)`; further results are
             ignored when the result is a tuple and the state given is a tensor.
         equations: The recurrence, or a function that makes it from a module.
         weights: Gives the parameters of a module as `Weights`. By default those that have torch's names.
@@ -116,6 +173,8 @@ def read_like_torch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, 
     """Read a call as `cell(input, state) -> state`."""
     values = [*args, *kwargs.values()]
     before = None if len(values) < 2 or values[1] is None else values[1]
+    if isinstance(before, Mapping) or isinstance(result, Mapping):
+        return Seen(values[0], before, result)
     parts = None if before is None else (before,) if isinstance(before, Tensor) else tuple(before)
     after = (result,) if isinstance(result, Tensor) else tuple(result)
     if parts is not None:

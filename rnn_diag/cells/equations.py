@@ -109,6 +109,10 @@ class State(NamedTuple):
     hidden: Tensor
     cell: Tensor | None = None
 
+    def at(self, t: int) -> State:
+        """Return one step of a state that has an axis of time in front."""
+        return State(self.hidden[t], None if self.cell is None else self.cell[t])
+
     def where(self, valid: Bool[Tensor, "batch one"], held: State) -> State:
         """Return this state where a step is valid and the one that is held elsewhere."""
         hidden = torch.where(valid, self.hidden, held.hidden)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     Targets = Sequence[int] | Int[Tensor, " target"] | Int[Tensor, "target batch"]
 
 _VALUES_AT_ONCE = 2**23  # of one tensor of a sweep that carries many targets; bounds the memory
+_swept_before: WeakKeyDictionary[Trace, dict[Hashable, Tensor]] = WeakKeyDictionary()  # so that none is swept twice
 
 
 def lagged_grad_norms(trace: Trace, targets: Targets) -> Float[Tensor, "lag target batch"]:
@@ -138,12 +140,12 @@ def lagged_state_norms(trace: Trace, targets: Targets, probes: int | None = None
 def _lagged_losses(trace: Trace, positions: Int[Tensor, "target batch"]) -> Float[Tensor, "part time target batch"]:
     """Return the norms of what single losses send to every hidden state and memory cell; swept once for both."""
     key = "lagged losses", tuple(map(tuple, positions.tolist()))
-    if key not in trace.kept:
+    swept = _swept_before.setdefault(trace, {})
+    if key not in swept:
         direct = in_reading_order(trace, trace.hidden_grad_direct)
         entering = torch.stack([at_positions(direct, chosen.clamp(min=0)) for chosen in positions])
-        trace.kept[key] = _swept_from(trace, positions, entering, _final_cell_grad(trace))
-    norms: Tensor = trace.kept[key]
-    return norms
+        swept[key] = _swept_from(trace, positions, entering, _final_cell_grad(trace))
+    return swept[key]
 
 
 def _positions(trace: Trace, targets: Targets) -> Int[Tensor, "target batch"]:

@@ -54,7 +54,7 @@ def module_trace(
         raise ValueError(f"inputs have shape {tuple(inputs.shape)}; expected (time, batch, {features})")
     initial = _zeros(weights, inputs.shape[1], len(equations.blocks), equations.has_cell)
     reverse = layer.endswith("_reverse")
-    return Trace(layer, equations, weights, inputs.detach().to(weights.weight_ih), initial, reverse=reverse)
+    return Trace.of(layer, equations, weights, inputs.detach().to(weights.weight_ih), initial, reverse=reverse)
 
 
 def _zeros(weights: Weights, batch: int, blocks: int, has_cell: bool) -> State:

@@ -99,7 +99,7 @@ def _first_gradient(trace: Trace) -> NonFinite | None:
 
 
 def _before_any_step(trace: Trace) -> Iterator[tuple[str, Tensor]]:
-    yield from ({} if trace.weights is None else trace.weights.present()).items()
+    yield from (trace.weights.present() if trace.has_equations else {}).items()
     yield "initial hidden", trace.initial_hidden
     if trace.initial_cell is not None:
         yield "initial cell", trace.initial_cell
@@ -107,7 +107,7 @@ def _before_any_step(trace: Trace) -> Iterator[tuple[str, Tensor]]:
 
 def _forward(trace: Trace) -> Iterator[Quantity]:
     yield "input", None, trace.inputs
-    if trace.equations is not None:  # of a cell registered without equations only the hidden state is known
+    if trace.has_equations:  # of a cell registered without equations only the hidden state is known
         yield from (("preactivation", name, values) for name, values in trace.preactivations.items())
         yield from (("gate", name, values) for name, values in trace.gates.items())
         if trace.cell is not None:
@@ -117,7 +117,7 @@ def _forward(trace: Trace) -> Iterator[Quantity]:
 
 def _gradients(trace: Trace) -> Iterator[Quantity]:
     yield "hidden_grad", None, trace.hidden_grad
-    if trace.equations is not None:
+    if trace.has_equations:
         if trace.cell_grad is not None:
             yield "cell_grad", None, trace.cell_grad
         yield from (("preactivation_grad", name, values) for name, values in trace.preactivation_grad.items())

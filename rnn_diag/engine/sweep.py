@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnn_diag.cells.equations import Equations, State, StepAdjoint
 from rnn_diag.cells.weights import Weights
-from rnn_diag.engine.unroll import Unrolled
+from rnn_diag.engine.unroll import Between, Unrolled
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -62,11 +62,14 @@ def sweep(
         final_grad: Gradient of the state after the last valid step, beyond what `hidden_grad_direct` holds, or None.
     """
     carried = _after_last_step(unrolled, hidden_grad_direct, final_grad)
+    between, later = unrolled.between, None
     totals, recurrents, adjoints = [], [], []
     for t in reversed(range(len(hidden_grad_direct))):
         recurrents.append(carried.hidden)
         totals.append(hidden_grad_direct[t] + carried.hidden)
-        adjoint, carried = _step_back(equations, weights, unrolled, t, State(totals[-1], carried.cell))
+        adjoint, given = _step_back(equations, weights, unrolled, t, State(totals[-1], carried.cell))
+        later = given if between is None else _with_what_was_held(between, t, given, later)
+        carried = later if between is None or t == 0 else _scaled(later, between.passed.at(t))
         adjoints.append(adjoint)
     cell_grads = [adjoint.cell_grad for adjoint in adjoints if adjoint.cell_grad is not None]
     projected_grad = _in_time_order([adjoint.projected_grad for adjoint in adjoints])
@@ -102,6 +105,20 @@ def _step_back(
     adjoint = equations.adjoint(step, before, emitted_grad, entering.cell, weights)
     passed = State(_previous_hidden_grad(weights, unrolled, t, adjoint), adjoint.previous_cell_grad)
     return adjoint, passed if valid is None else passed.where(valid, held=total)
+
+
+def _with_what_was_held(between: Between, t: int, given: State, later: State | None) -> State:
+    """Return the gradient of what step `t` was given, with what the model held back of it until the next step."""
+    if between.held is None or later is None:
+        return given
+    held = _scaled(later, between.held.at(t + 1))
+    cell = given.cell if given.cell is None or held.cell is None else given.cell + held.cell
+    return State(given.hidden + held.hidden, cell)
+
+
+def _scaled(grad: State, factor: State) -> State:
+    cell = None if grad.cell is None or factor.cell is None else grad.cell * factor.cell
+    return State(grad.hidden * factor.hidden, cell)
 
 
 def _previous_hidden_grad(weights: Weights, unrolled: Unrolled, t: int, adjoint: StepAdjoint) -> Tensor:

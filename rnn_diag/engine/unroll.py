@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Between:
+    """What was done to the state between steps: dropout, a mask, a normalisation, in the model and not in the layer.
+
+    Attributes:
+        given: The state that each step started from, `[T, B, ·]`.
+        passed: Its derivative with respect to what the step before returned, one factor for each unit; NaN where that
+            is not known.
+        held: Its derivative with respect to what the step before was given, or None where it is 0.
+    """
+
+    given: State
+    passed: State
+    held: State | None = None
+
+
+@dataclass(frozen=True)
 class Unrolled:
     """What a layer went through in one direction, in processing order.
 
@@ -30,6 +46,7 @@ class Unrolled:
         steps: The elementwise quantities of all steps, each `[T, B, H]`.
         mask: `[T, B]` valid steps, or None when all are.
         inputs: `[T, B, I]` what it was fed, or None where nobody will ask.
+        between: What was done to the state between steps, or None where each started from what the last returned.
     """
 
     initial: State
@@ -38,15 +55,18 @@ class Unrolled:
     steps: Step
     mask: Bool[Tensor, "time batch"] | None = None
     inputs: Float[Tensor, "time batch features"] | None = None
+    between: Between | None = None
 
     @property
     def previous_hidden(self) -> Float[Tensor, "time batch projected"]:
-        """`h_{t-1}` for every step."""
-        return _shifted(self.initial.hidden, self.hidden)
+        """`h_{t-1}` for every step, as it was given to the step."""
+        return self.between.given.hidden if self.between is not None else _shifted(self.initial.hidden, self.hidden)
 
     @property
     def previous_cell(self) -> Float[Tensor, "time batch hidden"] | None:
-        """`c_{t-1}` for every step."""
+        """`c_{t-1}` for every step, as it was given to the step."""
+        if self.between is not None:
+            return self.between.given.cell
         return None if self.cell is None or self.initial.cell is None else _shifted(self.initial.cell, self.cell)
 
     @property
@@ -66,6 +86,8 @@ class Unrolled:
         )
         if t == 0:
             return step, self.initial
+        if self.between is not None:
+            return step, self.between.given.at(t)
         return step, State(self.hidden[t - 1], None if self.cell is None else self.cell[t - 1])
 
 
@@ -111,6 +133,7 @@ def unroll_from_states(
     initial: State,
     hidden: Float[Tensor, "time batch projected"],
     mask: Bool[Tensor, "time batch"] | None = None,
+    between: Between | None = None,
 ) -> Unrolled:
     """Return what a recurrence went through, from the hidden states that it is known to have had.
 
@@ -118,15 +141,15 @@ def unroll_from_states(
     """
     if mask is not None:
         inputs, hidden = _zero_at_padding(inputs, mask), _held_at_padding(hidden, mask)
-    previous_hidden = _shifted(initial.hidden, hidden)
+    previous_hidden = _shifted(initial.hidden, hidden) if between is None else between.given.hidden
     projected = _product(inputs, weights.weight_ih, weights.bias_ih)
     recurrent = _product(previous_hidden, weights.weight_hh, weights.bias_hh)
     if not equations.has_cell:
         step = equations.step(projected, recurrent, State(previous_hidden), weights)
-        return Unrolled(initial, hidden, None, step, mask, inputs)
+        return Unrolled(initial, hidden, None, step, mask, inputs, between)
     state, steps, cells = initial, [], []
     for t in range(len(projected)):
-        before = State(previous_hidden[t], state.cell)
+        before = State(previous_hidden[t], state.cell) if between is None else between.given.at(t)
         step = equations.step(projected[t], recurrent[t], before, weights)
         new = State(hidden[t], step.cell)
         state = new if mask is None else new.where(mask[t].unsqueeze(-1), held=before)
@@ -134,8 +157,8 @@ def unroll_from_states(
         steps.append(step)
         cells.append(state.cell)
     cell = torch.stack(cells)
-    emitted = hidden if weights.weight_hr is None else torch.stack([step.emitted for step in steps])
-    return Unrolled(initial, hidden, cell, _stacked(steps, emitted, cell), mask, inputs)
+    emitted = torch.stack([step.emitted for step in steps])
+    return Unrolled(initial, hidden, cell, _stacked(steps, emitted, cell), mask, inputs, between)
 
 
 def back_to_front(

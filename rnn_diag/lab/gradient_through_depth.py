@@ -130,7 +130,7 @@ class GradientThroughDepth(Experiment):
             torch.randn(1, self.units, generator=generator, dtype=torch.float64), dim=-1
         )
         equations: Equations = SoftmaxEquations() if activation == "softmax" else RNNEquations(activation)
-        return Trace(
+        return Trace.of(
             "l0",
             equations,
             Weights(torch.eye(self.units, dtype=torch.float64), matrix),

@@ -16,9 +16,6 @@ from rnn_diag.trace import Trace
 SMALLEST_NORMAL = 2.0**-14
 """Below it float16 keeps ever fewer digits, and below 2^-25 none."""
 
-ROUNDING_OF_FLOAT32 = 1e-3
-"""A self-check that allows for more was made of numbers in half precision."""
-
 
 class FirstNonFinite(NamedTuple):
     """The first number of a layer that is not finite.
@@ -77,16 +74,16 @@ class CallFacts:
         """Return the facts of one call."""
         entries, tiny = _entering(trace)
         return cls(
-            recurrence=Recurrence.of(trace.equations),
+            recurrence=Recurrence.of(trace.equations if trace.has_equations else None),
             calls=1,
             inputs=InputCounts.of(trace),
             starts=InitialStates.of(trace),
             non_finite=FirstNonFinite.of(trace),
             fidelity=trace.fidelity,
             is_unfaithful=trace.is_faithful is False,
-            reduced_precision=trace.tolerance > ROUNDING_OF_FLOAT32,
+            reduced_precision=trace.provenance.half_precision,
             has_gradients=trace.has_gradients,
-            on_graph=trace.had_grad,
+            on_graph=trace.provenance.on_graph,
             entries=entries,
             tiny=tiny,
         )
@@ -121,7 +118,7 @@ class MeasureCall(Measure):
 
 
 def _entering(trace: Trace) -> tuple[int, int]:
-    if trace.equations is None or not trace.has_gradients:
+    if not trace.has_equations or not trace.has_gradients:
         return 0, 0
     entering = trace.hidden_grad_direct[is_used(trace)]
     return entering.numel(), int((entering.abs() < SMALLEST_NORMAL).sum())

@@ -207,9 +207,9 @@ class GradientSums:
         valid = norms[mask]
         by_lag = from_the_end(trace, norms)
         carried = (
-            (trace.initial_hidden != 0).flatten(1).any(-1) & (trace.lengths > 0) & (not trace.initial_requires_grad)
+            (trace.initial_hidden != 0).flatten(1).any(-1) & (trace.lengths > 0) & (not trace.provenance.state_on_graph)
         )
-        known = trace.equations is not None
+        known = trace.has_equations
         return cls(
             recurrence=trace.equations.name if known else "",
             bands=Bands.of(by_lag, torch.arange(len(by_lag), device=by_lag.device).unsqueeze(1) < trace.lengths),

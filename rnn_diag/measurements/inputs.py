@@ -57,7 +57,7 @@ class InputCounts:
         """
         inputs, mask = trace.inputs.flatten(2), trace.mask.to(trace.inputs.device)
         tail, head = repeated_inputs(trace), repeated_inputs(trace, in_front=True)
-        if trace.equations is not None and trace.has_gradients and not enters_the_loss(trace, tail):
+        if trace.has_equations and trace.has_gradients and not enters_the_loss(trace, tail):
             tail = torch.zeros_like(tail)
         return cls(
             cells=trace.mask.numel(),

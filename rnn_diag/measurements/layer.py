@@ -63,10 +63,10 @@ class LayerMeasurements:
         """
         call = MeasureCall().of(trace, units)
         measures: list[Measure] = []
-        if trace.equations is not None:
+        if trace.has_equations:
             measures += [MeasureGates(), MeasureWeights(gated=False)]
         if call.has_gradients and call.non_finite is None and not call.is_unfaithful:
-            measures += [MeasureGradients(), *([] if trace.equations is None else [MeasureInfluence()])]
+            measures += [MeasureGradients(), *([] if not trace.has_equations else [MeasureInfluence()])]
         return cls.together(call, *(one.complete(one.of(trace, units)) for one in measures))
 
     @classmethod

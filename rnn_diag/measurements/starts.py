@@ -35,12 +35,12 @@ class InitialStates:
     @classmethod
     def of(cls, trace: Trace) -> InitialStates:
         """Return those of one call; calls without a graph, such as those that draw samples, are left out."""
-        if not trace.had_grad:
+        if not trace.provenance.on_graph:
             return cls()
         initial = trace.initial_hidden
         hidden = trace.hidden[0] if trace.reverse else at_positions(trace.hidden, last_read(trace))
         differ = bool(initial.any()) and (len(initial) == 1 or bool((initial != initial[:1]).any()))
-        off_graph = not trace.initial_requires_grad
+        off_graph = not trace.provenance.state_on_graph
         return cls(
             at_zero=not bool(initial.any()),
             cut_off=off_graph and differ and not _is_out_of_reach(trace),
@@ -60,7 +60,7 @@ class InitialStates:
 
 def _is_out_of_reach(trace: Trace) -> bool:
     """Return whether the state is none that the layer could have ended in, so that it was not carried over."""
-    bounded = trace.equations is not None and trace.equations.hidden_is_bounded and trace.weights.weight_hr is None
+    bounded = trace.has_equations and trace.equations.hidden_is_bounded and trace.weights.weight_hr is None
     return bounded and bool(trace.initial_hidden.abs().max() > 1 + ROUNDING)
 
 

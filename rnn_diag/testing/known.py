@@ -50,7 +50,7 @@ class Problem:
         """Return what several sequences go through, all alike."""
         grads = torch.zeros(self.steps, batch, len(self.loss_grad), dtype=torch.float64)
         grads[-1] = self.loss_grad
-        return Trace(
+        return Trace.of(
             "l0",
             self.equations,
             self.weights,

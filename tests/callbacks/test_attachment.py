@@ -26,7 +26,7 @@ from rnn_diag.callbacks import (
 )
 from rnn_diag.callbacks.attachment import HOOKS, DiagnosticCallback
 from rnn_diag.callbacks.session.session import Session
-from rnn_diag.capture import observe
+from rnn_diag.capture import watching
 
 MAX = "gradient_norms/encoder.l0/log10_max"
 METHODS = ("announce", "batch_starts", "backward_ends", "batch_ends", "abandon", "end", "close")
@@ -85,7 +85,7 @@ def test_hooks_that_raise_end_no_phase_and_each_is_named_in_one_warning(base, wh
     ]
     assert len(told) == len(set(told))
     assert set(told) == set(HOOKS) - {"on_exception", "load_state_dict"}  # nothing raised, and there is no state
-    assert observe._observers == []
+    assert watching._observers == []
 
 
 @pytest.mark.parametrize("base", [RNNDiagnostics, Doctor])
@@ -98,7 +98,7 @@ def test_one_hook_that_raises_leaves_the_others_in_order(hook, base, whole, batc
     told = [line for line in said(caught) if f" {hook} of Failing is left out: ArithmeticError" in line]
     assert len(told) <= 2  # once in each fit
     assert bool(told) is (hook != "on_exception")
-    assert observe._observers == []
+    assert watching._observers == []
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -116,7 +116,7 @@ def test_an_error_of_our_own_ends_no_run_and_leaves_nothing_behind(method, netwo
         run.fit(network(), batches)
     assert run.global_step == 6
     assert any("is left out: ArithmeticError in test_attachment.py" in line for line in said(caught))
-    assert observe._observers == []
+    assert watching._observers == []
 
 
 def test_an_error_in_a_hook_does_not_hide_the_error_that_ended_the_run(network, batches, trainer):
@@ -295,7 +295,7 @@ def test_other_loops_than_fitting_measure_nothing_and_leave_nothing_behind(loop,
     run = trainer(RNNDiagnostics(1))
     getattr(run, loop)(tunable(batches), batches)
     assert not any(name.startswith("gradient_norms") for name in run.callback_metrics)
-    assert observe._observers == []
+    assert watching._observers == []
 
 
 def test_validation_within_training_hides_no_step(network, batches, trainer, tensorboard, events):
@@ -343,7 +343,7 @@ def test_a_search_at_the_start_of_the_fit_goes_as_without_and_training_is_measur
     assert all(torch.equal(one, other) for one, other in zip(bare.parameters(), measured.parameters(), strict=True))
     steps = [e.step for e in events(tensorboard).Scalars(MAX)]
     assert steps == list(range(len(steps)))
-    assert observe._observers == []
+    assert watching._observers == []
 
 
 def test_a_copied_trainer_measures_as_the_original_does(network, batches, trainer):

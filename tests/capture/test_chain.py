@@ -74,7 +74,7 @@ def test_a_trace_knows_whether_the_gradient_goes_on_into_its_initial_state(given
     states = {"none": None, "carried": torch.ones(1, 2, 4), "encoded": bridge(inputs[:1])}
     with record(module) as recording:
         module(inputs, states[given])[0].sum().backward()
-    assert recording["l0"].initial_requires_grad is on_the_graph
+    assert recording["l0"].provenance.state_on_graph is on_the_graph
 
 
 def test_two_continuations_of_one_state_are_told_apart() -> None:

@@ -6,6 +6,7 @@ from torch import nn
 
 import rnn_diag.nn
 from rnn_diag import record
+from rnn_diag.capture import Recording
 from rnn_diag.capture.fidelity import TOLERANCES, relative_error
 
 
@@ -107,13 +108,24 @@ def test_weights_changed_behind_the_recordings_back_make_the_trace_unfaithful() 
     with record(module) as recording:
         output, _ = module(torch.randn(6, 4, 5))
         output.sum().backward()
-    recording._notes.calls[""][0].weights["l0"].weight_hh.mul_(1.5)
+    recording._log.calls[""][0].weights["l0"].weight_hh.mul_(1.5)
     trace = recording["l0"]
     assert trace.is_faithful is False
     assert "NOT FAITHFUL: relative error" in repr(trace)
     row = recording.coverage[0]
     assert row.status == "not faithful"
-    assert "above 1e-03" in row.reason
+    assert "above 1e-02, the equations give other states than the calls returned" in row.reason
+
+
+def test_gradients_that_are_not_autograds_make_the_trace_unfaithful_though_the_states_are_right() -> None:
+    module = nn.LSTM(5, 8)
+    with record(module) as recording:
+        output, _ = module(torch.randn(6, 4, 5))
+        output.sum().backward()
+    recording._log.parameter_grads["l0", "weight_hh"].mul_(1.5)
+    row = recording.coverage[0]
+    assert row.status == "not faithful"
+    assert "above 1e-03, checked against the gradient of weight_hh" in row.reason
 
 
 def test_a_faithful_trace_says_so_and_carries_no_mark() -> None:
@@ -127,6 +139,7 @@ def test_a_faithful_trace_says_so_and_carries_no_mark() -> None:
         "exact",
         "1 call read as 1 batch of sequences; gradients by an explicit sweep; "
         "checked against the gradient of weight_hh",
+        "",
     )
 
 
@@ -137,7 +150,7 @@ def test_an_overflown_gradient_is_nothing_to_check_against() -> None:
     trace = recording["l0"]
     assert trace.fidelity is None
     assert trace.fidelity_reason == "nothing to check against: the gradient of weight_hh is not finite"
-    assert recording.coverage[0].status == "exact"
+    assert recording.coverage[0].status == "not checked"
 
 
 def test_gradients_asked_for_the_input_only_leave_nothing_to_check() -> None:
@@ -148,12 +161,50 @@ def test_gradients_asked_for_the_input_only_leave_nothing_to_check() -> None:
     assert recording["l0"].fidelity_reason == "nothing to check against: autograd gave weight_hh no gradient of its own"
 
 
-def test_a_part_of_the_batch_of_a_first_layer_cannot_be_checked_and_says_so() -> None:
-    module = nn.GRU(5, 8)
+def test_a_part_of_the_batch_is_checked_with_the_whole() -> None:
+    module = nn.GRU(5, 8).double()
     with record(module, sequences=2) as recording:
+        module(torch.randn(6, 4, 5, dtype=torch.float64))[0].sum().backward()
+    assert recording["l0"].hidden.shape == (6, 2, 8)
+    assert recording["l0"].fidelity < 1e-13
+    assert recording.coverage[0].status == "exact"
+
+
+def test_a_part_of_the_batch_of_a_first_layer_cannot_be_checked_alone_and_says_so() -> None:
+    module = nn.GRU(5, 8)
+    with Recording(module, sequences=2, check_whole_batch=False) as recording:
         module(torch.randn(6, 4, 5))[0].sum().backward()
     assert recording["l0"].is_faithful is None
     assert "a part of the batch is followed" in recording["l0"].fidelity_reason
+    assert recording.coverage[0].status == "not checked"
+
+
+def test_what_an_earlier_recording_checked_is_not_said_to_be_unchecked() -> None:
+    module, checked = nn.GRU(5, 8), set[str]()
+    with Recording(module, sequences=2, checked=checked) as recording:
+        module(torch.randn(6, 4, 5))[0].sum().backward()
+    assert recording.coverage[0].status == "exact" and checked == {"l0"}
+    with Recording(module, sequences=2, check_whole_batch=False, checked=checked) as recording:
+        module(torch.randn(6, 4, 5))[0].sum().backward()
+    assert recording.coverage[0].status == "exact"
+    assert recording.coverage[0].reason.endswith("checked against autograd at an earlier step")
+
+
+def test_where_the_gradient_of_the_recurrent_weights_is_zero_the_bias_is_compared() -> None:
+    module = nn.LSTM(3, 5).double()
+    with record(module) as recording:  # one step from zero: nothing goes through weight_hh
+        module(torch.randn(1, 2, 3, dtype=torch.float64))[0].sum().backward()
+    assert recording["l0"].fidelity < 1e-14
+    assert recording["l0"].fidelity_reason == "checked against the gradient of bias_ih"
+
+
+def test_a_comparison_of_zero_with_zero_is_no_check() -> None:
+    module = nn.LSTM(3, 5, bias=False).double()
+    with record(module) as recording:
+        module(torch.randn(1, 2, 3, dtype=torch.float64))[0].sum().backward()
+    assert recording["l0"].fidelity is None
+    assert "zero on both sides" in recording["l0"].fidelity_reason
+    assert recording.coverage[0].status == "not checked"
 
 
 def test_the_inputs_gradient_counts_each_call_for_itself_where_calls_hang_together() -> None:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from rnn_diag import record
-from rnn_diag.capture.modules import find_recurrent, matching
+from rnn_diag.capture.modules import find_recurrent
+from rnn_diag.capture.patterns import matching
 
 
 class ConvLSTMCell(nn.Module):
@@ -173,7 +174,7 @@ def test_a_call_that_cannot_be_followed_is_said_once_and_the_model_goes_on(monke
         raise MemoryError("no room")
 
     with record(module) as recording:
-        monkeypatch.setattr(recording._notes, "_note", fail)
+        monkeypatch.setattr(recording._log, "_record", fail)
         with pytest.warns(UserWarning, match=r"could not be followed: MemoryError in test_modules.py:\d+ fail\(\): no"):
             output, _ = module(torch.randn(3, 2, 2))
         output.sum().backward()
@@ -189,7 +190,7 @@ def test_an_error_is_let_through_when_the_environment_asks(
     module = nn.GRU(2, 2)
     monkeypatch.setenv("RNN_DIAG_RAISE", "1")
     with record(module) as recording:
-        monkeypatch.setattr(recording._notes, "_note", lambda *args: 1 / 0)
+        monkeypatch.setattr(recording._log, "_record", lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             module(torch.randn(3, 2, 2))
 
@@ -198,7 +199,7 @@ def test_a_gradient_that_cannot_be_read_ends_no_backward_pass(monkeypatch: pytes
     module = nn.GRU(2, 2)
     with record(module) as recording:
         output, _ = module(torch.randn(3, 2, 2))
-        call = recording._notes.calls[""][0]
+        call = recording._log.calls[""][0]
         monkeypatch.setattr(call, "_steps", lambda packing: 1 / 0)
         output.sum().backward()
     assert module.weight_hh_l0.grad is not None

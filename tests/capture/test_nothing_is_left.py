@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import rnn_diag.cells
 import rnn_diag.nn
 from rnn_diag import Trace, record
-from rnn_diag.capture import observe
+from rnn_diag.capture import watching
 
 MODULES = {
     "LSTM": lambda: nn.LSTM(3, 4, 2, dropout=0.2),
@@ -23,7 +23,7 @@ MODULES = {
 }
 
 
-STOCK = {entrance: entrance[0].__dict__[entrance[1]] for entrance in observe.ENTRANCES}
+STOCK = {entrance: entrance[0].__dict__[entrance[1]] for entrance in watching.ENTRANCES}
 
 
 def run(module: nn.Module, inputs: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def hooks_of(module: nn.Module) -> int:
 
 
 def assert_classes_are_stock() -> None:
-    assert not observe._originals and not observe._observers
+    assert not watching._originals and not watching._observers
     assert {entrance: entrance[0].__dict__[entrance[1]] for entrance in STOCK} == STOCK
 
 

@@ -79,7 +79,7 @@ def test_without_equations_the_total_hidden_gradient_is_known_and_the_gates_are_
     register(NormedLSTMCell)
     recording, exact = recorded_loop(NormedLSTMCell())
     assert torch.equal(recording["l0"].hidden_grad, exact["hidden"])
-    with pytest.raises(RuntimeError, match="registered without equations, so only hidden and hidden_grad are known"):
+    with pytest.raises(RuntimeError, match="without equations, so only states and their total gradients are known"):
         _ = recording["l0"].gates
 
 

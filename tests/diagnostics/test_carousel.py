@@ -31,7 +31,7 @@ def test_a_shut_forget_gate_has_a_finite_log() -> None:
     bias = torch.full((4,), -2000.0, dtype=torch.float64)
     weights = Weights(trace.weights.weight_ih, trace.weights.weight_hh, bias)
     initial = State(trace.initial_hidden, trace.initial_cell)
-    shut = Trace("l0", LSTMEquations(), weights, trace.inputs, initial)
+    shut = Trace.of("l0", LSTMEquations(), weights, trace.inputs, initial)
     assert log_retention(shut)[0].item() == -2000.0
 
 
@@ -64,7 +64,7 @@ def test_time_constants_of_two_ranks_are_those_of_the_union() -> None:
     def part(sequences: slice, steps: int) -> Trace:
         initial = State(*(state[sequences] for state in union.unrolled.initial))
         mask = union.mask[:steps, sequences]
-        return Trace("l0", union.equations, union.weights, union.inputs[:steps, sequences], initial, mask)
+        return Trace.of("l0", union.equations, union.weights, union.inputs[:steps, sequences], initial, mask)
 
     merged = forget_rate(part(slice(0, 1), 6)) + forget_rate(part(slice(1, 3), 4))
     torch.testing.assert_close(merged.time_constants, forget_rate(union).time_constants)
@@ -83,7 +83,7 @@ def test_a_nan_gate_shows_in_its_own_unit_only() -> None:
     bias: Tensor = trace.weights.bias_ih.clone()
     bias[2] = math.nan  # the first unit's forget gate
     weights = Weights(trace.weights.weight_ih, torch.zeros(8, 2).double(), bias)
-    silent = Trace("l0", LSTMEquations(), weights, trace.inputs[:1], State(trace.initial_hidden, trace.initial_cell))
+    silent = Trace.of("l0", LSTMEquations(), weights, trace.inputs[:1], State(trace.initial_hidden, trace.initial_cell))
     assert forget_rate(silent).time_constants.isnan().tolist() == [True, False]
 
 

@@ -95,7 +95,7 @@ def test_every_measure_is_the_same_on_every_engine(kind: str, bidirectional: boo
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_measure_is_the_same_of_equations_whose_adjoint_is_left_to_autograd(cell: str, reverse: bool) -> None:
     written = random_trace(cell, [6, 4, 1], reverse=reverse, final_cell_grad="lstm" in cell)
-    left = Trace(
+    left = Trace.of(
         "l0",
         LeftToAutograd(written.equations),
         written.weights,

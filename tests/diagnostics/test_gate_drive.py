@@ -14,7 +14,7 @@ def test_drive_counts_every_source_by_hand() -> None:
     weights = Weights(
         torch.tensor([[2.0]]), torch.tensor([[3.0]]), bias_ih=torch.tensor([-1.0]), bias_hh=torch.tensor([-2.0])
     )
-    trace = Trace("l0", RNNEquations("identity"), weights, torch.ones(1, 1, 1), State(torch.ones(1, 1)))
+    trace = Trace.of("l0", RNNEquations("identity"), weights, torch.ones(1, 1, 1), State(torch.ones(1, 1)))
     assert dict(zip(DRIVE_SOURCES, gate_drive(trace).magnitudes.flatten().tolist(), strict=True)) == {
         "input": 2.0,
         "recurrent": 3.0,
@@ -40,7 +40,7 @@ def test_drive_terms_add_up_to_the_preactivation(cell: str, reverse: bool) -> No
 def random_trace_of(trace: Trace, sequence: int) -> Trace:
     part = slice(sequence, sequence + 1)
     initial = State(*(None if state is None else state[part] for state in trace.unrolled.initial))
-    return Trace(
+    return Trace.of(
         "l0", trace.equations, trace.weights, trace.inputs[:, part], initial, trace.mask[:, part], reverse=trace.reverse
     )
 
@@ -56,5 +56,5 @@ def test_padding_drives_nothing() -> None:
     linear = linear_trace(0.5, steps=4, batch=2)
     inputs = torch.full((4, 2, 1), 7.0, dtype=torch.float64)
     inputs[:2, 1] = 0.0
-    trace = Trace("l0", linear.equations, linear.weights, inputs, State(linear.initial_hidden), mask_of([4, 2]))
+    trace = Trace.of("l0", linear.equations, linear.weights, inputs, State(linear.initial_hidden), mask_of([4, 2]))
     assert gate_drive(trace).magnitudes[0, DRIVE_SOURCES.index("input")].item() == 28.0

@@ -30,7 +30,7 @@ def test_non_normal_matrix_makes_the_gradient_grow_for_nine_steps_before_it_deca
     grads = torch.zeros(300, 1, 2, dtype=torch.float64)
     grads[-1, 0, 0] = 1.0
     initial, output_grads = State(jordan.initial_hidden), OutputGrads(grads, State(None))
-    trace = Trace("l0", jordan.equations, jordan.weights, jordan.inputs, initial, output_grads=output_grads)
+    trace = Trace.of("l0", jordan.equations, jordan.weights, jordan.inputs, initial, output_grads=output_grads)
     by_lag = measure.gradient_profile_from_the_end(trace).mean
     assert by_lag.argmax() == 9
     assert by_lag[9].item() == pytest.approx(3.893528, abs=1e-6)
@@ -75,7 +75,7 @@ def test_padding_is_nan_in_norms_and_never_counts_in_profiles() -> None:
 @pytest.mark.parametrize("reverse", [False, True])
 def test_a_padded_sequence_has_the_numbers_of_the_sequence_alone(reverse: bool) -> None:
     both = random_trace("gru", [6, 3], reverse=reverse)
-    alone = Trace(
+    alone = Trace.of(
         "l0",
         both.equations,
         both.weights,
@@ -109,7 +109,7 @@ def test_profile_from_the_end_lines_up_sequences_of_different_length() -> None:
     mask = mask_of([4, 2])
     grads = torch.zeros(4, 2, 1, dtype=torch.float64)
     grads[3, 0] = grads[1, 1] = 1.0
-    trace = Trace(
+    trace = Trace.of(
         "l0",
         linear.equations,
         linear.weights,
@@ -137,7 +137,7 @@ def test_slope_of_a_single_step_is_unknown() -> None:
 
 def test_single_precision_gradients_do_not_underflow_in_the_norm() -> None:
     grads = torch.full((1, 1, 4), 1e-30)
-    trace = Trace(
+    trace = Trace.of(
         "l0",
         RNNEquations("identity"),
         Weights(torch.eye(4), torch.eye(4)),

@@ -19,7 +19,7 @@ def scalar(nonlinearity: str, weight: float, bias: float = 0.0, start: float = 0
     weights = Weights(*(torch.full((1, 1), value, dtype=torch.float64) for value in (1.0, weight)))
     inputs = torch.full((steps, 1, 1), bias, dtype=torch.float64)
     initial = State(torch.full((1, 1), start, dtype=torch.float64))
-    return Trace("l0", RNNEquations(nonlinearity), weights, inputs, initial)
+    return Trace.of("l0", RNNEquations(nonlinearity), weights, inputs, initial)
 
 
 def test_response_of_a_scalar_linear_layer_is_the_weight_to_the_lag() -> None:
@@ -80,7 +80,7 @@ def test_small_kicks_move_the_state_by_its_jacobian(cell: str) -> None:
     found = impulse_response(trace, direction=direction, size=size)
     kicked_inputs = trace.inputs.clone()
     kicked_inputs[0] += size * direction / direction.norm()
-    kicked = Trace("l0", trace.equations, trace.weights, kicked_inputs, trace.unrolled.initial)
+    kicked = Trace.of("l0", trace.equations, trace.weights, kicked_inputs, trace.unrolled.initial)
     moved = (kicked.hidden[0] - trace.hidden[0]) / size
     if kicked.cell is not None and trace.cell is not None:
         moved = torch.cat((moved, (kicked.cell[0] - trace.cell[0]) / size), dim=-1)
@@ -90,7 +90,7 @@ def test_small_kicks_move_the_state_by_its_jacobian(cell: str) -> None:
 
 def test_responses_end_with_their_sequence() -> None:
     linear = linear_trace(0.5, steps=20, batch=2)
-    trace = Trace(
+    trace = Trace.of(
         "l0", linear.equations, linear.weights, linear.inputs, State(linear.initial_hidden), mask_of([20, 12])
     )
     found = impulse_response(trace, step=2)
@@ -104,7 +104,7 @@ def test_a_reverse_layer_is_kicked_at_the_first_step_it_reads() -> None:
     turned = torch.zeros_like(forward.inputs)
     turned[:6, 0], turned[:4, 1] = forward.inputs[:6, 0].flip(0), forward.inputs[:4, 1].flip(0)
     initial = State(forward.initial_hidden)
-    reverse = Trace("l0", forward.equations, forward.weights, turned, initial, forward.mask, reverse=True)
+    reverse = Trace.of("l0", forward.equations, forward.weights, turned, initial, forward.mask, reverse=True)
     found, expected = impulse_response(reverse).response, impulse_response(forward).response
     torch.testing.assert_close(found, expected, equal_nan=True)
 
@@ -129,6 +129,6 @@ def test_an_input_that_is_not_finite_shows_as_an_infinite_response() -> None:
     linear = linear_trace(0.5, steps=20, batch=2)
     inputs = linear.inputs.clone()
     inputs[5, 1] = math.nan
-    trace = Trace("l0", linear.equations, linear.weights, inputs, State(linear.initial_hidden))
+    trace = Trace.of("l0", linear.equations, linear.weights, inputs, State(linear.initial_hidden))
     assert impulse_response(trace).verdicts == ("forgets", "unstable")
     assert bounded_input_gain(trace).isinf().tolist() == [False, True]

@@ -18,7 +18,7 @@ def test_a_gru_at_zero_is_half_the_identity_plus_a_quarter_of_its_candidate_weig
     recurrent = torch.randn(3 * units, units, dtype=torch.float64)
     weights = Weights(torch.zeros(3 * units, 1, dtype=torch.float64), recurrent)
     zeros = torch.zeros(1, 1, 1, dtype=torch.float64)
-    trace = Trace("l0", GRUEquations(), weights, zeros, State(torch.zeros(1, units, dtype=torch.float64)))
+    trace = Trace.of("l0", GRUEquations(), weights, zeros, State(torch.zeros(1, units, dtype=torch.float64)))
     expected = torch.eye(units, dtype=torch.float64) / 2 + recurrent[2 * units :] / 4
     torch.testing.assert_close(state_jacobian(trace, 0)[0], expected, rtol=1e-14, atol=1e-15)
 
@@ -37,7 +37,7 @@ def full_jacobian(trace: Trace, sequence: int, start: int, stop: int) -> Tensor:
     def advance(state: Tensor) -> Tensor:
         initial = State(state[:size].unsqueeze(0), state[size:].unsqueeze(0) if trace.equations.has_cell else None)
         inputs = alone.inputs.flip(0) if trace.reverse else alone.inputs
-        later = Trace("l0", trace.equations, trace.weights, inputs[start:stop], initial)
+        later = Trace.of("l0", trace.equations, trace.weights, inputs[start:stop], initial)
         hiddens, cells = _states(later, state, size)
         return torch.cat((hiddens[-1], cells[-1])) if cells else hiddens[-1]
 
@@ -66,7 +66,7 @@ def only(trace: Trace, sequence: int) -> Trace:
     part = slice(sequence, sequence + 1)
     initial = State(*(None if state is None else state[part] for state in trace.unrolled.initial))
     inputs = trace.inputs[:length, part]
-    return Trace("l0", trace.equations, trace.weights, inputs, initial, reverse=trace.reverse)
+    return Trace.of("l0", trace.equations, trace.weights, inputs, initial, reverse=trace.reverse)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -115,7 +115,7 @@ def test_a_non_finite_state_gives_nan_for_its_own_sequence_only() -> None:
     inputs[0, 1] = math.nan
     weights = Weights(torch.ones(6, 4, dtype=torch.float64), torch.ones(6, 2, dtype=torch.float64))
     initial = State(torch.zeros(2, 2, dtype=torch.float64))
-    trace = Trace("l0", GRUEquations(), weights, inputs, initial)
+    trace = Trace.of("l0", GRUEquations(), weights, inputs, initial)
     assert jacobian_product_singular_values(trace).largest.isnan().tolist() == [False, True]
 
 

@@ -158,8 +158,8 @@ def test_targets_of_another_number_of_sequences_are_refused() -> None:
 
 def test_hidden_states_and_memory_are_swept_once_for_both() -> None:
     trace, swept = random_trace("lstm", [7, 4], grads=torch.ones_like), []
-    sweep = trace.sweep
-    trace.sweep = lambda *arguments: (swept.append(1), sweep(*arguments))[1]  # type: ignore[method-assign]
+    sweep = trace.source.sweep
+    trace.source.sweep = lambda *arguments: (swept.append(1), sweep(*arguments))[1]  # type: ignore[method-assign]
     hidden, cell = lagged_grad_norms(trace, [-1, -3]), lagged_cell_grad_norms(trace, [-1, -3])
     again = lagged_grad_norms(trace, [-1, -3])
     assert len(swept) == 2  # the recorded gradients', and one for all targets

@@ -17,7 +17,7 @@ def random_tanh_network(units: int, gain: float, steps: int, batch: int = 1) -> 
     weight = gain / math.sqrt(units) * torch.randn(units, units, dtype=torch.float64)
     weights = Weights(torch.zeros(units, 1, dtype=torch.float64), weight)
     inputs = torch.zeros(steps, batch, 1, dtype=torch.float64)
-    return Trace("l0", RNNEquations(), weights, inputs, State(torch.randn(batch, units, dtype=torch.float64)))
+    return Trace.of("l0", RNNEquations(), weights, inputs, State(torch.randn(batch, units, dtype=torch.float64)))
 
 
 def test_exponents_of_a_linear_layer_are_the_logs_of_its_eigenvalues() -> None:
@@ -67,7 +67,7 @@ def test_all_exponents_add_up_to_the_mean_log_determinant(cell: str, reverse: bo
 def test_a_padded_sequence_has_the_exponents_of_the_sequence_alone() -> None:
     both = random_trace("lstm", [9, 5], grads=None)
     initial = State(both.initial_hidden[1:], both.unrolled.initial.cell[1:])
-    alone = Trace("l0", both.equations, both.weights, both.inputs[:5, 1:], initial)
+    alone = Trace.of("l0", both.equations, both.weights, both.inputs[:5, 1:], initial)
     torch.testing.assert_close(lyapunov_exponents(both, 3, warmup=2)[1:], lyapunov_exponents(alone, 3, warmup=2))
 
 
@@ -92,7 +92,7 @@ def test_a_non_finite_input_gives_nan_for_its_own_sequence_only() -> None:
     clean = random_trace("lstm", [6, 6], grads=None)
     inputs = clean.inputs.clone()
     inputs[2, 1] = math.nan
-    trace = Trace("l0", clean.equations, clean.weights, inputs, clean.unrolled.initial)
+    trace = Trace.of("l0", clean.equations, clean.weights, inputs, clean.unrolled.initial)
     assert lyapunov_exponents(trace, k=2).isnan().tolist() == [[False, False], [True, True]]
 
 

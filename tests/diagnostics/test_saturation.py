@@ -16,7 +16,7 @@ def driven_gates(preactivations: torch.Tensor, mask: torch.Tensor | None = None)
     """A GRU whose reset, update and candidate pre-activations are the three given ones at every step `[T, B]`."""
     weights = Weights(torch.eye(3, dtype=preactivations.dtype), torch.zeros(3, 1, dtype=preactivations.dtype))
     initial = State(torch.zeros(preactivations.shape[1], 1, dtype=preactivations.dtype))
-    return Trace("l0", GRUEquations(), weights, preactivations, initial, mask)
+    return Trace.of("l0", GRUEquations(), weights, preactivations, initial, mask)
 
 
 def logits(*activations: float) -> torch.Tensor:
@@ -70,7 +70,7 @@ def test_two_ranks_give_the_numbers_of_one_process_on_the_union() -> None:
 
     def rank(part: slice, steps: int) -> Trace:
         initial = State(*(state[part] for state in union.unrolled.initial))
-        return Trace(
+        return Trace.of(
             "l0", union.equations, union.weights, union.inputs[:steps, part], initial, union.mask[:steps, part]
         )
 
@@ -84,7 +84,7 @@ def test_a_nan_gate_shows_as_nan_and_leaves_other_units_alone() -> None:
     shut = driven_gates(logits(0.05, 0.05))
     bias = torch.tensor([0.0, math.nan, 0.0], dtype=torch.float64)
     weights = Weights(shut.weights.weight_ih, torch.zeros(3, 1, dtype=torch.float64), bias_ih=bias)
-    trace = Trace("l0", GRUEquations(), weights, shut.inputs[:1], State(shut.initial_hidden))
+    trace = Trace.of("l0", GRUEquations(), weights, shut.inputs[:1], State(shut.initial_hidden))
     saturation = gate_saturation(trace)
     assert saturation.left[0].item() == 1.0
     assert saturation.left[1].isnan()
@@ -127,7 +127,7 @@ def test_thresholds_out_of_order_are_refused() -> None:
 def test_a_plain_network_has_no_gates_and_its_tanh_counts_apart() -> None:
     preactivations = torch.atanh(torch.tensor([0.5, -0.95, 0.95, 0.85], dtype=torch.float64)).view(4, 1, 1)
     one, none = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
-    trace = Trace("l0", RNNEquations(), Weights(one, none), preactivations, State(none))
+    trace = Trace.of("l0", RNNEquations(), Weights(one, none), preactivations, State(none))
     assert gate_saturation(trace).gates == ()
     assert gate_saturation(trace).left.shape == (0, 1)
     share = tanh_saturation(trace)
@@ -138,7 +138,7 @@ def test_a_plain_network_has_no_gates_and_its_tanh_counts_apart() -> None:
 
 def test_saturated_memory_shows_in_the_cell_block() -> None:
     trace = forgetting_trace(0.5, steps=3)
-    trace = Trace(
+    trace = Trace.of(
         "l0", LSTMEquations(), trace.weights, trace.inputs, State(trace.initial_hidden, 8 * torch.ones(1, 1).double())
     )
     share = tanh_saturation(trace)
@@ -148,5 +148,5 @@ def test_saturated_memory_shows_in_the_cell_block() -> None:
 def test_a_dead_relu_unit_is_silent_at_every_step() -> None:
     weights = Weights(torch.ones(2, 1), torch.zeros(2, 2), bias_ih=torch.tensor([0.0, -100.0]))
     inputs = torch.tensor([1.0, -1.0, 2.0, 3.0]).view(4, 1, 1)
-    trace = Trace("l0", RNNEquations("relu"), weights, inputs, State(torch.zeros(1, 2)))
+    trace = Trace.of("l0", RNNEquations("relu"), weights, inputs, State(torch.zeros(1, 2)))
     assert relu_silence(trace).by_unit.tolist() == [[0.25, 1.0]]

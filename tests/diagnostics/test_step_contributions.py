@@ -17,7 +17,7 @@ def test_step_contributions_are_the_factors_of_the_weight_gradient(cell: str) ->
     for sequence in range(2):
         weight = trace.weights.weight_hh.clone().requires_grad_()
         weights = Weights.from_names({**trace.weights.present(), "weight_hh": weight})
-        copy = Trace("l0", trace.equations, weights, trace.inputs, trace.unrolled.initial, trace.mask)
+        copy = Trace.of("l0", trace.equations, weights, trace.inputs, trace.unrolled.initial, trace.mask)
         states, _ = autograd_states(copy, sequence)
         length = int(trace.lengths[sequence])
         loss = sum((states[1 + t] * trace.hidden_grad_direct[t, sequence]).sum() for t in range(length))
@@ -39,7 +39,7 @@ def test_halves_that_ask_for_opposite_weights_have_cosine_minus_one() -> None:
     linear = linear_trace(0.0, steps=2)
     grads = torch.tensor([1.0, -1.0], dtype=torch.float64).view(2, 1, 1)
     inputs = torch.ones(2, 1, 1, dtype=torch.float64)
-    trace = Trace(
+    trace = Trace.of(
         "l0",
         linear.equations,
         linear.weights,

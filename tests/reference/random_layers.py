@@ -101,7 +101,7 @@ def random_trace(
         final = State(None, torch.randn(batch, units, dtype=torch.float64) if final_cell_grad else None)  # type: ignore[arg-type]
         output_grads = OutputGrads(direct, final)
     inputs = torch.randn(steps, batch, features, dtype=torch.float64)
-    return Trace("l0", EQUATIONS[kind], weights, inputs, initial, mask, output_grads=output_grads, reverse=reverse)
+    return Trace.of("l0", EQUATIONS[kind], weights, inputs, initial, mask, output_grads=output_grads, reverse=reverse)
 
 
 def autograd_states(trace: Trace, sequence: int) -> tuple[list[Tensor], list[Tensor]]:

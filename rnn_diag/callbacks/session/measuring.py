@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
-
 from rnn_diag.callbacks.session.exchange import Findings, MeasuredStep
 from rnn_diag.callbacks.session.plan import Key
 from rnn_diag.callbacks.session.warnings import Warnings, in_words
-from rnn_diag.capture.fidelity import TOLERANCES
 from rnn_diag.coverage import Status
 from rnn_diag.measurements.measure import GradientUnits, Measure
 from rnn_diag.trace import Trace
@@ -48,7 +45,7 @@ def _parts(measure: Measure, layer: str, current: MeasuredStep, warnings: Warnin
     assert current.recording is not None
     needs, traces = measure.needs, current.recording.calls(layer)
     if needs.equations:
-        traces = [trace for trace in traces if trace.equations is not None]
+        traces = [trace for trace in traces if trace.has_equations]
     filled = [trace for trace in traces if len(trace.sequences)]  # a batch may be empty
     traces = traces[:1] if needs.weights_only else filled
     if needs.gradients:
@@ -61,7 +58,7 @@ def _parts(measure: Measure, layer: str, current: MeasuredStep, warnings: Warnin
 def _is_shown(layer: str, trace: Trace, current: MeasuredStep, warnings: Warnings) -> bool:
     """Return whether the gradients of a trace can be shown; say why not."""
     if trace.is_faithful is False:
-        lost = LOST_IN_HALF_PRECISION if trace.tolerance >= TOLERANCES[torch.float16] else ""
+        lost = LOST_IN_HALF_PRECISION if trace.provenance.half_precision else ""
         warnings.warn_once(layer, f"its gradients are not shown: {trace!r}{lost}")
         return False
     if len(set(current.units)) > 1:

@@ -11,7 +11,8 @@ from torch import nn
 from rnn_diag.callbacks.concern import Schedule
 from rnn_diag.callbacks.session.warnings import NoSuchLayer
 from rnn_diag.capture import Recording
-from rnn_diag.capture.modules import find_recurrent, matching, type_name
+from rnn_diag.capture.modules import find_recurrent, type_name
+from rnn_diag.capture.patterns import matching
 from rnn_diag.coverage import Coverage, Status
 from rnn_diag.measurements.measure import Measure
 from rnn_diag.reporting.coverage_table import Row, print_coverage
@@ -68,6 +69,8 @@ class Plan:
             self.layers = {request: matching(names, request.schedule.layers) for request in requests}
         except ValueError as error:
             raise NoSuchLayer(str(error)) from None
+        self._tried: set[str] = set()
+        self._checked: set[str] = set()
         self.measures: dict[Key, Measure] = {}
         self._keys: dict[Measure, Key] = {}
         for request in requests:
@@ -119,12 +122,14 @@ class Plan:
         return {key: list(layers) for key, layers in wanted.items()}
 
     def recording(self, due: Iterable[Request]) -> Recording:
-        """Return a recording of all that these requests look at."""
+        """Return a recording of all that these requests look at; a layer's first one checks it with the whole batch."""
         due = list(due)
         wanted = [request.schedule.sequences for request in due]
         sequences = None if None in wanted else max(number for number in wanted if number is not None)
         names = {name for request in due for name in self.layers[request]}
-        return Recording(self._model, sequences, sorted(map(glob.escape, names)))
+        anew, self._tried = not names <= self._tried, self._tried | names
+        patterns = sorted(map(glob.escape, names))
+        return Recording(self._model, sequences, patterns, check_whole_batch=anew, checked=self._checked)
 
     def judged(self, seen: Mapping[str, Coverage]) -> list[Coverage]:
         """Return how the layers that are judged were captured, and which cannot be followed."""

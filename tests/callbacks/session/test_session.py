@@ -13,7 +13,7 @@ from rnn_diag.callbacks import (
     GradientNorms,
     RNNDiagnostics,
 )
-from rnn_diag.capture import Recording, observe
+from rnn_diag.capture import Recording, watching
 
 MAX = "gradient_norms/encoder.l0/log10_max"
 
@@ -45,7 +45,7 @@ def test_everything_is_as_before_after_a_training_step_that_raised(network, batc
     with pytest.raises(KeyError, match="broken"):
         trainer(callback).fit(model, batches)
     assert nn.LSTM.forward is forward
-    assert observe._observers == []
+    assert watching._observers == []
     pickle.dumps(callback)
 
 
@@ -76,4 +76,4 @@ def test_batches_that_are_skipped_leave_nothing_behind(network, batches, trainer
     run = trainer(RNNDiagnostics(1))
     run.fit(model, batches)
     assert len(model.losses) == 2
-    assert observe._observers == []
+    assert watching._observers == []

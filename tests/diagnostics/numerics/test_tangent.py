@@ -41,7 +41,7 @@ class LeakyTanh(Equations):
 
 def leaky_trace(through: Callable[[Tensor], Tensor] = Tensor.clone, past: Callable[[Tensor], Tensor] = Tensor.clone):
     plain = random_trace("rnn", [6, 4], grads=None)
-    return Trace(
+    return Trace.of(
         "l0", LeakyTanh(through, past), plain.weights, plain.inputs, State(plain.initial_hidden), mask=plain.mask
     )
 

@@ -63,7 +63,7 @@ def test_numbers_that_fail_their_check_are_unfaithful_and_nothing_else_is_said(f
     layer = rnn()
     with record(layer) as recording:
         last_step(layer, inputs()).backward()
-    recording._notes.calls[""][0].weights["l0"].weight_hh.mul_(factor)
+    recording._log.calls[""][0].weights["l0"].weight_hh.mul_(factor)
     words = [finding.id for finding in judge(measurements_of(recording), recording.coverage).findings]
     assert (words == ["unfaithful"]) is expected
 

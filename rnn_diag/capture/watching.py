@@ -1,4 +1,4 @@
-"""Seeing every call of a recurrent module's own `forward`, whoever makes it, only while somebody records."""
+"""Seeing every call of a recurrent module's own `forward`, whoever makes it, and only during a recording."""
 
 from __future__ import annotations
 
@@ -30,16 +30,21 @@ ENTRANCES: tuple[tuple[type[nn.Module], str], ...] = (
 
 
 class Observer(Protocol):
-    """Somebody who records."""
+    """What is shown the calls."""
 
     def wants(self, module: nn.Module) -> bool:
         """Whether calls of this module are of interest."""
 
-    def before(self, module: nn.Module) -> Any:
-        """Return what must be known before the call; something callable is run in place of the module's `forward`."""
+    def replacement(self, module: nn.Module) -> Callable[..., Any] | None:
+        """Return what is to run in place of the module's `forward`, or None."""
 
-    def after(self, module: nn.Module, known: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        """Take note of a call that has returned."""
+    def before(self, module: nn.Module) -> Any:
+        """Return what must be known before the call."""
+
+    def after(
+        self, module: nn.Module, ran: Any, known: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> None:
+        """Record a call that has returned."""
 
 
 _observers: list[Observer] = []
@@ -48,7 +53,7 @@ _lock = threading.Lock()
 
 
 def add(observer: Observer) -> None:
-    """Let somebody see calls; whatever is not under observation yet comes under it."""
+    """Show an observer every call; classes that are not observed yet are, from now on."""
     with _lock:
         for owner, attribute in entrances():
             if (owner, attribute) not in _originals:
@@ -73,7 +78,7 @@ def remove(observer: Observer) -> None:
             while _originals:
                 (owner, attribute), (original, observed) = _originals.popitem()
                 if owner.__dict__[attribute] is observed:
-                    setattr(owner, attribute, original)  # else somebody wrapped ours meanwhile: theirs stays
+                    setattr(owner, attribute, original)  # else another tool wrapped ours meanwhile: its wrapper stays
 
 
 def _observed(owner: type[nn.Module], original: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,14 +86,15 @@ def _observed(owner: type[nn.Module], original: Callable[..., Any]) -> Callable[
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():  # a cell in a compiled region: the region stays what it is without us
             return original(self, *args, **kwargs)
-        watching = [(observer, observer.before(self)) for observer in list(_observers) if observer.wants(self)]
-        if not watching:
+        observers = [observer for observer in _observers if observer.wants(self)]
+        if not observers:
             return original(self, *args, **kwargs)
-        instead = next((known for _, known in watching if callable(known)), original)
+        instead = next(filter(None, (observer.replacement(self) for observer in observers)), original)
+        known = [observer.before(self) for observer in observers]
         with _read_once(self):
             result = instead(self, *args, **kwargs)
-            for observer, known in watching:
-                observer.after(self, known, args, kwargs, result)
+            for observer, before in zip(observers, known, strict=True):
+                observer.after(self, instead, before, args, kwargs, result)
         return result
 
     return torch.compiler.disable(forward) if issubclass(owner, nn.RNNBase) else forward
