@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -16,6 +18,7 @@ from rnn_diag.callbacks import (
     RecurrentSpectrum,
     RNNDiagnostics,
 )
+from tests.reference.minimal_gated_unit import MinimalGatedUnit
 
 ALL = (RNNDiagnostics, GradientNorms, MemoryHorizon, LyapunovSpectrum, RecurrentSpectrum, GateSaturation)
 
@@ -37,8 +40,16 @@ def trained(network, batches, trainer, callbacks, **options):
         {"layer": {"kind": nn.GRU, "num_layers": 2, "bidirectional": True, "features": 10}},
         {"layer": {"kind": nn.LSTM, "num_layers": 2, "dropout": 0.3}},
         {"layer": {"kind": rnn_diag.nn.PeepholeLSTM, "num_layers": 2, "dropout": 0.3}},
+        {
+            "layer": {
+                "kind": partial(rnn_diag.nn.Recurrent, MinimalGatedUnit),
+                "num_layers": 2,
+                "bidirectional": True,
+                "features": 10,
+            }
+        },
     ],
-    ids=["plain", "accumulated", "clipped", "bfloat16", "bidirectional", "dropout", "peepholes"],
+    ids=["plain", "accumulated", "clipped", "bfloat16", "bidirectional", "dropout", "peepholes", "two blocks"],
 )
 @pytest.mark.filterwarnings("ignore::rnn_diag.callbacks.DiagnosticWarning")
 def test_losses_weights_and_random_numbers_are_equal_with_and_without(options, network, batches, trainer):

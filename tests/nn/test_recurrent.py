@@ -201,7 +201,8 @@ def test_saturation_and_the_doctor_know_what_a_stuck_gate_of_ones_own_means() ->
     saturation = gate_saturation(recording["layer.l0"])
     assert saturation.gates == ("forget",) and float(saturation.left.mean()) == 1.0
     report = examine(model, torch.randn(12, 4, 2), lambda model, inputs: model(inputs).pow(2).sum())
-    assert [finding.layer for finding in report.findings if finding.id == "stuck_gate"] == ["layer.l0"]
+    (stuck,) = [finding for finding in report.findings if finding.id == "stuck_gate"]
+    assert stuck.layer == "layer.l0" and "nothing is written into the state" in stuck.meaning
 
 
 class Readout(nn.Module):
