@@ -18,7 +18,7 @@ from rnn_diag.callbacks.doctor_preflight import NothingSeen, Preflight, Refused
 from rnn_diag.callbacks.lightning import logging_step, say
 from rnn_diag.callbacks.session.warnings import in_words
 from rnn_diag.callbacks.subscriber import FirstLook, StepReport, Subscriber
-from rnn_diag.capture.modules import patterns_in
+from rnn_diag.capture.patterns import patterns_in
 from rnn_diag.doctor.finding import Severity
 from rnn_diag.doctor.history import RunHistory
 from rnn_diag.doctor.report import Report

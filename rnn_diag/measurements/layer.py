@@ -66,7 +66,7 @@ class LayerMeasurements:
         if trace.has_equations:
             measures += [MeasureGates(), MeasureWeights(gated=False)]
         if call.has_gradients and call.non_finite is None and not call.is_unfaithful:
-            measures += [MeasureGradients(), *([] if not trace.has_equations else [MeasureInfluence()])]
+            measures += [MeasureGradients(), *([MeasureInfluence()] if trace.has_equations else [])]
         return cls.together(call, *(one.complete(one.of(trace, units)) for one in measures))
 
     @classmethod
