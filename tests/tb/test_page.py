@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from rnn_diag.tb import kinds as tab
 from rnn_diag.tb import schema
 from tests.tb.conftest import Start
-from tests.tb.page import COLUMN, MAGENTA, brightness
+from tests.tb.page import COLUMN, MAGENTA, Tab, brightness
 
 pytestmark = pytest.mark.slow
 
@@ -43,12 +43,12 @@ def test_what_is_not_finite_is_magenta(open_tab: Any, address: str) -> None:
     assert sum(pixel == MAGENTA for pixel in column) == pytest.approx(0.75 * len(column), abs=1)
 
 
-def test_the_cards_tell_the_runs_apart_in_words(open_tab: Any, address: str) -> None:
+def test_the_cards_tell_the_runs_apart_in_the_words_of_their_findings(open_tab: Any, address: str) -> None:
     shown = open_tab(f"{address}#rnn_diag")
-    healthy, vanishing = (shown.text(f".cards .column:nth-child({place})") for place in (1, 2))
-    assert "Gradient reaches the start" in healthy
-    assert "Gradient vanishes" in vanishing
-    assert "The gradient does not reach the beginning" in vanishing
+    healthy, vanishing = (shown.text(f".cards .column:nth-child({place}) .card") for place in (1, 2))
+    assert "The gradient reaches the beginning of the sequence." in healthy
+    assert "The gradient does not reach the beginning of the sequence." in vanishing
+    assert "Try: Use a gated cell" in vanishing
 
 
 def test_keys_on_the_slider_move_every_panel(open_tab: Any, address: str) -> None:
@@ -186,7 +186,7 @@ def test_ten_thousand_timesteps_of_changing_length_are_drawn(tmp_path: Path, ope
     assert "timesteps before the end" not in shown.text("#gradients header")
 
 
-def test_a_series_that_breaks_its_own_description_costs_its_panel_alone(
+def test_a_series_that_breaks_its_own_description_is_named_and_the_others_are_drawn(
     tmp_path: Path, open_tab: Any, tensorboard: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with SummaryWriter(str(tmp_path / "run")) as log:
@@ -195,8 +195,30 @@ def test_a_series_that_breaks_its_own_description_costs_its_panel_alone(
         monkeypatch.setattr(schema, "content_of", lambda kind, layer, **_: b'{"v":1,"kind":"gates","layer":"l0"}')
         tab.write_gates(log, "l0", 0, {"forget": np.full((3, 5), 0.5)})
     shown = open_tab(f"{tensorboard(tmp_path, runs=1)}#rnn_diag")
-    assert "“What do the gates do over time?” could not be drawn" in shown.text(".notice")
+    assert "1 series that cannot be read: rnn_diag/l0/gates (labels is missing)" in shown.text(".notice")
     assert shown.frame.locator("#gradients canvas").is_visible()
+
+
+def test_a_panel_that_fails_is_a_sentence_and_the_others_are_drawn(
+    tmp_path: Path, browser: Any, tensorboard: Start
+) -> None:
+    with SummaryWriter(str(tmp_path / "run")) as log:
+        tab.write_gradients(log, "l0", 0, np.linspace(-3, -2, 20))
+        tab.write_gates(log, "l0", 0, {"forget": np.full((3, 5), 0.5)})
+        tab.write_cost(log, 0, 1.0, 0.1)
+    address = tensorboard(tmp_path, runs=1)
+    page = browser.new_page()
+
+    def without_labels(route: Any) -> None:
+        route.fulfill(body=route.fetch().text().replace('"labels"', '"gone"'), content_type="application/json")
+
+    page.route("**/rnn_diag/index", without_labels)
+    shown = Tab(page).open(f"{address}#rnn_diag")
+    assert "“What do the gates do over time?” could not be drawn" in " ".join(
+        shown.frame.locator(".notice").all_inner_texts()
+    )
+    assert shown.frame.locator("#gradients canvas").is_visible()
+    page.close()
 
 
 def test_a_run_that_measured_nothing_but_its_cost_shows_that(tmp_path: Path, open_tab: Any, tensorboard: Start) -> None:
@@ -228,19 +250,6 @@ def test_the_verdict_is_the_one_that_stood_at_the_chosen_step(
     slider.press("Home")
     shown.frame.get_by_text("It vanishes.").wait_for(state="detached")
     assert shown.text(".findings") == ""
-
-
-def test_forget_gates_that_stay_open_are_no_problem_and_those_that_stay_shut_are(
-    tmp_path: Path, open_tab: Any, tensorboard: Start
-) -> None:
-    for name, shares in {"open": (0.99, 0.0, 1.0), "shut": (0.01, 1.0, 0.0)}.items():
-        with SummaryWriter(str(tmp_path / name)) as log:
-            tab.write_gate_units(log, "l0", 0, {"forget": np.repeat([shares], 8, axis=0).T})
-            tab.write_cost(log, 0, 1.0, 0.1)
-    shown = open_tab(f"{tensorboard(tmp_path, runs=2)}#rnn_diag")
-    latched, stuck = (shown.frame.locator(f".cards .column:nth-child({place}) .card") for place in (1, 2))
-    assert latched.locator("li.ok").inner_text().endswith("Forget gates that stay open, and so remember: 8.")
-    assert "Gates are stuck" in stuck.locator("li.critical").inner_text()
 
 
 def test_gates_over_training_turn_from_shut_to_open_where_they_do(

@@ -41,7 +41,7 @@ def test_of_hundreds_of_layers_any_can_be_chosen(tmp_path: Path, open_tab: Any, 
     assert shown.frame.locator("#layer option").count() == 300
     shown.frame.locator("#layer").select_option("stack.l299")
     chosen = shown.frame.locator(".card.chosen")
-    chosen.get_by_text("Gradient vanishes").wait_for()
+    chosen.get_by_text("Gradient at t = 0").wait_for()
     assert chosen.is_visible()
     assert "stack.l299" in shown.text("#gradients figcaption")
 

@@ -3,6 +3,7 @@
 import { decodeSeries } from './series.js';
 
 const AT_ONCE = 2;
+const LONGEST_REASON = 500;
 const known = new Map();
 const waiting = [];
 let running = 0;
@@ -59,6 +60,12 @@ function startNext() {
 
 async function request(url) {
   const response = await fetch(url);
-  if (!response.ok) throw new Error(`TensorBoard answered ${response.status} to ${url}`);
+  if (!response.ok) throw new Error(await reasonOf(response));
   return response;
+}
+
+/** What TensorBoard says is wrong, cut to a sentence. */
+async function reasonOf(response) {
+  const text = (await response.text()).replace(/^[A-Z][a-z ]+: /, '').trim();
+  return text && text.length < LONGEST_REASON && !text.startsWith('<') ? text : `TensorBoard answered ${response.status}`;
 }

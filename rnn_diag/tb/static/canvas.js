@@ -29,11 +29,9 @@ export function ticks(lowest, highest, most, finest = 0) {
   const magnitude = 10 ** Math.floor(Math.log10(rough));
   let unit = [1, 2, 5, 10].find((factor) => factor * magnitude >= rough) * magnitude;
   if (finest > unit) unit = finest;
-  const found = [];
-  for (let value = Math.ceil(lowest / unit) * unit; value <= highest + unit * 1e-9; value += unit) {
-    found.push(Math.abs(value) < unit * 1e-9 ? 0 : value);
-  }
-  return found;
+  const first = Math.ceil(lowest / unit);
+  const count = Math.floor((highest + unit * 1e-9) / unit) - first + 1;
+  return Array.from({ length: Math.min(Math.max(0, count), 10 * most) }, (_, index) => (first + index) * unit || 0);
 }
 
 /** The axis below: ticks at `position(value)` with `text(value)`, and what is plotted. */

@@ -1,33 +1,34 @@
-// One card for each layer of the runs side by side: what its numbers say at the chosen step, and the run's own findings.
+// One card for each layer of the runs side by side: how far it remembers, the doctor's findings, and what was measured.
 
-import { fetchVerdicts } from './api.js';
 import { loadLayer } from './catalogue.js';
-import { element } from './dom.js';
-import { LEVELS, healthOf } from './health.js';
+import { breakable, element } from './dom.js';
+import { factsOf } from './facts.js';
 import { runLabel, sideBySide } from './panel.js';
-import { whole } from './words.js';
+import { countsOf, finding, silence, standingAt, worst, SEVERITIES } from './verdict.js';
+import { naturally, whole } from './words.js';
 
-const SIGNS = { ok: '✓', info: 'i', warning: '!', critical: '✕' };
+/** So many layers of a run show the whole of their findings; of more, the chosen one does. */
+const SHOWN_IN_FULL = 4;
 
 export class Cards {
-  /** `chooseLayer(layer)` is called when a card is chosen. */
-  constructor({ chooseLayer }) {
-    this.chooseLayer = chooseLayer;
+  /** `chooseLayer(layer)` is called when a card is chosen, `showPanel(layer, panel)` when a finding is; `isDrawn(panel, entries)` says whether a panel shows something of a layer. */
+  constructor({ chooseLayer, showPanel, isDrawn }) {
+    Object.assign(this, { chooseLayer, showPanel, isDrawn });
     this.element = element('div', { class: 'cards' });
     this.cards = [];
-    this.verdicts = [];
-    // A model may have hundreds of layers: a card is filled once it is seen.
+    this.columns = [];
+    // A model may have hundreds of layers: a card's numbers are read once it is seen.
     this.observer = new IntersectionObserver((entries) => {
       for (const entry of entries) if (entry.isIntersecting) this.fill(entry.target.card);
     });
   }
 
-  draw(view, catalogue) {
+  draw(view) {
     this.view = view;
     this.observer.disconnect();
     this.cards = [];
-    this.verdicts = [];
-    this.element.replaceChildren(...sideBySide(view).map((shown) => this.column(catalogue.get(shown.name), shown)));
+    this.columns = [];
+    this.element.replaceChildren(...sideBySide(view).map((run) => this.column(run)));
     this.element.classList.toggle('pair', sideBySide(view).length > 1);
     for (const chosen of this.element.querySelectorAll('.chosen')) chosen.parentElement.scrollTop = chosen.offsetTop - chosen.parentElement.offsetTop;
   }
@@ -35,82 +36,67 @@ export class Cards {
   moveTo(view) {
     this.view = view;
     for (const card of this.cards) this.describe(card);
-    for (const verdict of this.verdicts) this.tell(verdict);
+    for (const column of this.columns) this.tell(column);
   }
 
-  column(run, shown) {
-    const cards = [...run.layers.keys()].map((layer) => this.card(run, layer, shown));
-    const findings = element('div', { class: 'findings' });
-    if (run.whole.verdict) this.fillFindings(findings, run);
-    return element('div', { class: 'column' }, findings, element('div', { class: 'layers' }, cards));
+  column(run) {
+    const layers = [...run.layers.keys()];
+    const severity = new Map(layers.map((layer) => [layer, worst(this.findingsOf(run, layer))]));
+    layers.sort((one, other) => severity.get(other) - severity.get(one) || naturally(one, other));
+    const column = { run, element: element('div', { class: 'findings' }) };
+    this.columns.push(column);
+    this.tell(column);
+    return element('div', { class: 'column' }, runLabel({ ...run, layer: '' }), column.element,
+      element('div', { class: layers.length > SHOWN_IN_FULL ? 'layers many' : 'layers' }, layers.map((layer) => this.card(run, layer))));
   }
 
-  card(run, layer, shown) {
+  card(run, layer) {
+    const chosen = layer === run.layer;
     const list = element('ul', {});
-    const choose = element('button', { type: 'button', 'aria-pressed': String(layer === shown.layer), onclick: () => this.chooseLayer(layer) },
-      runLabel({ ...shown, layer }), element('span', { class: 'cell' }, run.layers.get(layer).grad?.content.cell ?? ''));
-    const made = element('article', { class: layer === shown.layer ? 'card chosen' : 'card' }, choose, list);
-    const card = { run, layer, list, loaded: layer === shown.layer ? shown : null };
+    const choose = element('button', { type: 'button', 'aria-pressed': String(chosen), onclick: () => this.chooseLayer(layer) },
+      element('span', { class: 'name', title: layer }, breakable(run.short.get(layer))), element('span', { class: 'cell' }, run.layers.get(layer).grad?.content.cell ?? ''));
+    const made = element('article', { class: chosen ? 'card chosen' : 'card' }, choose, list);
+    const card = { run, layer, list, loaded: chosen ? run : null };
     made.card = card;
     this.cards.push(card);
-    if (card.loaded) this.describe(card);
-    else this.observer.observe(made);
+    this.describe(card);
+    if (!chosen) this.observer.observe(made);
     return made;
   }
 
   async fill(card) {
     if (card.loaded) return;
-    try {
-      card.loaded = await loadLayer(card.run, card.layer);
-      this.describe(card);
-    } catch (error) {
-      card.list.replaceChildren(element('li', {}, String(error.message)));
-    }
+    card.loaded = await loadLayer(card.run, card.layer);
+    this.describe(card);
   }
 
-  describe({ list, loaded }) {
-    if (!loaded) return;
-    const found = healthOf(loaded, this.view.step);
-    const silent = element('li', { class: 'absent' }, 'Nothing was measured of this layer by this step.');
-    list.replaceChildren(...(found.length ? found.map(finding) : [silent]));
+  describe({ run, layer, list, loaded }) {
+    const findings = this.findingsOf(run, layer);
+    const [first, ...others] = loaded ? factsOf(loaded, this.view.step).map((one) => fact(one, this.view.step)) : [];
+    const show = (panel) => this.showPanel(layer, panel);
+    const told = findings.length ? findings.map((one) => finding('li', one, this.isDrawn(one.panel, run.layers.get(layer)) ? show : null)) : [element('li', { class: 'absent' }, silence(run, this.view.step))];
+    list.replaceChildren(...[first, ...told, ...others].filter(Boolean));
   }
 
-  async fillFindings(place, run) {
-    try {
-      const verdict = { place, verdicts: await fetchVerdicts(run.name, run.whole.verdict.lastStep), layers: run.layers.size };
-      this.verdicts.push(verdict);
-      this.tell(verdict);
-    } catch (error) {
-      place.textContent = error.message;
-    }
+  findingsOf(run, layer) {
+    return (standingAt(run.verdicts, this.view.step)?.findings ?? []).filter((one) => one.layer === layer);
   }
 
-  /** The verdict that stood at the chosen step: the findings are written whenever they change. */
-  tell({ place, verdicts, layers }) {
-    const standing = verdicts.findLast(({ step }) => step <= this.view.step);
+  /** What the doctor says of the run as a whole, and of what has no card. */
+  tell({ run, element: place }) {
+    const standing = standingAt(run.verdicts, this.view.step);
     if (!standing) return place.replaceChildren();
-    const title = element('h3', {}, `Verdict of the doctor, as it has stood since step ${whole(standing.step)}`);
-    return place.replaceChildren(title, ...(standing.findings.length ? standing.findings.map((found) => told(found, layers)) : [told(NOTHING_FOUND, 0)]));
+    const { findings, step } = standing;
+    const others = findings.filter(({ layer }) => !run.layers.has(layer)).map((one) => (one.layer ? { ...one, title: `${one.layer}: ${one.title}` } : one));
+    const sum = findings.length
+      ? { severity: SEVERITIES[worst(findings)], title: countsOf(findings) }
+      : { severity: 'ok', title: 'Nothing wrong is found.' };
+    return place.replaceChildren(element('h3', {}, `Verdict of the doctor, as it has stood since step ${whole(step)}`),
+      ...[sum, ...others].map((one) => finding('p', one)));
   }
 }
 
-const NOTHING_FOUND = { severity: 'ok', title: 'Nothing wrong is found.' };
-
-function told({ severity, layer, title = '', evidence = '', advice }, layers) {
-  const level = levelOf(severity);
-  return element('p', { class: `finding ${level}` }, sign(level),
-    element('span', {}, element('b', {}, layers > 1 && layer ? `${layer}: ${title}` : title), evidence ? element('small', {}, evidence) : null,
-      advice ? element('em', {}, `Try: ${advice}`) : null));
-}
-
-const levelOf = (severity) => (severity in LEVELS ? severity : 'info');
-
-function finding({ level, title, text, panel }) {
-  const show = () => document.getElementById(panel)?.scrollIntoView({ behavior: 'smooth', block: 'start' });
-  return element('li', { class: level }, sign(level),
-    element('span', {}, element('button', { type: 'button', class: 'link', onclick: show }, title), element('small', {}, text)));
-}
-
-function sign(level) {
-  return element('i', { class: `sign ${level}`, role: 'img', 'aria-label': LEVELS[level], title: LEVELS[level] }, SIGNS[level]);
+function fact({ name, text, step }, shown) {
+  const since = step === undefined || step === shown ? null : element('small', {}, ` step ${whole(step)}`);
+  return element('li', { class: 'fact' }, `${name}: `, element('b', {}, text), since);
 }

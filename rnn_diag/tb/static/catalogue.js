@@ -1,12 +1,14 @@
 // What the log holds: runs, their layers, and which series there are of each.
 
-import { fetchSeries } from './api.js';
+import { fetchSeries, fetchVerdicts } from './api.js';
 import { naturally, whole } from './words.js';
 
 export const READABLE_VERSION = 1;
 const BY_MATRIX = ['eig', 'sv'];
+const NAMED = 3;
+const SHORT_ENOUGH = 16;
 
-/** Runs by name, in natural order: each `{name, label, layers, whole, newer, damaged}`, its series by kind. */
+/** Runs by name, in natural order: each `{name, label, layers, short, whole, newer, damaged}`, its series by kind. */
 export function catalogueOf(index) {
   const catalogue = new Map();
   const names = Object.keys(index.runs).sort(naturally);
@@ -15,31 +17,32 @@ export function catalogueOf(index) {
   return catalogue;
 }
 
-/** How many letters of the names are folders that all runs lie in: they tell no run from another. */
+/** How many letters of the names are folders, or settings, that all runs have in common: they tell no run from another. */
 function sharedFolders(names) {
   let end = 0;
   while (names.length > 1) {
-    const next = names[0].indexOf('/', end) + 1;
-    if (!next || names.some((name) => name.slice(0, next) !== names[0].slice(0, next))) break;
+    const next = names[0].slice(end).search(/[/,]/) + 1 + end;
+    if (next === end || names.some((name) => name.slice(0, next) !== names[0].slice(0, next))) break;
     end = next;
   }
   return end;
 }
 
 function runOf(name, tags) {
-  const run = { name, layers: new Map(), whole: {}, newer: 0, damaged: 0 };
+  const run = { name, layers: new Map(), whole: {}, newer: 0, damaged: [] };
   for (const tag of Object.keys(tags).sort(naturally)) {
-    const { content, last_step: lastStep } = tags[tag];
+    const { content, last_step: lastStep, why } = tags[tag];
     const { v: version, kind, layer = '', matrix } = content;
-    if (!Number.isInteger(version) || typeof kind !== 'string') run.damaged += 1;
+    if (version === null) run.damaged.push(`${tag} (${why})`);
     else if (version > READABLE_VERSION) run.newer = Math.max(run.newer, version);
     else {
       const home = layer === '' ? run.whole : layerOf(run, layer);
       const entry = { tag, lastStep, content };
-      if (BY_MATRIX.includes(kind)) (home[kind] ??= {})[matrix] = entry;
+      if (BY_MATRIX.includes(kind)) (home[kind] ??= Object.create(null))[matrix] = entry;
       else home[kind] = entry;
     }
   }
+  run.short = shortNames([...run.layers.keys()]);
   return run;
 }
 
@@ -48,18 +51,44 @@ function layerOf(run, layer) {
   return run.layers.get(layer);
 }
 
-/** Fetches everything that is known of a layer of a run. */
+/** Names of layers, without the modules that all of them lie in where these make them long: they tell no layer from another. */
+export function shortNames(names) {
+  const paths = names.map((name) => name.split('.'));
+  let shared = 0;
+  while (names.length > 1 && paths.every((path) => shared < path.length - 1 && path[shared] === paths[0][shared])) shared += 1;
+  const long = paths[0]?.slice(0, shared).join('.').length > SHORT_ENOUGH;
+  return new Map(names.map((name, index) => [name, long ? `…${paths[index].slice(shared).join('.')}` : name]));
+}
+
+/** Fetches everything that is known of a layer of a run; a series that cannot be read is a sentence in `failures`. */
 export async function loadLayer(run, layer) {
   const entries = { ...run.layers.get(layer), cost: run.whole.cost };
-  const series = { eig: {}, sv: {} };
-  const contents = {};
-  const load = async (home, name, entry) => { home[name] = await fetchSeries(run.name, entry.tag, entry.lastStep); };
-  await Promise.all(Object.entries(entries).filter(([, entry]) => entry).flatMap(([kind, entry]) => {
-    if (BY_MATRIX.includes(kind)) return Object.entries(entry).map(([matrix, one]) => load(series[kind], matrix, one));
-    contents[kind] = entry.content;
-    return [load(series, kind, entry)];
-  }));
-  return { name: run.name, label: run.label, layer, series, contents, entries };
+  const loaded = { ...run, layer, series: { eig: Object.create(null), sv: Object.create(null) }, contents: {}, entries, verdicts: [], failures: [] };
+  const load = async (home, name, entry) => {
+    try {
+      home[name] = await fetchSeries(run.name, entry.tag, entry.lastStep);
+    } catch (error) {
+      loaded.failures.push(`“${run.name || '.'}”: ${error.message}. The other series are shown.`);
+    }
+  };
+  const loading = Object.entries(entries).filter(([, entry]) => entry).flatMap(([kind, entry]) => {
+    if (BY_MATRIX.includes(kind)) return Object.entries(entry).map(([matrix, one]) => load(loaded.series[kind], matrix, one));
+    loaded.contents[kind] = entry.content;
+    return [load(loaded.series, kind, entry)];
+  });
+  const [verdicts] = await Promise.all([verdictsOf(run, loaded.failures), ...loading]);
+  loaded.verdicts = verdicts;
+  return loaded;
+}
+
+/** The findings of a run, `[{step, findings}]`, oldest first; why they cannot be read is added to `failures`. */
+export async function verdictsOf(run, failures) {
+  try {
+    return run.whole.verdict ? await fetchVerdicts(run.name, run.whole.verdict.lastStep) : [];
+  } catch (error) {
+    failures.push(`“${run.name || '.'}”: ${error.message}. The numbers are shown.`);
+    return [];
+  }
 }
 
 /** The layer to show of a run: the one asked for, or the one at its place in a run whose layers have other names. */
@@ -79,6 +108,10 @@ export function troubleOf(run) {
   if (run.newer) {
     return `“${name}” holds series in format ${run.newer}, written by a newer rnn_diag; this tab reads format ${READABLE_VERSION}. Update rnn_diag where TensorBoard runs to see them.`;
   }
-  if (run.damaged) return `“${name}” holds ${whole(run.damaged)} series that cannot be read: their description is not rnn_diag's.`;
+  const { damaged } = run;
+  if (damaged.length) {
+    const more = damaged.length > NAMED ? `; and ${whole(damaged.length - NAMED)} more` : '';
+    return `“${name}” holds ${whole(damaged.length)} series that cannot be read: ${damaged.slice(0, NAMED).join('; ')}${more}. The others are shown.`;
+  }
   return '';
 }

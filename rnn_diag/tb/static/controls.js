@@ -1,5 +1,6 @@
 // What is shown: the runs at the side; layer, scale and training step above.
 
+import { shortNames } from './catalogue.js';
 import { runColour } from './colours.js';
 import { element } from './dom.js';
 import { naturally, whole } from './words.js';
@@ -52,7 +53,7 @@ export class Toolbar {
 
   draw({ layers, layer, relative, steps, step }) {
     this.steps = steps;
-    this.layer.replaceChildren(...[...layers].sort(naturally).map((name) => element('option', { value: name }, name)));
+    this.layer.replaceChildren(...[...shortNames([...layers].sort(naturally))].map(([name, short]) => element('option', { value: name, title: name }, short)));
     this.layer.value = layer;
     this.scale.value = relative ? 'relative' : 'absolute';
     this.slider.max = Math.max(0, steps.length - 1);

@@ -12,6 +12,11 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+/** A long name as parts that a line may break between: behind dots, slashes, commas and the like. */
+export function breakable(name) {
+  return name.split(/(?<=[./,=_])/).flatMap((part, index) => (index ? [document.createElement('wbr'), part] : [part]));
+}
+
 /** A table with a caption and one header row. */
 export function table(caption, header, rows) {
   return element('table', {},

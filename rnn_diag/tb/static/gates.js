@@ -119,7 +119,7 @@ function tableOf(run, step) {
   const average = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const rows = run.contents.gates.labels.map((label, gate) => {
     const { mean, shut, open } = gateOf(now, gate);
-    const [lowest, highest] = run.contents.gates.ranges[gate];
+    const [lowest, highest] = run.contents.gates.ranges[gate] ?? [0, 1];
     const middle = average(mean);
     return [label, Number.isNaN(middle) ? '–' : significant(lowest + middle * (highest - lowest)), percent(average(shut)), percent(average(open))];
   });

@@ -1,5 +1,7 @@
 // What the page needs of TensorBoard around it: news of a reload, the theme, the link. All of it may be missing.
 
+const PREFIX = 'p.rnn_diag.';
+
 /** Calls `reloaded` whenever TensorBoard has read the log again. */
 export function onReload(reloaded) {
   try {
@@ -33,20 +35,34 @@ export function followTheme(changed) {
 
 /** What the link asks for: `{runs, layer, step}`, each of them perhaps missing. */
 export function readLink() {
-  const asked = {};
-  try {
-    for (const part of window.parent.location.hash.slice(1).split('&')) {
-      const [name, value = ''] = part.split('=');
-      if (name.startsWith('p.rnn_diag.')) asked[name.slice(11)] = decodeURIComponent(value);
-    }
-  } catch {
-    return {};
+  const asked = new Map();
+  for (const part of hashOf().slice(1).split('&')) {
+    const [name, value = ''] = part.split('=');
+    if (name.startsWith(PREFIX)) asked.set(name.slice(PREFIX.length), decoded(value));
   }
+  const step = asked.has('step') && asked.get('step') !== '' ? Number(asked.get('step')) : NaN;
   return {
-    runs: asked.run === undefined ? undefined : asked.run.split(',').map(decodeURIComponent),
-    layer: asked.layer,
-    step: asked.step === undefined || !Number.isFinite(Number(asked.step)) ? undefined : Number(asked.step),
+    runs: asked.get('run')?.split(',').map(decoded),
+    layer: asked.get('layer'),
+    step: Number.isFinite(step) ? step : undefined,
   };
+}
+
+/** What was written for an address; what never was, as it is. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function hashOf() {
+  try {
+    return window.parent.location.hash;
+  } catch {
+    return '';
+  }
 }
 
 /** Puts what is shown into the address bar, so that the address can be passed on. */
@@ -54,7 +70,7 @@ export function writeLink({ runs, layer, step }) {
   const facts = { run: runs.map(encodeURIComponent).join(','), layer, step };
   const words = Object.entries(facts)
     .filter(([, value]) => value !== undefined && value !== null && value !== '')
-    .map(([name, value]) => `p.rnn_diag.${name}=${encodeURIComponent(value)}`);
+    .map(([name, value]) => `${PREFIX}${name}=${encodeURIComponent(value)}`);
   try {
     const { location, history } = window.parent;
     const hash = ['#rnn_diag', ...words].join('&');

@@ -2,7 +2,7 @@
 
 import { fetchIndex } from './api.js';
 import { Cards } from './cards.js';
-import { catalogueOf, layerShown, loadLayer, troubleOf } from './catalogue.js';
+import { catalogueOf, layerShown, loadLayer, troubleOf, verdictsOf } from './catalogue.js';
 import { RunList, Toolbar } from './controls.js';
 import { CostPanel, HorizonPanel, LyapunovPanel } from './courses.js';
 import { element } from './dom.js';
@@ -14,6 +14,7 @@ import { emptyState, notices } from './messages.js';
 import { GradientProfilePanel, InfluencePanel } from './profiles.js';
 import { SpectrumPanel } from './spectrum.js';
 import { UnitsPanel } from './units.js';
+import { standingAt, worst } from './verdict.js';
 import { naturally } from './words.js';
 
 const RUNS_AT_FIRST = 2;
@@ -40,7 +41,11 @@ class Page {
       chooseScale: (relative) => this.choose({ relative }),
       chooseStep: (step) => this.moveTo(step),
     });
-    this.cards = new Cards({ chooseLayer: (layer) => this.choose({ layer }) });
+    this.cards = new Cards({
+      chooseLayer: (layer) => this.choose({ layer }),
+      showPanel: (layer, id) => this.showPanel(layer, id),
+      isDrawn: (id, entries) => this.panels.some(({ panel }) => panel.element.id === id && panel.kinds.some((kind) => entries[kind])),
+    });
     this.panels = [
       new GradientsPanel({ chooseStep: (step) => this.moveTo(step) }), new GradientProfilePanel(), new InfluencePanel(),
       new SpectrumPanel(), new GatesPanel(), new GatesOverTrainingPanel({ chooseStep: (step) => this.moveTo(step) }), new UnitsPanel(), new LyapunovPanel(), new HorizonPanel(), new CostPanel(),
@@ -85,7 +90,11 @@ class Page {
     const missing = this.chooseRuns();
     const runs = this.chosen.runs.map((name) => this.catalogue.get(name));
     const layers = new Set(runs.flatMap((run) => [...run.layers.keys()]));
-    if (!layers.has(this.chosen.layer)) [this.chosen.layer] = [...layers].sort(naturally);
+    if (!layers.has(this.chosen.layer)) {
+      const first = await this.layerAtFirst(runs, [...layers].sort(naturally));
+      if (wanted !== this.wanted) return;
+      this.chosen.layer = first;
+    }
     this.layers = layers;
     this.sentences = [this.failure, ...missing, ...runs.map(troubleOf)];
     try {
@@ -94,12 +103,20 @@ class Page {
       if (wanted !== this.wanted) return;
       this.runs = loaded.map((run) => ({ ...run, place: this.colours.get(run.name) }));
     } catch (error) {
-      this.sentences.push(`A series could not be read (${error.message}). Press TensorBoard's reload button to try again.`);
+      this.sentences.push(`The runs could not be read (${error.message}). Press TensorBoard's reload button to try again.`);
       this.runs ??= [];
     }
-    this.runs.forEach((run) => this.sentences.push(unreadableOf(run)));
+    this.runs.forEach((run) => this.sentences.push(...run.failures, unreadableOf(run)));
     this.chooseStep();
     this.draw();
+  }
+
+  /** The layer with the worst finding, so that a large model opens where something is wrong; else the first. */
+  async layerAtFirst(runs, layers) {
+    const verdicts = await Promise.all(runs.filter((run) => run.whole.verdict).map((run) => verdictsOf(run, [])));
+    const findings = verdicts.flatMap((one) => standingAt(one, this.chosen.step ?? Infinity)?.findings ?? []);
+    const at = new Map(layers.map((layer) => [layer, worst(findings.filter((one) => one.layer === layer))]));
+    return layers.reduce((one, other) => (at.get(other) > at.get(one) ? other : one), layers[0]);
   }
 
   /** Keeps to runs that are there; returns sentences on those that are not. */
@@ -143,11 +160,17 @@ class Page {
     cancelAnimationFrame(this.moving);
     this.moving = requestAnimationFrame(() => {
       const view = this.view();
-      this.cards.moveTo(view);
-      for (const panel of this.measured) panel.moveTo(view);
+      this.attempt('The cards', () => this.cards.moveTo(view));
+      for (const panel of this.measured) this.attempt(`“${titleOf(panel)}”`, () => panel.moveTo(view));
       writeLink(this.chosen);
       this.ready();
     });
+  }
+
+  /** Chooses a layer and brings a panel into view. */
+  async showPanel(layer, id) {
+    if (!this.runs.some((run) => run.layer === layer)) await this.choose({ layer });
+    document.getElementById(id)?.scrollIntoView({ behavior: 'smooth', block: 'start' });
   }
 
   view() {
@@ -169,7 +192,7 @@ class Page {
     this.runList.draw(this.catalogue, this.colours);
     this.toolbar.draw({ ...this.chosen, layers: this.layers, steps: this.steps });
     this.notices.replaceChildren(...notices(this.sentences));
-    this.cards.draw(view, this.catalogue);
+    this.attempt('The cards', () => this.cards.draw(view));
     this.measured = this.panels.filter((panel) => this.runs.some(panel.has));
     for (const panel of this.panels) panel.panel.element.hidden = !this.measured.includes(panel);
     this.measured = this.measured.filter((panel) => this.drawPanel(panel, view));
@@ -180,19 +203,24 @@ class Page {
 
   /** Draws a panel; one that fails is a sentence, and the others are drawn. */
   drawPanel(panel, view) {
+    const isDrawn = this.attempt(`“${titleOf(panel)}”`, () => panel.draw(view));
+    panel.panel.element.hidden = !isDrawn;
+    return isDrawn;
+  }
+
+  /** Does something to a part of the page; returns whether it could, else says so above the panels. */
+  attempt(what, act) {
     try {
-      panel.draw(view);
+      act();
       return true;
     } catch (error) {
-      const { element: section } = panel.panel;
-      this.notices.append(...notices([`“${section.querySelector('h2').textContent}” could not be drawn: ${error.message}`]));
-      section.hidden = true;
+      this.notices.append(...notices([`${what} could not be drawn: ${error.message}`]));
       return false;
     }
   }
 
   sayUnmeasured() {
-    const titles = this.panels.filter((panel) => !this.runs.some(panel.has)).map(({ panel }) => panel.element.querySelector('h2').textContent);
+    const titles = this.panels.filter((panel) => !this.runs.some(panel.has)).map(titleOf);
     this.unmeasured.textContent = titles.length ? `Not measured in these runs: ${titles.join(' · ')}` : '';
   }
 
@@ -204,7 +232,10 @@ class Page {
   }
 }
 
+const titleOf = ({ panel }) => panel.element.querySelector('h2').textContent;
+
 function unreadableOf({ name, series }) {
-  const count = Object.values(series).reduce((sum, one) => sum + (one?.unreadable ?? 0), 0);
-  return count ? `“${name}” holds ${count} measurements of a type that this tab cannot read; they are left out.` : '';
+  const all = Object.values(series).flatMap((one) => (one.steps ? [one] : Object.values(one)));
+  const count = all.reduce((sum, one) => sum + one.unreadable, 0);
+  return count ? `“${name}” holds ${count} measurements that cannot be shown: their numbers are not what they should be. They are left out.` : '';
 }

@@ -2,7 +2,7 @@
 
 import { exportLink } from './api.js';
 import { runColour } from './colours.js';
-import { element } from './dom.js';
+import { breakable, element } from './dom.js';
 
 const SIDE_BY_SIDE = 2;
 
@@ -68,9 +68,10 @@ export function fillFigures(panel, view, content) {
   }));
 }
 
-/** The name of a run with its colour, and its layer. */
+/** The name of a run with its colour, and the layer if there is one. */
 export function runLabel(run) {
   const swatch = element('i', { class: 'swatch' });
   swatch.style.background = runColour(run.place);
-  return element('span', { class: 'run', title: run.name }, swatch, run.label, element('small', {}, run.layer));
+  const layer = run.layer ? element('small', {}, breakable(run.short.get(run.layer) ?? run.layer)) : null;
+  return element('span', { class: 'run', title: `${run.name} ${run.layer}`.trim() }, swatch, element('span', {}, breakable(run.label), layer));
 }

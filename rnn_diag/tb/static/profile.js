@@ -41,17 +41,3 @@ export function lengthsOf(series) {
   }
   return { longest, same: longest === shortest };
 }
-
-/** How far back from the end, in timesteps, the median stays above a thousandth of its reference. */
-export function reachOf(profile) {
-  const least = referenceOf(profile.median) - 3;
-  let bin = profile.bins - 1;
-  while (bin >= 0 && (profile.median[bin] >= least || profile.median[bin] === -Infinity && bin > lastGradient(profile))) bin--;
-  return profile.timesteps - profile.edges[bin + 1];
-}
-
-function lastGradient({ median }) {
-  let bin = median.length - 1;
-  while (bin > 0 && !Number.isFinite(median[bin])) bin--;
-  return bin;
-}

@@ -1,4 +1,4 @@
-// Panel: every gate of every unit: how long it is shut and how long open, stuck units first.
+// Panel: every gate of every unit: how long it is shut and how long open.
 
 import { prepare } from './canvas.js';
 import { NOT_FINITE, SHUT_TO_OPEN, css, cssOf, onScale, theme } from './colours.js';
@@ -9,9 +9,8 @@ import { percent, whole } from './words.js';
 
 const ROW = 30;
 const GAP = 8;
-/** A unit is stuck if it is shut, or open, for this share of the time. */
-export const STUCK = 0.99;
 const SHOWN_IN_TABLE = 20;
+const WIDE = 520;
 
 export class UnitsPanel {
   constructor() {
@@ -21,7 +20,7 @@ export class UnitsPanel {
       kinds: ['gate_units'],
       wide: true,
       title: 'Which units are stuck?',
-      subtitle: `Each gate, one cell per unit: the share of time it is open minus the share it is shut. Stuck units (at least ${percent(STUCK)} of the time) come first.`,
+      subtitle: 'Each gate, one cell per unit: the share of time it is open minus the share it is shut. Units that are at either end longest come first.',
       legend: this.legend,
       tables: (view) => sideBySide(view).filter(this.has).map((run) => tableOf(run, view.step)),
     });
@@ -49,17 +48,17 @@ export class UnitsPanel {
   }
 }
 
-/** Every gate with its units in the order of how stuck they are. */
-export function unitsOf(run, step) {
+/** Every gate with its units, those that are at either end longest first. */
+function unitsOf(run, step) {
   const now = run.series.gate_units.at(step);
   const { labels, every = 1 } = run.contents.gate_units;
   return labels.map((label, gate) => {
     const { mean, shut, open } = gateOf(now, gate);
     const units = mean.map((average, unit) => ({ unit: unit * every, average, shut: shut[unit], open: open[unit] }));
     units.sort((one, other) => Math.max(other.shut, other.open) - Math.max(one.shut, one.open) || other.shut - one.shut);
-    const stuckShut = units.filter((unit) => unit.shut >= STUCK).length;
-    const stuckOpen = units.filter((unit) => unit.open >= STUCK).length;
-    return { label, units, stuckShut, stuckOpen, step: now.step };
+    const alwaysShut = units.filter((unit) => unit.shut === 1).length;
+    const alwaysOpen = units.filter((unit) => unit.open === 1).length;
+    return { label, units, alwaysShut, alwaysOpen, step: now.step };
   });
 }
 
@@ -75,11 +74,12 @@ class UnitMap {
 
   draw(step) {
     this.gates = unitsOf(this.run, step);
-    const frame = prepare(this.canvas, this.gates.length * (ROW + GAP), [0, 150, 0, 84]);
+    const wide = this.canvas.parentElement.clientWidth > WIDE;
+    const frame = prepare(this.canvas, this.gates.length * (ROW + GAP), [0, wide ? 160 : 0, 0, 84]);
     this.frame = frame;
     if (!frame) return;
     const { context, area } = frame;
-    this.gates.forEach(({ label, units, stuckShut, stuckOpen }, gate) => {
+    this.gates.forEach(({ label, units, alwaysShut, alwaysOpen }, gate) => {
       const top = gate * (ROW + GAP);
       const width = area.width / units.length;
       units.forEach(({ shut, open }, place) => {
@@ -91,10 +91,10 @@ class UnitMap {
       context.textAlign = 'right';
       context.fillText(label, area.x - 10, top + ROW / 2);
       context.textAlign = 'left';
-      context.fillStyle = stuckShut + stuckOpen ? css('text') : css('muted');
-      context.fillText(stuckInWords(stuckShut, stuckOpen), area.x + area.width + 10, top + ROW / 2);
+      context.fillStyle = alwaysShut + alwaysOpen ? css('text') : css('muted');
+      if (wide) context.fillText(alwaysInWords(alwaysShut, alwaysOpen), area.x + area.width + 10, top + ROW / 2);
     });
-    this.canvas.setAttribute('aria-label', `Units of ${this.run.name}: ${this.gates.map(({ label, stuckShut, stuckOpen }) => `${label} ${stuckInWords(stuckShut, stuckOpen)}`).join('; ')}`);
+    this.canvas.setAttribute('aria-label', `Units of ${this.run.name}: ${this.gates.map(({ label, alwaysShut, alwaysOpen }) => `${label} ${alwaysInWords(alwaysShut, alwaysOpen)}`).join('; ')}`);
   }
 
   describe({ offsetX, offsetY }) {
@@ -109,8 +109,8 @@ class UnitMap {
   }
 }
 
-function stuckInWords(shut, open) {
-  if (!shut && !open) return 'none stuck';
+function alwaysInWords(shut, open) {
+  if (!shut && !open) return 'none always';
   return [shut ? `${shut} always shut` : '', open ? `${open} always open` : ''].filter(Boolean).join(', ');
 }
 
