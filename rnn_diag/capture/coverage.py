@@ -8,8 +8,9 @@ from rnn_diag.capture.call_log import CallLog
 from rnn_diag.capture.calls import Call, LayerCall
 from rnn_diag.capture.modules import RecurrentModule, type_name, why_silent
 from rnn_diag.coverage import Coverage, Status
-from rnn_diag.engine.replay import engine_sweeper
-from rnn_diag.engine.sweep import sweep
+from rnn_diag.engine.choice import engine_sweeper
+from rnn_diag.engine.replay import replay_sweep
+from rnn_diag.engine.sweep import Sweeper, sweep
 from rnn_diag.trace import Trace
 
 UNKNOWN_MASK = (
@@ -83,8 +84,9 @@ def _reason(traces: Sequence[Trace]) -> str:
 def _engine(found: RecurrentModule, calls: Sequence[Call], engine: str) -> str:
     if found.is_cell:
         return "gradients of every step from autograd itself"
-    replays = found.equations and engine_sweeper(engine, found.equations, calls[0].inputs.device) is not sweep
-    return f"gradients by {'replaying the kernel' if replays else 'an explicit sweep'}"
+    sweeper = engine_sweeper(engine, found.equations, calls[0].inputs.device) if found.equations else sweep
+    ways: dict[Sweeper, str] = {sweep: "an explicit sweep", replay_sweep: "replaying the kernel"}
+    return f"gradients by {ways.get(sweeper, 'kernels written from the equations')}"
 
 
 def _counted(number: int, one: str, many: str | None = None) -> str:

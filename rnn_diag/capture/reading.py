@@ -16,7 +16,7 @@ from rnn_diag.capture.joined import JoinedSource, StepSource, only_others_have_g
 from rnn_diag.capture.modules import FoundLayers, RecurrentModule, type_name
 from rnn_diag.capture.sequences import sequences_of
 from rnn_diag.cells.equations import State
-from rnn_diag.engine.replay import engine_sweeper
+from rnn_diag.engine.choice import engine_sweeper
 from rnn_diag.engine.sweep import Sweeper
 from rnn_diag.source import Fidelity, FoundGrads, LayerSource, OutputGrads
 from rnn_diag.trace import Provenance, Trace

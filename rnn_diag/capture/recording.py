@@ -12,7 +12,7 @@ from rnn_diag.capture.coverage import coverage_of
 from rnn_diag.capture.modules import find_layers, type_name
 from rnn_diag.capture.reading import TraceReader
 from rnn_diag.coverage import Coverage
-from rnn_diag.engine.replay import ENGINES
+from rnn_diag.engine.choice import ENGINES
 from rnn_diag.trace import Trace
 
 

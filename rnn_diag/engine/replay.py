@@ -8,24 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnn_diag.arguments import one_of
 from rnn_diag.cells.equations import Equations, Role, State
 from rnn_diag.cells.weights import Weights
-from rnn_diag.engine.sweep import Sweeper, Swept, sweep
+from rnn_diag.engine.sweep import Swept
 from rnn_diag.engine.unroll import Unrolled
-
-ENGINES = ("auto", "explicit", "replay")
-
-
-def engine_sweeper(engine: str, equations: Equations, device: torch.device) -> Sweeper:
-    """Return the sweep of an engine: `auto` replays on CUDA, where a loop over time is bound by launches.
-
-    Raises:
-        ValueError: If the engine is unknown.
-    """
-    one_of("engine", engine, ENGINES)
-    wanted = engine == "replay" or (engine == "auto" and device.type == "cuda")
-    return replay_sweep if wanted and can_replay(equations) else sweep
 
 
 def can_replay(equations: Equations) -> bool:

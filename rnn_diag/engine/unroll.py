@@ -110,7 +110,7 @@ def unroll(
         keep_preactivations: Training has no use for them.
     """
     if mask is not None:
-        inputs = _zero_at_padding(inputs, mask)
+        inputs = zero_at_padding(inputs, mask)
     projected = _product(inputs, weights.weight_ih, weights.bias_ih)
     state, steps, states = initial, [], []
     for t in range(len(projected)):
@@ -140,13 +140,19 @@ def unroll_from_states(
     Both products are taken for all steps at once; a recurrence without a memory cell needs no loop at all.
     """
     if mask is not None:
-        inputs, hidden = _zero_at_padding(inputs, mask), _held_at_padding(hidden, mask)
+        inputs, hidden = zero_at_padding(inputs, mask), _held_at_padding(hidden, mask)
     previous_hidden = _shifted(initial.hidden, hidden) if between is None else between.given.hidden
     projected = _product(inputs, weights.weight_ih, weights.bias_ih)
     recurrent = _product(previous_hidden, weights.weight_hh, weights.bias_hh)
     if not equations.has_cell:
         step = equations.step(projected, recurrent, State(previous_hidden), weights)
         return Unrolled(initial, hidden, None, step, mask, inputs, between)
+    if inputs.is_cuda and between is None and not (projected.requires_grad or recurrent.requires_grad):
+        from rnn_diag.engine.fused import statements_of, steps_from_states  # a loop would wait for launches
+
+        if (known := statements_of(equations, weights)) is not None:
+            products = projected, recurrent, previous_hidden
+            return steps_from_states(known, weights, inputs, initial, hidden, mask, products)
     state, steps, cells = initial, [], []
     for t in range(len(projected)):
         before = State(previous_hidden[t], state.cell) if between is None else between.given.at(t)
@@ -178,7 +184,8 @@ def _product(vectors: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return linear(vectors, weight, bias).to(weight.dtype)
 
 
-def _zero_at_padding(steps: Tensor, mask: Tensor) -> Tensor:
+def zero_at_padding(steps: Tensor, mask: Tensor) -> Tensor:
+    """Return steps with zeros where the mask is False."""
     return steps.masked_fill(~mask.unsqueeze(-1), 0.0)
 
 

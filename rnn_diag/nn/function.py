@@ -10,7 +10,8 @@ from torch import Tensor
 
 from rnn_diag.cells.equations import Equations, State, Step
 from rnn_diag.cells.weights import Weights
-from rnn_diag.engine.sweep import sweep, weight_grads
+from rnn_diag.engine.choice import training_engine
+from rnn_diag.engine.engine import Engine
 from rnn_diag.engine.unroll import Unrolled, unroll
 
 if TYPE_CHECKING:
@@ -62,13 +63,14 @@ class _UnrolledLayer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, plan: _Plan, *tensors: Tensor) -> tuple[Tensor, ...]:
         inputs, initial, weights = plan.parse(tensors)
-        unrolled = unroll(plan.equations, weights, inputs, initial, plan.mask, keep_preactivations=False)
+        engine = training_engine(plan.equations, weights, inputs)
+        unrolled = engine.unroll(plan.equations, weights, inputs, initial, plan.mask, keep_preactivations=False)
         steps = unrolled.steps
         emitted = None if weights.weight_hr is None else steps.emitted
-        ctx.plan, ctx.arguments, ctx.gates = plan, len(tensors), len(steps.gates)
+        ctx.engine, ctx.plan, ctx.arguments, ctx.gates = engine, plan, len(tensors), len(steps.gates)
         ctx.save_for_backward(*tensors, unrolled.hidden, emitted, unrolled.cell, *steps.gates, *steps.kept)
         ctx.set_materialize_grads(False)
-        return _outputs(unrolled)
+        return _outputs(unrolled, engine.reuses_memory)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -80,12 +82,15 @@ class _UnrolledLayer(torch.autograd.Function):
             return None, *_differentiable_backward(ctx.plan, tensors, grads, ctx.needs_input_grad[1:])
         inputs, initial, weights = ctx.plan.parse(tensors)
         unrolled = _restored(initial, ctx.plan, saved[ctx.arguments :], ctx.gates)
-        return None, *_explicit_backward(ctx.plan, inputs, weights, unrolled, grads, ctx.needs_input_grad[1])
+        return None, *_backward(ctx.engine, ctx.plan, inputs, weights, unrolled, grads, ctx.needs_input_grad[1])
 
 
-def _outputs(unrolled: Unrolled) -> tuple[Tensor, ...]:
+def _outputs(unrolled: Unrolled, copies: bool = False) -> tuple[Tensor, ...]:
     """Return hidden states (zero at padding) and the final states, none a view of another."""
-    hidden = unrolled.hidden if unrolled.mask is None else unrolled.hidden * unrolled.mask.unsqueeze(-1)
+    if unrolled.mask is not None:
+        hidden = unrolled.hidden * unrolled.mask.unsqueeze(-1)
+    else:
+        hidden = unrolled.hidden.clone() if copies else unrolled.hidden
     return hidden, *(state.clone() for state in unrolled.final if state is not None)
 
 
@@ -95,7 +100,8 @@ def _restored(initial: State, plan: _Plan, saved: tuple[Tensor, ...], gates: int
     return Unrolled(initial, hidden, cell, steps, plan.mask)
 
 
-def _explicit_backward(
+def _backward(
+    engine: Engine,
     plan: _Plan,
     inputs: Tensor,
     weights: Weights,
@@ -106,11 +112,10 @@ def _explicit_backward(
     direct = grads[0] if grads[0] is not None else torch.zeros_like(unrolled.hidden)
     if plan.mask is not None:
         direct = direct * plan.mask.unsqueeze(-1)
-    swept = sweep(plan.equations, weights, unrolled, direct, State(*grads[1:]))  # type: ignore[arg-type]
-    by_name = weight_grads(plan.equations, weights, inputs, unrolled, swept)
-    inputs_grad = swept.projected_grad @ weights.weight_ih if inputs_need_grad else None
-    initial_grads = [grad for grad in swept.initial if grad is not None]
-    return [inputs_grad, *initial_grads, *(by_name[name] for name in plan.names)]
+    final = State(*grads[1:])  # type: ignore[arg-type]
+    found = engine.layer_grads(plan.equations, weights, inputs, unrolled, direct, final, inputs_need_grad)
+    initial = [grad for grad in found.initial if grad is not None]
+    return [found.inputs, *initial, *(found.weights[name] for name in plan.names)]
 
 
 def _differentiable_backward(

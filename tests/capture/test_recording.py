@@ -310,7 +310,7 @@ ERRORS = {
         KeyError,
         "no gate or block is called 'forget'; found: reset, update, candidate",
     ),
-    "names_an_unknown_engine": (ValueError, "engine='fast'; choices: auto, explicit, replay"),
+    "names_an_unknown_engine": (ValueError, "engine='fast'; choices: auto, explicit, replay, graphed, persistent"),
 }
 
 
