@@ -130,7 +130,8 @@ class GraphCache:
             run: Reads no value and draws no number.
             inputs: All on one device; results of an earlier call are read where they are, others are copied.
         """
-        if _is_capturing(inputs[0].device):
+        device = inputs[0].device
+        if _is_capturing(device) or (device.type != "cuda" and self._capture is capture_on_device):
             return run(inputs)
         with self._lock:
             source = next((self._sources[_memory(t)] for t in inputs if _memory(t) in self._sources), None)
@@ -141,7 +142,7 @@ class GraphCache:
             graph = self._graph(shape, run, inputs, pinned, source) if shape.seen > (source is None) else None
             if graph is None:
                 return run(inputs)
-            self._wait_for_last_replay(inputs[0].device)
+            self._wait_for_last_replay(device)
             return graph.run(inputs)
 
     def _all(self) -> Iterator[_Shape]:
