@@ -33,8 +33,18 @@ class Bands:
     lengths: Int[Tensor, " sequence"]
 
     @classmethod
-    def of(cls, values: Float[Tensor, "step sequence"], valid: Bool[Tensor, "step sequence"]) -> Bands:
+    def of(
+        cls,
+        values: Float[Tensor, "step sequence"],
+        valid: Bool[Tensor, "step sequence"],
+        most: int | None = MOST_SEQUENCES,
+    ) -> Bands:
         """Return the bands of values that are valid at the front of every sequence; sequences without any are left out.
+
+        Args:
+            values: The values.
+            valid: Which of them count.
+            most: How many sequences are kept at most; None for all.
 
         Example:
             >>> values = torch.tensor([[1.0, 10.0, 100.0], [0.0, 10.0, 7.0]])
@@ -42,7 +52,7 @@ class Bands:
             [[1.0, -inf], [0.0, -inf], [2.0, 1.0]]
         """
         lengths = valid.sum(0)
-        chosen = lengths.nonzero().flatten()[:MOST_SEQUENCES]
+        chosen = lengths.nonzero().flatten()[:most]
         logs = torch.log10(values[:, chosen]).to(torch.float32)
         return cls(logs.cpu(), lengths[chosen].cpu())
 

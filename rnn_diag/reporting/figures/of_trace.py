@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rnn_diag.diagnostics import (
-    Share,
-    gate_saturation,
-    hidden_grad_norms,
-    lagged_grad_norms,
-    memory_horizon,
-    recurrent_spectrum,
-)
-from rnn_diag.diagnostics.numerics.precision import in_double
+from rnn_diag.diagnostics import hidden_grad_norms
+from rnn_diag.measurements.gates import GateCounts
+from rnn_diag.measurements.influence import Influence
+from rnn_diag.measurements.spread import Bands
+from rnn_diag.measurements.weights import WeightNumbers
 from rnn_diag.reporting.figures.gates import gates_over_time, units
 from rnn_diag.reporting.figures.gradients import gradient_profile, influence
 from rnn_diag.reporting.figures.spectrum import complex_plane
@@ -26,8 +22,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from matplotlib.figure import Figure
 
-PERCENTILES = (0.5, 0.1, 0.9)
-
 
 @dataclass(frozen=True)
 class Numbers:
@@ -36,9 +30,9 @@ class Numbers:
     Attributes:
         log10_norms: Of the total gradient at every timestep: median, 10th and 90th percentile over sequences; None
             without a backward pass.
-        log10_influence: Of the last step's loss on the states before it, relative to lag 0; None where the last step
-            has no loss of its own.
-        horizon: Largest lag that keeps at least 1 % of it.
+        log10_influence: Of single steps' losses on the states before them, relative to lag 0: median, 10th and 90th
+            percentile over targets and sequences; None without any.
+        horizon: The memory horizon: see `rnn_diag.measurements.influence.Influence`.
         gates: Of every sigmoid gate, over timesteps: mean, share of units shut, share open.
         units: Of every sigmoid gate, over units: mean, share of time shut, share open.
         eigenvalues: By recurrent matrix.
@@ -55,20 +49,20 @@ class Numbers:
 
 
 def numbers_of(trace: Trace) -> Numbers:
-    """Return what the figures of a trace show, by the functions of `rnn_diag.diagnostics`."""
-    spectra = {name: recurrent_spectrum(weights) for name, weights in trace.recurrent_weights.items()}
-    by_step, by_unit = _gates(trace)
-    try:
-        log10_norms = _log10_spread(hidden_grad_norms(trace))
-    except RuntimeError:  # Nothing was differentiated while it was recorded.
-        log10_norms = None
-    lagged, horizon = _influence(trace) if log10_norms is not None else (None, None)
+    """Return what the figures of a trace show: the numbers of `rnn_diag.measurements`, which the callbacks log, too."""
+    spectra = WeightNumbers.of(trace).completed().spectra
+    counts = GateCounts.of(trace)
+    shares = (counts.activation, counts.usual.shut, counts.usual.open) if counts.gates else ()
+    by_step = torch.stack([share.by_step for share in shares], dim=1) if shares else torch.zeros(0)
+    by_unit = torch.stack([share.by_unit for share in shares], dim=1) if shares else torch.zeros(0)
+    reach = Influence.of(trace) if trace.has_gradients else None
+    has_curves = reach is not None and len(reach.bands.lengths) > 0
     return Numbers(
-        log10_norms=log10_norms,
-        log10_influence=lagged,
-        horizon=horizon,
-        gates=by_step,
-        units=by_unit,
+        log10_norms=_of_norms(trace) if trace.has_gradients else None,
+        log10_influence=torch.from_numpy(reach.bands.percentiles) if reach and has_curves else None,
+        horizon=reach.horizon if reach and has_curves else None,
+        gates=dict(zip(counts.gates, by_step, strict=True)),
+        units=dict(zip(counts.gates, by_unit, strict=True)),
         eigenvalues={name: spectrum.eigenvalues for name, spectrum in spectra.items()},
         singular_values={name: spectrum.singular_values for name, spectrum in spectra.items()},
     )
@@ -90,7 +84,7 @@ def figures_of(trace: Trace) -> dict[str, Figure]:
     if numbers.log10_norms is not None:
         drawn["gradient_profile"] = gradient_profile(numbers.log10_norms, title=f"{name}: total gradient")
     if numbers.log10_influence is not None:
-        title = f"{name}: how far back the last loss reaches"
+        title = f"{name}: how far back single losses reach"
         drawn["influence"] = influence(numbers.log10_influence, horizon=numbers.horizon, title=title)
     title = f"{name}: recurrent weights"
     drawn["complex_plane"] = complex_plane(numbers.eigenvalues, numbers.singular_values, title=title)
@@ -100,27 +94,6 @@ def figures_of(trace: Trace) -> dict[str, Figure]:
     return drawn
 
 
-def _log10_spread(norms: Float[Tensor, "time batch"]) -> Float[Tensor, "three time"]:
-    """Return percentiles over sequences: the nearest of the values there are."""
-    shares = torch.tensor(PERCENTILES, dtype=torch.float64, device=norms.device)
-    return torch.log10(torch.nanquantile(in_double(norms), shares, dim=1, interpolation="nearest")).cpu()
-
-
-def _influence(trace: Trace) -> tuple[Tensor | None, float | None]:
-    norms = lagged_grad_norms(trace, [-1])[:, 0]
-    norms = norms[:, norms[0] > 0]
-    if not norms.shape[1]:
-        return None, None
-    relative = norms / norms[0]
-    return _log10_spread(relative), float(memory_horizon(relative).nanmedian())
-
-
-def _gates(trace: Trace) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    saturation = gate_saturation(trace)
-    if not saturation.gates:
-        return {}, {}
-    mean = Share.of(trace, {gate: in_double(trace.gates[gate]) for gate in saturation.gates})
-    parts = (mean, saturation.shut, saturation.open)
-    by_step = torch.stack([part.by_step for part in parts], dim=1).cpu()
-    by_unit = torch.stack([part.by_unit for part in parts], dim=1).cpu()
-    return dict(zip(saturation.gates, by_step, strict=True)), dict(zip(saturation.gates, by_unit, strict=True))
+def _of_norms(trace: Trace) -> Float[Tensor, "three time"]:
+    """Return the spread of the gradient's norm over sequences, at every timestep."""
+    return torch.from_numpy(Bands.of(hidden_grad_norms(trace), trace.mask, most=None).percentiles).double()

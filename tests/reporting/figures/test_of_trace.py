@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from rnn_diag import record
+from rnn_diag.callbacks import MemoryHorizon
+from rnn_diag.measurements.gradients import GradientUnits
 from rnn_diag.reporting import figures
 from tests.reporting.figures.artists import drawn
 
@@ -42,3 +44,8 @@ def test_a_recording_without_a_backward_pass_has_figures_of_what_there_is():
     with record(model) as recording:
         model(torch.randn(7, 4, 3))
     assert list(figures.figures_of(recording["l0"])) == ["complex_plane", "gates_over_time", "units"]
+
+
+def test_the_horizon_of_a_figure_is_the_one_that_the_callback_logs(trace):
+    logged = MemoryHorizon().measure_of.of(trace, GradientUnits(1.0, False)).numbers["steps"]
+    assert figures.numbers_of(trace).horizon == logged
