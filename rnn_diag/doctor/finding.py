@@ -141,5 +141,5 @@ def number(value: float, digits: int = 3) -> str:
         return f"{value:.{digits}g}"
     if 10**digits - 0.5 <= size < 1e6:
         return f"{value:,.0f}"
-    digits, _, power = f"{value:.1e}".partition("e")
-    return f"{digits.removesuffix('.0')}·10^{int(power)}"
+    factor, _, power = f"{value:.1e}".partition("e")
+    return f"{factor.removesuffix('.0')}·10^{int(power)}"
