@@ -12,7 +12,7 @@ from rnn_diag.callbacks.session.warnings import in_words, warn
 from rnn_diag.doctor.finding import Finding, Severity, alike
 from rnn_diag.doctor.history import RunHistory
 from rnn_diag.doctor.report import Report, findings_table
-from rnn_diag.reporting.verdict import as_markdown
+from rnn_diag.reporting.markdown import as_markdown
 from rnn_diag.terminal import Console
 
 if TYPE_CHECKING:

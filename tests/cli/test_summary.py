@@ -11,8 +11,10 @@ import pytest
 import torch
 from rich.console import Console
 
+from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.cli.assembly import Run
 from rnn_diag.cli.summary import STATISTICS_PER_LAYER, print_summary
+from rnn_diag.measurements.statistics import Statistic
 from tests.cli.conftest import QUICK, STEPS
 
 
@@ -65,3 +67,16 @@ def test_without_a_table_on_other_ranks(finished: Run) -> None:
         global_rank = 1
 
     assert printed(replace(finished, trainer=SecondRank())) == ""  # type: ignore[arg-type]
+
+
+def test_a_diagnostic_of_ones_own_shows_the_headlines_that_it_declares(finished: Run) -> None:
+    class Energy(Diagnostic):
+        name = "energy"
+        statistics = (Statistic("z", "J", "last", headline=True), Statistic("a", "J", "first"))
+
+    values = {"energy/recurrent.l0/z": 0.5, "energy/recurrent.l0/a": 4.29e246}
+    finished.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+    finished.trainer.callbacks.append(Energy())  # type: ignore[attr-defined]
+    rows = [line.replace("│", " ").split() for line in printed(finished).splitlines()]
+    assert ["energy", "recurrent.l0", "z", "0.5"] in rows
+    assert not any("4.29" in part for row in rows for part in row)

@@ -14,8 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugin_util import markdown_to_safe_html
 from torch.utils.tensorboard import SummaryWriter
 
+from rnn_diag.reporting.markdown import Statement, as_markdown
 from rnn_diag.reporting.tensorboard import RIDGE_BUCKETS, Writer, write_picture, write_ridge, write_table
-from rnn_diag.reporting.verdict import Statement, as_markdown
 
 
 @pytest.fixture

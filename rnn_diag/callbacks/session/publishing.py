@@ -13,10 +13,11 @@ from rnn_diag.callbacks.lightning import writers_of
 from rnn_diag.callbacks.session.warnings import Warnings, in_words
 from rnn_diag.doctor.finding import Finding, Severity
 from rnn_diag.doctor.history import RunHistory
+from rnn_diag.measurements.layer import STATISTICS
 from rnn_diag.reporting.coverage_table import HEADER, Row
 from rnn_diag.reporting.layout import write_layout
+from rnn_diag.reporting.markdown import Statement, as_markdown
 from rnn_diag.reporting.tensorboard import write_picture, write_table
-from rnn_diag.reporting.verdict import Statement, as_markdown
 from rnn_diag.tb.kinds import write_cost, write_verdict
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ class Publisher:
             self._coverage_is_written = True
             for writer in writers:
                 write_table(writer, "rnn_diag/coverage", HEADER, [row.cells for row in self.coverage], step)
-                write_layout(writer, [row.layer for row in self.coverage if row.diagnostics])
+                own = {concern.name: concern.statistics for concern in measured}
+                write_layout(writer, [row.layer for row in self.coverage if row.diagnostics], {**STATISTICS, **own})
         for concern, layers in measured.items():
             for layer, value in layers.items():
                 if concern not in self._left_out:

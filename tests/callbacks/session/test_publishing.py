@@ -17,6 +17,8 @@ from rnn_diag.callbacks import (
     RecurrentSpectrum,
     RNNDiagnostics,
 )
+from rnn_diag.callbacks.diagnostic import Diagnostic
+from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.reporting.layout import custom_scalars_layout
 
 MAX = "gradient_norms/encoder.l0/log10_max"
@@ -146,3 +148,26 @@ def test_numbers_stop_training_and_choose_checkpoints(network, batches, trainer,
     run.fit(network(), batches, batches)
     assert run.current_epoch <= 1  # below the threshold from the start
     assert best.best_model_path
+
+
+class Speed(Diagnostic):
+    """How much hidden states change from step to step: a diagnostic of somebody's own."""
+
+    name = "speed"
+    statistics = (Statistic("mean", "per step", "mean change of a unit", headline=True, chart="speed"),)
+
+    def measure(self, trace, units):
+        return trace.hidden.diff(dim=0).abs().mean().item()
+
+    def scalars(self, layer, merged):
+        return {"mean": merged}
+
+
+def test_a_diagnostic_of_ones_own_has_a_chart_and_a_row_in_the_coverage(network, batches, trainer, tensorboard, events):
+    trainer(Speed(1), GradientNorms(1), logger=tensorboard).fit(network(), batches)
+    log = events(tensorboard)
+    assert len(log.Scalars("speed/encoder.l0/mean")) == 6
+    (layout,) = log.Tensors("custom_scalars__config__")
+    assert rb"^speed/encoder\.l0/mean$" in layout.tensor_proto.string_val[0]
+    (coverage,) = log.Tensors("rnn_diag/coverage/text_summary")
+    assert b"speed" in coverage.tensor_proto.string_val[0]
