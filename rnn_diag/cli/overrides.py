@@ -21,6 +21,9 @@ from rnn_diag.cli.arguments import argument_names
 HYDRA: Final = "hydra"
 """The group whose overrides are Hydra's own business."""
 
+SEARCH_PATH: Final = "hydra.searchpath"
+"""Names further places of configuration files, such as those of the user's own package."""
+
 Groups = Mapping[str, Sequence[str]]
 """Every group with its choices."""
 
@@ -42,13 +45,14 @@ def checked_overrides(overrides: Sequence[str], directory: Path, sweeping: bool,
         ValueError: If one of them cannot be read or names what there is not.
     """
     parsed = [_parsed(override) for override in overrides]
+    elsewhere = [str(override.input_line) for override in parsed if override.key_or_group == SEARCH_PATH]
     with initialize_config_dir(str(directory), version_base="1.3"):
-        groups = _groups(directory / f"{name}.yaml")
+        groups = _groups(directory / f"{name}.yaml", elsewhere)
         chosen = {override.key_or_group: _choices(override) for override in parsed if override.key_or_group in groups}
         for group, choices in chosen.items():
             _check_choices(group, choices, groups[group], sweeping)
         first = [f"{group}={_spelt(choices[0])}" for group, choices in chosen.items()]
-        configuration = compose(name, overrides=first, return_hydra_config=True)
+        configuration = compose(name, overrides=[*elsewhere, *first], return_hydra_config=True)
     return [_completed(override, configuration, groups) for override in parsed]
 
 
@@ -87,13 +91,19 @@ def _parsed(text: str) -> Override:
         raise ValueError(f"cannot read {text!r}; expected group=choice or option=value") from error
 
 
-def _groups(file: Path) -> dict[str, list[str]]:
-    """Return the groups among a configuration's defaults, each with its choices."""
+def _groups(file: Path, elsewhere: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Return the groups among a configuration's defaults, each with its choices.
+
+    Args:
+        file: The configuration.
+        elsewhere: The override that names further places to look for choices, if there is one.
+    """
     defaults: Any = OmegaConf.to_container(OmegaConf.load(file))
     named = {str(group) for entry in defaults["defaults"] if isinstance(entry, dict) for group in entry}
     loader = GlobalHydra.instance().config_loader()
     groups = [group for group in loader.list_groups("") if group != HYDRA and group in named]
-    return {group: loader.get_group_options(group, ObjectType.CONFIG) for group in groups}
+    where = {"config_name": file.stem, "overrides": list(elsewhere)}
+    return {group: loader.get_group_options(group, ObjectType.CONFIG, **where) for group in groups}
 
 
 def _choices(override: Override) -> list[Any]:
