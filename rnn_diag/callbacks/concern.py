@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +11,7 @@ import numpy as np
 from rnn_diag.arguments import number, whole
 from rnn_diag.capture.patterns import patterns_in
 from rnn_diag.measurements.history import History
+from rnn_diag.measurements.layer import STATISTICS
 from rnn_diag.measurements.measure import Measure
 from rnn_diag.measurements.statistics import Statistic
 
@@ -100,6 +101,11 @@ class Concern:
     def draw(self, layer: str, merged: Any) -> Mapping[str, Any]:
         """Return pictures by tag, without `<diagnostic>/<layer>/`."""
         return {}
+
+
+def statistics_of(concerns: Iterable[Concern]) -> dict[str, tuple[Statistic, ...]]:
+    """Return by the first part of their tags the statistics of this package, and those that concerns declare."""
+    return {**STATISTICS, **{one.name: one.statistics for one in concerns if one.statistics}}
 
 
 class WithHistories:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from rnn_diag.callbacks.attachment import DiagnosticCallback
+from rnn_diag.callbacks.concern import statistics_of
 from rnn_diag.cli.assembly import Run
 from rnn_diag.doctor.finding import number
-from rnn_diag.measurements.layer import STATISTICS
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.reporting.layout import Statistics
 from rnn_diag.terminal import Console, Table
@@ -79,8 +79,7 @@ def _metrics(run: Run) -> Table:
 def _declared(run: Run) -> Statistics:
     """Return the statistics of this package's diagnostics, and those that the run's own declare."""
     callbacks = [one for one in run.trainer.callbacks if isinstance(one, DiagnosticCallback)]  # type: ignore[attr-defined]
-    own = {one.name: one.statistics for callback in callbacks for one in callback.diagnostics if one.statistics}
-    return {**STATISTICS, **own}
+    return statistics_of(concern for callback in callbacks for concern in callback.diagnostics)
 
 
 def _diagnostics(metrics: Mapping[str, float], statistics: Statistics) -> Table:

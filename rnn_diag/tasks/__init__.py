@@ -5,8 +5,8 @@ from rnn_diag.tasks.adding import Adding
 from rnn_diag.tasks.braces import Braces
 from rnn_diag.tasks.copy_memory import CopyMemory
 from rnn_diag.tasks.digits import Digits
-from rnn_diag.tasks.smnist import SequentialMNIST
 from rnn_diag.tasks.generated import GeneratedTask
+from rnn_diag.tasks.smnist import SequentialMNIST
 from rnn_diag.tasks.source_text import SourceText
 from rnn_diag.tasks.task import SequenceTask
 from rnn_diag.tasks.temporal_order import TemporalOrder

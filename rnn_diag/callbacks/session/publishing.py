@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnn_diag.callbacks.concern import Concern
+from rnn_diag.callbacks.concern import Concern, statistics_of
 from rnn_diag.callbacks.lightning import writers_of
 from rnn_diag.callbacks.session.warnings import Warnings, in_words
 from rnn_diag.doctor.finding import Finding, Severity
 from rnn_diag.doctor.history import RunHistory
-from rnn_diag.measurements.layer import STATISTICS
 from rnn_diag.reporting.coverage_table import HEADER, Row
 from rnn_diag.reporting.layout import write_layout
 from rnn_diag.reporting.markdown import Statement, as_markdown
@@ -34,6 +33,7 @@ class Publisher:
     """Publishes what was measured. What fails here is said once and left out from then on.
 
     Args:
+        concerns: Whose numbers are published.
         warnings: Told of what fails.
 
     Attributes:
@@ -41,9 +41,10 @@ class Publisher:
         measurements: How many steps were written, which decides when pictures are drawn.
     """
 
-    def __init__(self, warnings: Warnings) -> None:
+    def __init__(self, concerns: Iterable[Concern], warnings: Warnings) -> None:
         self.coverage: list[Row] = []
         self.measurements = 0
+        self._statistics = statistics_of(concerns)
         self._warnings = warnings
         self._left_out: set[Concern] = set()
         self._deaf: set[int] = set()
@@ -124,8 +125,7 @@ class Publisher:
             self._coverage_is_written = True
             for writer in writers:
                 write_table(writer, "rnn_diag/coverage", HEADER, [row.cells for row in self.coverage], step)
-                own = {concern.name: concern.statistics for concern in measured}
-                write_layout(writer, [row.layer for row in self.coverage if row.diagnostics], {**STATISTICS, **own})
+                write_layout(writer, [row.layer for row in self.coverage if row.diagnostics], self._statistics)
         for concern, layers in measured.items():
             for layer, value in layers.items():
                 if concern not in self._left_out:

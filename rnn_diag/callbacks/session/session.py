@@ -57,7 +57,7 @@ class Session:
         self._last_measured: tuple[int, float] | None = None
         self.warnings = Warnings()
         self._worker: Worker[Completed] = Worker()
-        self._publisher = Publisher(self.warnings)
+        self._publisher = Publisher(self._concerns, self.warnings)
         for concern in self._concerns:
             concern.forget()
 
