@@ -182,7 +182,7 @@ class Doctor(DiagnosticCallback, Subscriber):
         return report.for_command_line() if self.command_line else report
 
     def _of_my_layers(self, verdict: Report) -> Report:
-        """Return what is said of the layers that were asked for; others may be judged with them."""
+        """Return the findings at the layers that were asked for; others may be judged with them."""
         if self.schedule.layers == "*":
             return verdict
         patterns = patterns_in(self.schedule.layers)

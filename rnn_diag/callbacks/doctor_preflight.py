@@ -88,7 +88,7 @@ class Preflight:
         )
 
     def refuse(self, report: Report) -> None:
-        """Raise if the report is as bad as the run may not be.
+        """Raise `Refused` if the worst finding reaches the configured severity.
 
         Raises:
             Refused: If so.

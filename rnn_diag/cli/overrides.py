@@ -42,7 +42,7 @@ def checked_overrides(overrides: Sequence[str], directory: Path, sweeping: bool,
         name: The configuration that the command composes; the groups of its defaults are those that there are.
 
     Raises:
-        ValueError: If one of them cannot be read or names what there is not.
+        ValueError: If one of them cannot be read or names a choice or an option that does not exist.
     """
     parsed = [_parsed(override) for override in overrides]
     elsewhere = [str(override.input_line) for override in parsed if override.key_or_group == SEARCH_PATH]

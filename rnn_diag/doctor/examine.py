@@ -68,7 +68,7 @@ def examine(
         start = time.perf_counter()
         recording = Recording(module, sequences)
         if not recording.coverage:
-            recording.start()  # says what there is instead
+            recording.start()  # its error lists the modules that were found
         with recording if recording.names else nullcontext():
             value = loss(module, batch)
             norm = _differentiated(module, value)

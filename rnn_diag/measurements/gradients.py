@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Part = TypeVar("Part")
 
 LOG10_OF_ZERO = -45.0
-"""What stands for the logarithm of an exact zero: single precision ends there."""
+"""Logged in place of the logarithm of an exact zero: single precision ends there."""
 
 ROUNDING = 1e-5
 """Share of the total gradient below which a direct part is put down to rounding."""

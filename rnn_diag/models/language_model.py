@@ -87,7 +87,7 @@ class LanguageModel(SequenceModel):
         self._carried.pop("test", None)
 
     def on_fit_end(self) -> None:
-        """Let go of the carried states."""
+        """Drop the carried states."""
         self._carried.clear()
 
 

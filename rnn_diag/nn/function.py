@@ -78,7 +78,7 @@ class _UnrolledLayer(torch.autograd.Function):
         tensors = saved[: ctx.arguments]
         if all(grad is None for grad in grads):
             return None, *(None for _ in tensors)
-        if torch.is_grad_enabled():  # somebody will differentiate again
+        if torch.is_grad_enabled():  # the result may be differentiated again
             return None, *_differentiable_backward(ctx.plan, tensors, grads, ctx.needs_input_grad[1:])
         inputs, initial, weights = ctx.plan.parse(tensors)
         unrolled = _restored(initial, ctx.plan, saved[ctx.arguments :], ctx.gates)

@@ -1,4 +1,4 @@
-"""Pictures, ridges and tables into TensorBoard, through a writer that somebody else opened."""
+"""Pictures, ridges and tables into TensorBoard, through a writer that the logger opened."""
 
 from __future__ import annotations
 

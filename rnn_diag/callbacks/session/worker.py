@@ -62,7 +62,7 @@ class Worker(Generic[Result]):
         return result
 
     def close(self) -> None:
-        """Let go of the thread, without waiting for what it computes."""
+        """Release the thread, without waiting for what it computes."""
         if self._pool is not None:
             self._pool.shutdown(wait=not self.is_busy, cancel_futures=True)
         self._pool = self._under_way = None

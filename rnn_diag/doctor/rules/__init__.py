@@ -85,7 +85,7 @@ CAUSES = (
     "dead_relu",
     "saturated_tanh",
 )
-"""A cause is as bad as the effect that it has at the same layer, so that it is told first."""
+"""A cause gets at least the severity of its effect at the same layer, so that it is told first."""
 
 
 def findings_of(vitals: Iterable[Vitals] | Mapping[str, Vitals]) -> tuple[Finding, ...]:

@@ -49,7 +49,7 @@ def unfaithful(vitals: Vitals) -> Finding | None:
         severity=Severity.WARNING,
         layer=vitals.layer,
         meaning="What is computed here is not what the layer did, by its own gradient of weight_hh: "
-        "nothing that is said of its gradients can be relied on.",
+        "no statement about its gradients can be relied on.",
         remedy="register the class with its true equations, or record without what changes the layer from outside.",
         call="rnn_diag.register(...)",
         evidence=(Evidence("relative error", vitals.fidelity),),
