@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from rnn_diag.capture import watching
 from rnn_diag.capture.calls import LayerCall, StepCall, trace_dtype
-from rnn_diag.capture.dropout import LayerByLayer, draws_masks, generator_state, redrawn_masks
+from rnn_diag.capture.cudnn_dropout import WatchedKernel
+from rnn_diag.capture.dropout import LayerByLayer, drawn_masks, draws_masks, what_decides_masks
 from rnn_diag.capture.graph import tensors_in, watch_edges
 from rnn_diag.capture.modules import RecurrentModule
 from rnn_diag.capture.registry import read_like_torch, step_of
@@ -78,12 +79,12 @@ class CallLog:
 
     def replacement(self, module: nn.Module) -> LayerByLayer | None:
         """Return what runs a stack with known masks, where that is wanted and its kernel would draw unknown ones."""
-        unknown = self._exact_dropout and draws_masks(module) and generator_state(module) is None
+        unknown = self._exact_dropout and draws_masks(module) and what_decides_masks(module) is None
         return LayerByLayer() if unknown else None
 
-    def before(self, module: nn.Module) -> Tensor | None:
-        """Return the generator's state, where this call will draw dropout masks from it."""
-        return generator_state(module) if draws_masks(module) else None
+    def before(self, module: nn.Module) -> Tensor | WatchedKernel | None:
+        """Return what decides the dropout masks of this call, where it will draw any."""
+        return what_decides_masks(module)
 
     def after(
         self, module: nn.Module, ran: Any, known: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
@@ -133,7 +134,7 @@ class CallLog:
         assert isinstance(module, nn.RNNBase) and found.equations is not None
         call = LayerCall(module, (input, hx), result, weights, self.sequences, found.equations.has_cell)
         if draws_masks(module):
-            masks = ran.masks if isinstance(ran, LayerByLayer) else redrawn_masks(module, known, result[0])
+            masks = ran.masks if isinstance(ran, LayerByLayer) else drawn_masks(module, known, result[0])
             call.masks = None if masks is None else call.chosen_masks(masks)
         return call, (input, hx)
 

@@ -203,7 +203,8 @@ class LayerCall(Call):
         mask: `[T, B]` or None when every step is valid.
         weights: Detached copies, by layer suffix.
         grads: `output`, `hidden`, `cell` (of the final state) and, for the self-check, `input`.
-        masks: Dropout masks between layers, by the layer they feed, or None if a mask is not known.
+        masks: Dropout masks between layers, by the layer that they feed: one for each of its directions, or one that
+            all share. None if a mask is not known.
     """
 
     batch_axis = 1
@@ -227,7 +228,7 @@ class LayerCall(Call):
         self.selection = Selection(packing.batch, sequences, packing.data.device)
         self.dtype = trace_dtype(next(iter(weights.values())).weight_hh.dtype)
         self.weights = weights
-        self.masks: dict[int, Tensor] | None = {}
+        self.masks: dict[int, tuple[Tensor, ...]] | None = {}
         self._batch_first = module.batch_first
         self._unbatched = packing.unbatched
         self._columns = _columns(packing, self.selection)
@@ -244,9 +245,12 @@ class LayerCall(Call):
             self.take_grad_of(name, state, self.state)
         self.read_input_grad = partial(self._steps_of, _packed_as(input))
 
-    def chosen_masks(self, masks: list[Any]) -> dict[int, Tensor]:
+    def chosen_masks(self, masks: list[tuple[Any, ...]]) -> dict[int, tuple[Tensor, ...]]:
         """Return the followed sequences' dropout masks, by the layer that they feed."""
-        return {layer: self._steps(Packing.of(mask, False, "")) for layer, mask in enumerate(masks, start=1)}
+        return {
+            layer: tuple(self._steps(Packing.of(mask, False, "")) for mask in by_direction)
+            for layer, by_direction in enumerate(masks, start=1)
+        }
 
     def state(self, state: Tensor) -> Tensor:
         """Return the followed sequences of a part of the state, in the form of the copies."""
@@ -265,7 +269,8 @@ class LayerCall(Call):
         super()._restrict(rows)
         self.output = rows(self.output)
         self.mask = None if self.mask is None else rows(self.mask)
-        self.masks = None if self.masks is None else {layer: rows(mask) for layer, mask in self.masks.items()}
+        if self.masks is not None:
+            self.masks = {layer: tuple(map(rows, masks)) for layer, masks in self.masks.items()}
 
 
 class StepCall(Call):

@@ -1,4 +1,4 @@
-"""The masks that dropout drew between layers: drawn again from the generator's state, or drawn by us in its stead."""
+"""The masks that dropout drew between layers: drawn again from the generator's state, or read off cuDNN."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence
 
+from rnn_diag.capture.cudnn_dropout import WatchedKernel, masks_of
 from rnn_diag.engine.packing import Packing
 from rnn_diag.nn.layer import RecurrentLayer
 
@@ -31,9 +32,30 @@ def generator_state(module: nn.Module) -> Tensor | None:
     return torch.cuda.get_rng_state(device) if explicit and device.type == "cuda" else None
 
 
-def redrawn_masks(module: nn.RNNBase, state: Tensor | None, output: Any) -> list[Any] | None:
-    """Return the scaled masks that fed layers 1, 2, …, each in the form of the module's output, time first; or None."""
-    if state is None:
+def what_decides_masks(module: nn.Module) -> Tensor | WatchedKernel | None:
+    """Return the generator's state that a call will draw masks from, or what watches cuDNN draw from its own."""
+    if not draws_masks(module):
+        return None
+    state = generator_state(module)
+    return WatchedKernel() if state is None and reads_cudnn(module) else state
+
+
+def reads_cudnn(module: nn.Module) -> bool:
+    """Whether a module's kernel is cuDNN's, whose masks can be read off it."""
+    device = module._flat_weights[0].device  # type: ignore[index]
+    return bool(device.type == "cuda" and torch.version.cuda)
+
+
+def drawn_masks(module: nn.RNNBase, decided: Tensor | WatchedKernel | None, output: Any) -> list[Any] | None:
+    """Return the scaled masks that fed layers 1, 2, …, each in the form of the module's output, time first; or None.
+
+    One mask for each direction of the layer, or one that all directions share.
+    """
+    if isinstance(decided, WatchedKernel):
+        if decided.call is None:
+            return None
+        return [tuple(_in_form_of(mask, output) for mask in masks) for masks in masks_of(decided.call)]
+    if decided is None:
         return None
     data = output.data if isinstance(output, PackedSequence) else output
     time_first = (
@@ -42,13 +64,13 @@ def redrawn_masks(module: nn.RNNBase, state: Tensor | None, output: Any) -> list
         else data
     )
     generator = torch.Generator(data.device)
-    generator.set_state(state)
+    generator.set_state(decided)
     masks = []
     for _ in range(1, module.num_layers):
         mask = torch.zeros(time_first.shape, dtype=data.dtype, device=data.device)
         if module.dropout < 1:
             mask.bernoulli_(1 - module.dropout, generator=generator).div_(1 - module.dropout)
-        masks.append(PackedSequence(mask, *output[1:]) if isinstance(output, PackedSequence) else mask)
+        masks.append((_in_form_of(mask, output),))
     return masks
 
 
@@ -63,7 +85,7 @@ class LayerByLayer:
     """
 
     def __init__(self) -> None:
-        self.masks: list[Any] = []
+        self.masks: list[tuple[Any, ...]] = []
 
     def __call__(self, module: nn.RNNBase, input: Any, hx: Any = None) -> Any:
         """Run the module; arguments and result are those of its `forward`."""
@@ -75,7 +97,7 @@ class LayerByLayer:
         for k in range(module.num_layers):
             if k:
                 mask = dropout(torch.ones_like(between), module.dropout, module.training)
-                self.masks.append(_in_form_of(mask, input))
+                self.masks.append((_in_form_of(mask, input),))
                 between = between * mask
             here = slice(k * directions, (k + 1) * directions)
             between, *final = self._layer(module, k, between, packing.batch_sizes, [part[here] for part in state])
@@ -108,5 +130,5 @@ class LayerByLayer:
         return packing.restored_output(data)
 
 
-def _in_form_of(mask: Tensor, input: Any) -> Any:
-    return PackedSequence(mask, *input[1:]) if isinstance(input, PackedSequence) else mask
+def _in_form_of(mask: Tensor, like: Any) -> Any:
+    return PackedSequence(mask, *like[1:]) if isinstance(like, PackedSequence) else mask

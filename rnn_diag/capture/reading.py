@@ -148,7 +148,7 @@ class LayerTraces:
         source = LayerSource(
             self.found.equations,
             self.call.weights[suffix],
-            self._inputs(layer),
+            self._inputs(layer, direction),
             State(*(state[index] for state in self.call.initial)),
             self.call.mask,
             hidden=self._direction(self.call.output, direction) if self._is_last(layer) else None,
@@ -167,28 +167,28 @@ class LayerTraces:
         suffixes = self.found.suffixes[layer * self.directions : (layer + 1) * self.directions]
         return [self.trace(suffix) for suffix in suffixes]
 
-    def _inputs(self, layer: int) -> Tensor:
+    def _inputs(self, layer: int, direction: int) -> Tensor:
         if layer == 0:
             return self.call.inputs
-        return self._dropped(layer, torch.cat([trace.hidden for trace in self._of_layer(layer - 1)], dim=-1))
+        beneath = torch.cat([trace.hidden for trace in self._of_layer(layer - 1)], dim=-1)
+        return self._dropped(layer, direction, beneath)
 
     def _output_grads(self, layer: int, direction: int) -> FoundGrads:
         if reason := why_no_gradients([self.call]):
             return reason
         index = layer * self.directions + direction
         final = [None if grad is None else grad[index] for grad in map(self.call.grads.get, ("hidden", "cell"))]
-        if self._is_last(layer):
-            hidden = self.call.grads.get("output")
-        else:
-            hidden = self._dropped(layer + 1, self._input_grad(layer + 1))
+        hidden = self.call.grads.get("output") if self._is_last(layer) else self._input_grad(layer + 1)
         return OutputGrads(None if hidden is None else self._direction(hidden, direction), State(*final))  # type: ignore[arg-type]
 
     def _input_grad(self, layer: int) -> Tensor:
-        return torch.stack([trace.input_grad for trace in self._of_layer(layer)]).sum(0)
+        """Return the gradient of what a layer was given, before anything of it was dropped."""
+        grads = [trace.input_grad for trace in self._of_layer(layer)]
+        return torch.stack([self._dropped(layer, direction, grad) for direction, grad in enumerate(grads)]).sum(0)
 
-    def _dropped(self, layer: int, between: Tensor) -> Tensor:
-        mask = (self.call.masks or {}).get(layer)
-        return between if mask is None else between * mask
+    def _dropped(self, layer: int, direction: int, between: Tensor) -> Tensor:
+        masks = (self.call.masks or {}).get(layer)
+        return between if masks is None else between * masks[direction % len(masks)]
 
     def _direction(self, both: Tensor, direction: int) -> Tensor:
         return both.chunk(self.directions, dim=-1)[direction]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -39,7 +39,7 @@ class Observer(Protocol):
         """Return what is to run in place of the module's `forward`, or None."""
 
     def before(self, module: nn.Module) -> Any:
-        """Return what must be known before the call."""
+        """Return what must be known before the call; a context manager is entered around the call alone."""
 
     def after(
         self, module: nn.Module, ran: Any, known: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
@@ -92,7 +92,11 @@ def _observed(owner: type[nn.Module], original: Callable[..., Any]) -> Callable[
         instead = next(filter(None, (observer.replacement(self) for observer in observers)), original)
         known = [observer.before(self) for observer in observers]
         with _read_once(self):
-            result = instead(self, *args, **kwargs)
+            with ExitStack() as around:
+                for before in known:
+                    if isinstance(before, AbstractContextManager):
+                        around.enter_context(before)
+                result = instead(self, *args, **kwargs)
             for observer, before in zip(observers, known, strict=True):
                 observer.after(self, instead, before, args, kwargs, result)
         return result

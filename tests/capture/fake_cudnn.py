@@ -28,6 +28,7 @@ class FakeKernel:
         state.add_(1)
         between = input.transpose(0, 1) if batch_first and not sizes else input
         self.drawn = []
+        finals: list[list[Tensor]] = []
         for layer in range(layers):
             fed = [between] * directions
             if layer and train:
@@ -37,19 +38,23 @@ class FakeKernel:
             here = slice(layer * directions, (layer + 1) * directions)
             own = weights[here.start * stride : here.stop * stride]
             state_here = hx[here] if cx is None else (hx[here], cx[here])
-            outputs = [self.layer(KERNELS[kind], one, state_here, own, both, sizes) for one in fed]
-            between = torch.cat([out.chunk(directions, -1)[d] for d, out in enumerate(outputs)], -1)
-        return (between.transpose(0, 1) if batch_first and not sizes else between,)
+            results = [self.layer(KERNELS[kind], one, state_here, own, both, sizes) for one in fed]
+            between = torch.cat([out.chunk(directions, -1)[d] for d, (out, *_) in enumerate(results)], -1)
+            finals += [[part[d] for part in final] for d, (_, *final) in enumerate(results)]
+        output = between.transpose(0, 1) if batch_first and not sizes else between
+        return output, *(torch.stack(parts) for parts in zip(*finals, strict=True))
 
     def mask(self, like: Tensor, dropout: float, generator: torch.Generator) -> Tensor:
         kept = torch.rand(like.shape, generator=generator) >= dropout
         return kept.to(like.dtype) / (1 - dropout) if dropout < 1 else torch.zeros_like(like)
 
-    def layer(self, kernel: str, input: Tensor, hx: Any, weights: list[Tensor], both: bool, sizes: list[int]) -> Tensor:
+    def layer(
+        self, kernel: str, input: Tensor, hx: Any, weights: list[Tensor], both: bool, sizes: list[int]
+    ) -> tuple[Tensor, ...]:
         run = getattr(torch._VF, kernel)
         if sizes:
-            return run(input, torch.tensor(sizes), hx, weights, True, 1, 0.0, True, both)[0]
-        return run(input, hx, weights, True, 1, 0.0, True, both, False)[0]
+            return run(input, torch.tensor(sizes), hx, weights, True, 1, 0.0, True, both)
+        return run(input, hx, weights, True, 1, 0.0, True, both, False)
 
 
 def arguments_of(module: torch.nn.RNNBase, inputs: Tensor | PackedSequence, state: Tensor) -> tuple[Any, ...]:

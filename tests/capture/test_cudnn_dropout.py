@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
+from rnn_diag import record
+from rnn_diag.capture import call_log, dropout
 from rnn_diag.capture.cudnn_dropout import KernelCall, WatchedKernel, masks_of
 from tests.capture.fake_cudnn import FakeKernel, arguments_of
 
@@ -61,6 +66,44 @@ def test_a_block_without_the_kernel_remembers_no_call() -> None:
     with WatchedKernel() as watched:
         nn.LSTM(2, 3, 2, dropout=0.5)(torch.randn(4, 2, 2))
     assert watched.call is None
+
+
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
+def test_a_recording_follows_a_stack_with_a_mask_for_each_direction(
+    monkeypatch: pytest.MonkeyPatch, bidirectional: bool
+) -> None:
+    module = nn.LSTM(4, 5, 3, dropout=0.4, bidirectional=bidirectional)
+    watched, fused = WatchedKernel(), torch._VF.lstm
+
+    def lstm(*given: Any) -> tuple[Tensor, ...]:
+        if given[4] == 1:  # a layer of the fake kernel
+            return fused(*given)
+        arguments = arguments_of(module, given[0], torch.tensor([3]))
+        watched.call = KernelCall.of(arguments)
+        return FakeKernel()(*arguments)
+
+    monkeypatch.setattr(torch._VF, "lstm", lstm)
+    monkeypatch.setattr(call_log, "what_decides_masks", lambda module: watched)
+    monkeypatch.setattr(dropout, "masks_of", partial(masks_of, kernel=FakeKernel()))
+    with record(module) as recording:
+        module(torch.randn(6, 3, 4))[0].pow(2).sum().backward()
+    assert len(recording) == (6 if bidirectional else 3)
+    assert all(trace.fidelity < 1e-5 for trace in recording.values())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_a_recording_follows_cudnns_stacks(kind: str, bidirectional: bool, packed: bool) -> None:
+    inputs = torch.randn(9, 4, 6, device="cuda", dtype=torch.float64)
+    given = pack_padded_sequence(inputs, [9, 3, 5, 7], enforce_sorted=False) if packed else inputs
+    module = getattr(nn, kind)(6, 8, 3, dropout=0.4, bidirectional=bidirectional, device="cuda", dtype=torch.float64)
+    with record(module) as recording:
+        output = module(given)[0]
+        (output.data if packed else output).pow(2).sum().backward()
+    assert len(recording) == (6 if bidirectional else 3), recording.coverage
+    assert all(trace.fidelity < 1e-9 for trace in recording.values())
 
 
 @pytest.mark.gpu

@@ -6,7 +6,7 @@ from torch import nn
 
 import rnn_diag.nn
 from rnn_diag import record
-from rnn_diag.capture import call_log
+from rnn_diag.capture import dropout
 
 
 def make(name: str) -> nn.RNNBase:
@@ -64,7 +64,7 @@ def test_dropping_nothing_and_dropping_everything_are_exact(probability: float) 
 
 
 def test_a_mask_that_nobody_can_know_is_said_and_no_number_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call_log, "generator_state", lambda module: None)  # as for cuDNN
+    monkeypatch.setattr(dropout, "generator_state", lambda module: None)  # as for cuDNN
     module = nn.LSTM(3, 4, 2, dropout=0.5)
     with record(module) as recording:
         module(torch.randn(5, 2, 3))[0].sum().backward()
@@ -78,7 +78,7 @@ def test_a_mask_that_nobody_can_know_is_said_and_no_number_is_shown(monkeypatch:
 
 
 def test_exact_dropout_knows_the_masks_that_a_kernel_would_keep_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call_log, "generator_state", lambda module: None)
+    monkeypatch.setattr(dropout, "generator_state", lambda module: None)
     module = make("LSTM")
     with record(module, exact_dropout=True) as recording:
         module(torch.randn(3, 6, 3, dtype=torch.float64))[0].pow(2).sum().backward()
