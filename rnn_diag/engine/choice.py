@@ -18,8 +18,8 @@ from rnn_diag.engine.sweep import Sweeper, Swept, sweep
 from rnn_diag.engine.unroll import Unrolled
 
 ENGINES = ("auto", "explicit", "replay", "graphed", "persistent")
-MOST_PERSISTENT_ROWS = 1024
-"""Rows beyond which products of many sequences at once are faster than one sequence a multiprocessor."""
+MOST_PERSISTENT_STATES = 65536
+"""States of all sequences together beyond which products of many sequences at once are faster than one at a time."""
 
 
 EXPLICIT = Explicit()
@@ -87,7 +87,8 @@ def _by_kernels(equations: Equations, weights: Weights, steps: int, rows: int, e
 
 
 def _is_persistent(step: ElementwiseStep, weights: Weights, rows: int, asked: bool) -> bool:
-    return fits_on_chip(step, weights) and (asked or rows <= MOST_PERSISTENT_ROWS)
+    few = rows * weights.weight_hh.shape[1] <= MOST_PERSISTENT_STATES
+    return fits_on_chip(step, weights) and (asked or few)
 
 
 def _copied(swept: Swept) -> Swept:

@@ -25,7 +25,7 @@ from rnn_diag.engine.unroll import Unrolled, zero_at_padding
 _BLOCK = 256
 _ON_CHIP = 4 * 128 * 128
 """Weights in single precision that a program can hold: more than a multiprocessor's registers, with its cache."""
-_WEIGHTS_PER_THREAD = 64
+_WEIGHTS_PER_THREAD = 128
 _INDICES = 2**31
 
 
@@ -124,8 +124,9 @@ def _padded(units: int) -> int:
 
 
 def _warps(step: ElementwiseStep, padded: int) -> int:
-    held = step.blocks * padded * padded // (32 * _WEIGHTS_PER_THREAD)
-    return min(max(1 << (held - 1).bit_length() if held > 1 else 1, 1), 8)
+    """Return how many warps hold the weights; four for 64 units of an LSTM or GRU, and never more than eight."""
+    wanted = -(-step.blocks * padded * padded // (32 * _WEIGHTS_PER_THREAD))
+    return min(1 << (wanted - 1).bit_length(), 8)
 
 
 def _launch(kernel: Kernel, tensors: Mapping[str, Tensor], programs: int, sizes: tuple[int, ...], **meta: int) -> None:

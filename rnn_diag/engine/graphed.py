@@ -72,9 +72,7 @@ class _Graph:
     def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Replay on new inputs."""
         pairs = [(own, given) for own, given in zip(self.inputs, inputs, strict=True) if own is not None]
-        for dtype in {own.dtype for own, _ in pairs}:
-            same = [pair for pair in pairs if pair[0].dtype == dtype]
-            torch._foreach_copy_([own for own, _ in same], [given for _, given in same])
+        torch._foreach_copy_([own for own, _ in pairs], [given for _, given in pairs])
         self.replay()
         return [output.detach() for output in self.outputs]
 
@@ -134,10 +132,11 @@ class GraphCache:
         if _is_capturing(device) or (device.type != "cuda" and self._capture is capture_on_device):
             return run(inputs)
         with self._lock:
-            source = next((self._sources[_memory(t)] for t in inputs if _memory(t) in self._sources), None)
-            pinned = [source is not None and self._sources.get(_memory(t)) is source for t in inputs]
-            shapes = tuple((t.shape, t.dtype, t.device, pin) for t, pin in zip(inputs, pinned, strict=True))
-            shape = self._shape((key, shapes), source)
+            sources = [self._sources.get(_memory(t)) for t in inputs]
+            source = next((graph for graph in sources if graph is not None), None)
+            pinned = [graph is not None and graph is source for graph in sources]
+            shapes = tuple([(t.shape, t.dtype, pin) for t, pin in zip(inputs, pinned, strict=True)])
+            shape = self._shape((key, device, shapes), source)
             shape.seen += 1
             graph = self._graph(shape, run, inputs, pinned, source) if shape.seen > (source is None) else None
             if graph is None:

@@ -109,7 +109,7 @@ class RecurrentLayer(nn.RNNBase):
                 hidden, last = self._run(suffix, inputs, initial, weights[suffix], packing)
                 outputs.append(hidden)
                 final.append(last)
-            inputs = torch.cat(outputs, dim=-1)
+            inputs = outputs[0] if directions == 1 else torch.cat(outputs, dim=-1)
         parts = zip(*(state[: len(self._state_sizes)] for state in final), strict=True)
         finals = packing.restored_states([torch.stack(part) for part in parts])
         return packing.restored_output(inputs), tuple(finals) if self.equations.has_cell else finals[0]
