@@ -24,8 +24,8 @@ class Recording(Mapping[str, Trace]):
         sequences: How many sequences of a batch are followed: the first and a fixed choice of the others that no period
             of the batch can alias with; None for all.
         layers: Glob pattern, or several, of the layers' names.
-        engine: How gradients are swept back: `explicit` loops over the equations, `persistent` and `graphed` run kernels
-            written from them on CUDA, `replay` runs torch's fused kernel again, `auto` chooses by device and shape.
+        engine: How gradients are swept back: `explicit` loops over the equations, `persistent` and `graphed` run
+            kernels written from them on CUDA, `replay` torch's fused kernel again; `auto` chooses by device and shape.
         exact_dropout: Where a kernel draws the masks between its layers itself (CUDA), run recorded calls layer by
             layer with known masks. It is the only option that changes training: recorded calls draw other masks, from
             the device's ordinary generator.
