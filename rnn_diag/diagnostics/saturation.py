@@ -19,6 +19,9 @@ from rnn_diag.trace import Trace
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+STUCK = 0.99
+"""A unit that is shut, or open, at this share of its steps counts as always so."""
+
 
 class UnitState(IntEnum):
     """What a gate's unit does over all data."""
@@ -106,7 +109,7 @@ def gate_saturation(trace: Trace, low: float = 0.1, high: float = 0.9) -> GateSa
     )
 
 
-def unit_states(saturation: GateSaturation, stuck: float = 0.99) -> Int[Tensor, "gate hidden"]:
+def unit_states(saturation: GateSaturation, stuck: float = STUCK) -> Int[Tensor, "gate hidden"]:
     """Return what every unit of every gate does, as a `UnitState`, judged over all batches that were added up.
 
     A unit is stuck shut (open) when it is shut (open) at no less than `stuck` of all valid steps. It is switching, and

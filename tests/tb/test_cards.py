@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,15 @@ def test_what_is_found_of_no_layer_with_a_card_stands_above_the_cards(
     ]
 
 
+def assert_agree(card: Any, severity: float, texts: dict[int, str], step: int) -> None:
+    """Compare what a card shows at a step with the scalar of that step and the text that stood then."""
+    signs = card.locator(".finding .sign").evaluate_all("(all) => all.map((one) => one.title)")
+    assert max(map(SEVERITIES.index, signs), default=0) == severity
+    told = html.unescape(texts[max(known for known in texts if known <= step)].replace("\\", ""))
+    for title in card.locator(".finding .link, .finding b").all_inner_texts():
+        assert title in told
+
+
 @pytest.mark.slow
 def test_card_text_and_scalar_of_a_step_agree(open_tab: Any, tensorboard: Start) -> None:
     log = EventAccumulator(str(GOLDEN / "fit"), {"tensors": 0, "scalars": 0}).Reload()
@@ -156,8 +166,4 @@ def test_card_text_and_scalar_of_a_step_agree(open_tab: Any, tensorboard: Start)
             link = f"#rnn_diag&p.rnn_diag.run=fit&p.rnn_diag.layer={layer}&p.rnn_diag.step={step}"
             card = open_tab(address + link).frame.locator(".card.chosen")
             assert card.locator(".name").inner_text() == layer
-            signs = card.locator(".finding .sign").evaluate_all("(all) => all.map((one) => one.title)")
-            assert max(map(SEVERITIES.index, signs), default=0) == severity
-            told = texts[max(known for known in texts if known <= step)]
-            for title in card.locator(".finding .link, .finding b").all_inner_texts():
-                assert title in told
+            assert_agree(card, severity, texts, step)

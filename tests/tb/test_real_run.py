@@ -7,13 +7,16 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from scripts.screenshots import PANELS
 from tests.tb.conftest import Start
 from tests.tb.page import COLUMN, MAGENTA
+from tests.tb.test_cards import assert_agree
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -29,13 +32,18 @@ SHORT = (
 
 
 @pytest.fixture(scope="session")
-def real(tmp_path_factory: pytest.TempPathFactory, tensorboard: Start) -> str:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("real")
     for cell in ("lstm", "rnn"):
         command = [sys.executable, "-m", "rnn_diag.cli.train", *SHORT, f"cell={cell}", f"hydra.run.dir={folder / cell}"]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    return tensorboard(folder, runs=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real(runs: Path, tensorboard: Start) -> str:
+    return tensorboard(runs, runs=2)
 
 
 def tags_once_loaded(address: str, plugin: str, wanted: str) -> dict[str, Any]:
@@ -79,3 +87,16 @@ def test_the_words_of_the_doctor_are_in_the_tab_and_among_the_texts(open_tab: An
     images = tags_once_loaded(real, "images", "saturation/recurrent.l0/gates_over_training")
     assert any(tag.endswith("/gates_over_training") for tag in images["lstm"])
     assert not any(tag.endswith("/gates_over_training") for tag in images["rnn"])
+
+
+def test_card_text_and_scalar_of_a_real_run_agree(open_tab: Any, runs: Path, real: str) -> None:
+    for run in ("lstm", "rnn"):
+        (file,) = (runs / run).rglob("*tfevents*")
+        log = EventAccumulator(str(file.parent), {"tensors": 0, "scalars": 0}).Reload()
+        texts = {
+            one.step: one.tensor_proto.string_val[0].decode() for one in log.Tensors("rnn_diag/verdict/text_summary")
+        }
+        (tag,) = (tag for tag in log.Tags()["scalars"] if tag.startswith("doctor/") and tag.endswith("/severity"))
+        for scalar in log.Scalars(tag):
+            shown = open_tab(f"{real}#rnn_diag&p.rnn_diag.run={run}&p.rnn_diag.step={scalar.step}")
+            assert_agree(shown.frame.locator(".card.chosen"), scalar.value, texts, scalar.step)

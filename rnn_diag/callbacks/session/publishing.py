@@ -174,5 +174,4 @@ def statements(findings: Iterable[Finding]) -> list[Statement]:
 
 def _for_the_tab(statement: Statement) -> dict[str, str]:
     severity, layer, title, evidence, advice = statement
-    severity = "info" if severity == "advice" else severity
     return {"severity": severity, "layer": layer, "title": title, "evidence": evidence, "advice": advice}

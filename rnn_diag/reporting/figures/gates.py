@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnn_diag.diagnostics.saturation import STUCK
 from rnn_diag.reporting.colours import ABSENT, GATE_MEAN, INK, MUTED, NOT_FINITE, OPEN, SHUT, STRIP
 from rnn_diag.reporting.figures import sheet
 from rnn_diag.reporting.figures.gradients import step_edges
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROW = 1.15
-STUCK = 0.99
 
 
 def gates_over_time(gates: Mapping[str, Any], *, title: str = "") -> Figure:
