@@ -102,7 +102,7 @@ def test_every_measure_is_the_same_of_equations_whose_adjoint_is_left_to_autogra
         written.inputs,
         State(*(part for part in (written.initial_hidden, written.initial_cell) if part is not None)),
         written.mask,
-        output_grads=written._output_grads,
+        output_grads=written.source._output_grads,
         reverse=reverse,
     )
     compare({"l0": written}, {"l0": left})

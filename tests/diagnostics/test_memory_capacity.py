@@ -96,8 +96,8 @@ def test_a_reverse_layer_looks_at_the_inputs_that_it_read_before() -> None:
     mask = mask_of([60, 40, 50])
     capacities = []
     for reverse in (False, True):
-        trace = Trace.of("l0", forward.equations, forward.weights, forward.inputs, State(forward.initial_hidden), mask)
-        trace.reverse = reverse
+        initial = State(forward.initial_hidden)
+        trace = Trace.of("l0", forward.equations, forward.weights, forward.inputs, initial, mask, reverse=reverse)
         capacities.append(memory_capacity(trace, max_delay=4))
     assert all(c.by_delay[:3].flatten().tolist() == pytest.approx([1.0] * 3, abs=1e-12) for c in capacities)
     assert all(c.by_delay[3:].abs().max() < 0.2 for c in capacities)
