@@ -107,7 +107,7 @@ def masks_of(call: KernelCall, kernel: Callable[..., Any] | None = None) -> list
     Returns:
         For layer 1, 2, … one mask per direction of that layer, in the form of the kernel's output, time first:
         `[T, B, ·]`, or packed `[N, ·]`, over the outputs of all directions of the layer beneath; 0 where an input was
-        dropped and `1 / (1 - p)` elsewhere.
+        dropped and `1 / (1 - p)` elsewhere, with `p` in single precision, as cuDNN is given it.
     """
     run = WatchedKernel.kernel if kernel is None else kernel
     with torch.autocast(call.like.device.type, enabled=False), warnings.catch_warnings():
@@ -117,7 +117,8 @@ def masks_of(call: KernelCall, kernel: Callable[..., Any] | None = None) -> list
 
 def _masks_below(call: KernelCall, layer: int, run: Callable[..., Any]) -> tuple[Tensor, ...]:
     """Return what each direction of a layer multiplies its input with."""
-    scale = 1 / (1 - call.dropout) if call.dropout < 1 else 0.0
+    dropout = float(torch.tensor(call.dropout, dtype=torch.float32))  # which cuDNN is given, also for float64
+    scale = 1 / (1 - dropout) if dropout < 1 else 0.0
     shown = [_shown(call, layer, source, run) for source in range(call.directions)]
     by_direction = zip(*(one.chunk(call.directions, dim=-1) for one in shown), strict=True)
     return tuple(torch.cat(halves, dim=-1) * scale for halves in by_direction)

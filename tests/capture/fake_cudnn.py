@@ -46,7 +46,8 @@ class FakeKernel:
 
     def mask(self, like: Tensor, dropout: float, generator: torch.Generator) -> Tensor:
         kept = torch.rand(like.shape, generator=generator) >= dropout
-        return kept.to(like.dtype) / (1 - dropout) if dropout < 1 else torch.zeros_like(like)
+        single = float(torch.tensor(dropout, dtype=torch.float32))
+        return kept.to(like.dtype) * (1 / (1 - single)) if dropout < 1 else torch.zeros_like(like)
 
     def layer(
         self, kernel: str, input: Tensor, hx: Any, weights: list[Tensor], both: bool, sizes: list[int]
