@@ -194,7 +194,7 @@ def log_gradient_slope(trace: Trace, norms: Float[Tensor, "time batch"] | None =
 
 
 def _norms(trace: Trace, vectors: Float[Tensor, "time batch units"]) -> Float[Tensor, "time batch"]:
-    return padding_as_nan(trace, torch.linalg.vector_norm(in_double(vectors), dim=-1))
+    return padding_as_nan(trace, torch.linalg.vector_norm(in_double(vectors).flatten(2), dim=-1))
 
 
 def _or_hidden(trace: Trace, norms: Tensor | None) -> Tensor:

@@ -244,3 +244,35 @@ def test_no_finding_prints_an_empty_remedy() -> None:
     for finding in (*seen(Mixed()).findings, Finding("latching", Severity.INFO, "l0", "At work.")):
         assert "Try: nothing" not in str(finding) and "what the reason says" not in str(finding)
         assert not str(finding).endswith("Try: ")
+
+
+class Convolutional(nn.Module):
+    """A cell whose state is an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(2, 2, 1, bias=False)
+        with torch.no_grad():
+            self.mix.weight.copy_(0.2 * torch.eye(2)[:, :, None, None])
+
+    def forward(self, step: Tensor, state: Tensor) -> Tensor:
+        return step + self.mix(state)
+
+
+def test_a_cell_whose_state_is_an_image_is_judged_like_any_other() -> None:
+    registered = dict(registry._registrations)
+    register(Convolutional, read=lambda cell, args, kwargs, result: Seen(args[0], (args[1],), (result,)))
+
+    def last_image(model: nn.Module, batch: Tensor) -> Tensor:
+        state = torch.zeros_like(batch[0])
+        for step in batch:
+            state = model.cell(step, state)
+        return state.sum()
+
+    try:
+        (finding,) = seen(nn.ModuleDict({"cell": Convolutional()}), torch.randn(20, 3, 2, 4, 4), last_image).findings
+    finally:
+        registry._registrations.clear()
+        registry._registrations.update(registered)
+    assert (finding.id, finding.severity) == ("vanishing", Severity.CRITICAL)
+    assert finding.evidence[0].value == pytest.approx(19 * math.log10(0.2), rel=1e-5)
