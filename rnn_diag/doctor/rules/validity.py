@@ -78,11 +78,13 @@ def not_followed(vitals: Vitals) -> Finding | None:
     if coverage is None or coverage.status not in (Status.NOT_FOLLOWED, Status.PARTIAL):
         return None
     may_be_registered = coverage.hint == "register"
+    is_partial = coverage.status is Status.PARTIAL
+    unknown = "A part of what this layer did is not known" if is_partial else "Nothing is known of this layer"
     return Finding(
         id="not_followed",
         severity=Severity.INFO,
         layer=vitals.layer,
-        meaning=f"Nothing is known of this layer ({coverage.status}: {coverage.reason}).",
+        meaning=f"{unknown} ({coverage.status}: {coverage.reason}).",
         remedy="register the class of its cells, if one is called at every step, with or without equations; a loop "
         "inside another module's forward cannot be looked into."
         if may_be_registered
