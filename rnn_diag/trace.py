@@ -27,7 +27,7 @@ class ByName(dict[str, Tensor]):
     """Dict of tensors by gate name; its KeyError lists the valid names."""
 
     def __missing__(self, name: str) -> Tensor:
-        raise KeyError(f"no gate or block is called {name!r}; found: {', '.join(self) or 'none'}")
+        raise KeyError(f"no gate, block or state is called {name!r}; found: {', '.join(self) or 'none'}")
 
 
 @dataclass(frozen=True)

@@ -109,9 +109,17 @@ class State(NamedTuple):
     hidden: Tensor
     cell: Tensor | None = None
 
+    def map(self, form: Callable[[Tensor], Tensor]) -> State:
+        """Return the state with every part in another form."""
+        return State(form(self.hidden), None if self.cell is None else form(self.cell))
+
     def at(self, t: int) -> State:
         """Return one step of a state that has an axis of time in front."""
-        return State(self.hidden[t], None if self.cell is None else self.cell[t])
+        return self.map(lambda part: part[t])
+
+    def joined(self) -> Float[Tensor, "*batch state"]:
+        """Return the full state in one tensor, the hidden part first."""
+        return self.hidden if self.cell is None else torch.cat((self.hidden, self.cell), dim=-1)
 
     def where(self, valid: Bool[Tensor, "batch one"], held: State) -> State:
         """Return this state where a step is valid and the one that is held elsewhere."""

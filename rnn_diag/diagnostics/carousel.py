@@ -153,6 +153,9 @@ def _carousel_share(trace: Trace) -> Float[Tensor, "time batch"]:
     total = in_double(in_reading_order(trace, trace.cell_grad))
     valid = trace.mask.to(total.device).unsqueeze(-1)
     carried = (_log_forget(trace).exp() * total).masked_fill(~valid, 0.0)
+    between = trace.unrolled.between
+    if between is not None and between.passed.cell is not None:
+        carried = carried * in_double(between.passed.cell)
     carried = torch.cat((carried[1:], torch.zeros_like(carried[:1])))
     through, around = (torch.linalg.vector_norm(part, dim=-1) for part in (carried, total - carried))
     return padding_as_nan(trace, in_reading_order(trace, (through / (through + around)).unsqueeze(-1)).squeeze(-1))

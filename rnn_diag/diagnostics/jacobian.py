@@ -28,7 +28,8 @@ class ExtremeSingularValues(NamedTuple):
 def state_jacobian(trace: Trace, t: int) -> Float[Tensor, "batch state state"]:
     r"""Return the Jacobian of the full state at step `t`, :math:`\partial s_t / \partial s_{t-1}`.
 
-    Rows are the new state. The full state is `h`, or `(h, c)` with the hidden part first: an LSTM cannot be judged
+    Rows are the new state. What the model does to the state before it gives it to the step, such as dropout, is part of
+    the step. The full state is `h`, or `(h, c)` with the hidden part first: an LSTM cannot be judged
     without its memory. In a reverse layer the step before is `t+1`.
 
     Args:
@@ -61,6 +62,8 @@ def state_jacobian(trace: Trace, t: int) -> Float[Tensor, "batch state state"]:
     )
     previous = State(in_double(before.hidden), None if before.cell is None else in_double(before.cell))
     jacobian = trace.equations.jacobian(in_doubles, previous, weights_in_double(trace.weights))
+    if trace.unrolled.between is not None and t % steps:
+        jacobian = jacobian * in_double(trace.unrolled.between.factor(t % steps)).unsqueeze(1)
     return torch.where(valid.to(jacobian.device).view(-1, 1, 1), jacobian, float("nan"))
 
 

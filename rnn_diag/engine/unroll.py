@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,19 @@ class Between:
     given: State
     passed: State
     held: State | None = None
+
+    def map(self, form: Callable[[Tensor], Tensor]) -> Between:
+        """Return the same with every tensor in another form."""
+        held = None if self.held is None else self.held.map(form)
+        return Between(self.given.map(form), self.passed.map(form), held)
+
+    def factor(self, t: int) -> Float[Tensor, "batch state"]:
+        """Return the derivative of the full state that step `t` was given by the one that the step before returned.
+
+        It is diagonal. NaN where it is not known, or the state that the step before was given counts, too.
+        """
+        passed = self.passed.at(t).joined()
+        return passed if self.held is None else passed.masked_fill(self.held.at(t).joined() != 0, float("nan"))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from rnn_diag import Trace, record
+from rnn_diag.diagnostics import state_jacobian
+from rnn_diag.diagnostics.numerics.tangent import Tangent
 
 STEPS, BATCH, INPUTS, UNITS = 5, 3, 3, 4
 EXACT = {"rtol": 0, "atol": 1e-13}
@@ -30,6 +32,9 @@ CHANGES: dict[str, Between] = {
     "leaking": lambda new, old: 0.7 * new + 0.3 * old,
     "held unit by unit": lambda new, old: torch.where(torch.arange(UNITS) % 2 == 0, new, old),
 }
+HOLDING = ("leaking", "held unit by unit")
+"""Changes to which the state before counts, too."""
+
 MIXES: dict[str, Between] = {
     "in another order": lambda new, old: new.flip(0),
     "normalised": lambda new, old: nn.functional.layer_norm(new, (new.shape[-1],)),
@@ -105,6 +110,24 @@ def test_a_single_loss_is_followed_back_through_every_change(change: str, kind: 
     torch.testing.assert_close(trace.hidden_grad_direct, direct, **EXACT)
     if kind == "lstm":
         torch.testing.assert_close(swept.cell_grad, grads[1], **EXACT)
+
+
+@pytest.mark.parametrize("kind", ["gru", "rnn"])
+@pytest.mark.parametrize("change", [name for name in CHANGES if name not in HOLDING])
+def test_jacobians_hold_what_was_done_to_the_state(change: str, kind: str) -> None:
+    _, trace, grads = recorded(kind, CHANGES[change], lambda t: float(t == STEPS - 1))
+    tangent = Tangent.of(trace)
+    for t in range(1, STEPS):
+        jacobian = state_jacobian(trace, t)
+        handed = torch.einsum("bji,bj->bi", jacobian, grads[0][t])
+        torch.testing.assert_close(handed, grads[0][t - 1], **EXACT)
+        torch.testing.assert_close(tangent.backward(t, grads[0][t].unsqueeze(0))[0], grads[0][t - 1], **EXACT)
+
+
+@pytest.mark.parametrize("change", HOLDING)
+def test_where_the_state_is_no_function_of_the_last_one_alone_there_is_no_jacobian(change: str) -> None:
+    _, trace, _ = recorded("gru", CHANGES[change], lambda t: 1.0)
+    assert bool(state_jacobian(trace, 2).isnan().any())
 
 
 @pytest.mark.parametrize("kind", KINDS)

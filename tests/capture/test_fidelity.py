@@ -259,3 +259,47 @@ def test_a_cell_that_is_frozen_for_one_of_its_loops_is_held_against_the_others_g
     judged, learned = recording.calls("l0")
     assert judged.fidelity is None and judged.hidden_grad[-1].abs().max() > 0
     assert learned.fidelity < 1e-13
+
+
+def penalised(model: nn.Module, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """The loss of a critic with a gradient penalty: one of three calls is differentiated twice."""
+    mixed = (0.5 * real + 0.5 * fake).requires_grad_()
+    (grad,) = torch.autograd.grad(model(mixed)[0][-1].sum(), mixed, create_graph=True)
+    apart = model(fake)[0][-1].mean() - model(real)[0][-1].mean()
+    return apart + 10 * (grad.norm(dim=(0, 2)) - 1).square().mean()
+
+
+@pytest.mark.parametrize(("batch", "sequences"), [(4, None), (12, 2)])
+def test_a_call_that_is_differentiated_twice_is_named_and_the_others_stay_exact(
+    batch: int, sequences: int | None
+) -> None:
+    module = nn.LSTM(3, 5).double()
+    real, fake = torch.randn(2, 6, batch, 3, dtype=torch.float64)
+    with record(module, sequences=sequences) as recording:
+        penalised(module, real, fake).backward()
+    penalty, *others = recording.calls("l0")
+    assert not penalty.has_gradients and [trace.has_gradients for trace in others] == [True, True]
+    with pytest.raises(RuntimeError, match="create_graph=True"):
+        _ = penalty.hidden_grad
+    assert penalty.gates["forget"].shape[0] == 6
+    assert all(trace.fidelity is not None and trace.fidelity < 1e-13 for trace in others)
+    with record(module, sequences=sequences) as alone:
+        (module(fake)[0][-1].mean() - module(real)[0][-1].mean()).backward()
+    for trace, expected in zip(others, alone.calls("l0"), strict=True):
+        torch.testing.assert_close(trace.hidden_grad, expected.hidden_grad, rtol=0, atol=1e-14)
+    (row,) = recording.coverage
+    assert row.status == "partial"
+    assert "1 call differentiated with create_graph=True" in row.reason
+
+
+def test_of_a_second_order_inner_loop_the_outer_call_stays_exact() -> None:
+    model, inputs = nn.LSTM(3, 5).double(), torch.randn(2, 6, 4, 3, dtype=torch.float64)
+    with record(model) as recording:
+        slow = dict(model.named_parameters())
+        inner = torch.func.functional_call(model, slow, (inputs[0],))[0][-1].square().mean()
+        grads = torch.autograd.grad(inner, list(slow.values()), create_graph=True)
+        fast = {name: value - 0.4 * grad for (name, value), grad in zip(slow.items(), grads, strict=True)}
+        torch.func.functional_call(model, fast, (inputs[1],))[0][-1].square().mean().backward()
+    support, query = recording.calls("l0")
+    assert not support.has_gradients
+    assert query.fidelity is not None and query.fidelity < 1e-13

@@ -308,7 +308,7 @@ ERRORS = {
     ),
     "asks_for_an_unknown_gate": (
         KeyError,
-        "no gate or block is called 'forget'; found: reset, update, candidate",
+        "no gate, block or state is called 'forget'; found: reset, update, candidate",
     ),
     "names_an_unknown_engine": (ValueError, "engine='fast'; choices: auto, explicit, replay, graphed, persistent"),
 }

@@ -194,3 +194,134 @@ def test_a_state_that_is_read_as_a_view_of_the_returned_one_is_refused_as_its_gr
     with pytest.warns(UserWarning, match="the very tensor that the call returned"):
         recording = boxed_loop(BoxedCell())
     assert recording.coverage[0].status == "partial"
+
+
+class ConvLSTMCell(nn.Module):
+    def __init__(self, channels: int = 2, hidden: int = 3) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels + hidden, 4 * hidden, 3, padding=1, dtype=torch.float64)
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        h, c = state
+        i, f, g, o = self.conv(torch.cat((x, h), 1)).chunk(4, 1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
+
+
+class RotatingCell(nn.Module):
+    """A diagonal linear recurrence with complex eigenvalues, as state-space models have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phase = nn.Parameter(torch.linspace(0.1, 0.5, 4, dtype=torch.float64))
+        self.read_in = nn.Linear(3, 4, dtype=torch.float64)
+
+    def forward(self, x: Tensor, state: Tensor) -> Tensor:
+        return torch.polar(torch.full_like(self.phase, 0.9), self.phase) * state + self.read_in(x)
+
+
+class NormalisedCell(nn.Module):
+    """A cell with exponential gates: three parts of state by name, one of which is a matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gates = nn.Linear(3 + 4, 12, dtype=torch.float64)
+
+    def forward(self, x: Tensor, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        i, f, z = self.gates(torch.cat((x, state["h"]), -1)).chunk(3, -1)
+        matrix = f.sigmoid().unsqueeze(-1) * state["matrix"] + (i.exp() * z).unsqueeze(-1) * z.unsqueeze(-2)
+        n = f.sigmoid() * state["n"] + i.exp()
+        return {"h": matrix.sum(-1) / n, "n": n, "matrix": matrix}
+
+
+def test_states_of_a_convolutional_cell_and_their_gradients_are_autograds() -> None:
+    register(ConvLSTMCell)
+    cell, inputs = ConvLSTMCell(), torch.randn(4, 2, 2, 5, 5, dtype=torch.float64)
+    state, returned = (torch.zeros(2, 3, 5, 5, dtype=torch.float64),) * 2, []
+    with record(cell) as recording:
+        for x in inputs:
+            state = cell(x, state)
+            for part in state:
+                part.retain_grad()
+            returned.append(state)
+        state[0].square().sum().backward()
+    trace = recording["l0"]
+    assert recording.coverage[0].status == "exact" and not trace.has_equations
+    assert trace.hidden.shape == (4, 2, 3, 5, 5) and list(trace.states) == ["hidden", "cell"]
+    for name, parts in zip(trace.states, zip(*returned, strict=True), strict=True):
+        assert torch.equal(trace.states[name], torch.stack([part.detach() for part in parts]))
+        assert torch.equal(trace.state_grads[name], torch.stack([part.grad for part in parts]))
+    assert torch.equal(trace.hidden_grad, trace.state_grads["hidden"])
+    assert torch.equal(trace.cell_grad, trace.state_grads["cell"])
+
+
+def test_complex_states_are_followed() -> None:
+    register(RotatingCell)
+    cell, state, returned = RotatingCell(), torch.zeros(2, 4, dtype=torch.complex128), []
+    with record(cell, sequences=1) as recording:
+        for x in torch.randn(5, 2, 3, dtype=torch.float64):
+            state = cell(x, state)
+            state.retain_grad()
+            returned.append(state)
+        state.real.square().sum().backward()
+    trace = recording["l0"]
+    assert trace.hidden.dtype == torch.complex128
+    assert torch.equal(trace.hidden, torch.stack([one.detach() for one in returned])[:, :1])
+    assert torch.equal(trace.hidden_grad, torch.stack([one.grad for one in returned])[:, :1])
+
+
+def test_parts_of_a_state_may_be_any_and_have_names() -> None:
+    register(NormalisedCell)
+    cell, returned = NormalisedCell(), []
+    sizes = {"h": (2, 4), "n": (2, 4), "matrix": (2, 4, 4)}
+    state = {name: torch.ones(size, dtype=torch.float64) for name, size in sizes.items()}
+    with record(cell) as recording:
+        for x in torch.randn(3, 2, 3, dtype=torch.float64):
+            state = cell(x, state)
+            for part in state.values():
+                part.retain_grad()
+            returned.append(state)
+        state["h"].sum().backward()
+    trace = recording["l0"]
+    assert list(trace.states) == ["h", "n", "matrix"] and trace.cell is None
+    for name in sizes:
+        zero = torch.zeros(sizes[name], dtype=torch.float64)
+        expected = torch.stack([zero if one[name].grad is None else one[name].grad for one in returned])
+        assert torch.equal(trace.state_grads[name], expected)
+    with pytest.raises(KeyError, match="no gate, block or state is called 'cell'"):
+        _ = trace.state_grads["cell"]
+    assert torch.equal(trace.hidden, trace.states["h"])
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3), (4, 2, 5, 3)])
+def test_a_whole_layer_is_not_taken_for_a_cell_of_many_axes(shape: tuple[int, ...]) -> None:
+    class Layer(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return inputs.cumsum(1)
+
+    register(Layer)
+    with record(Layer()) as recording, pytest.warns(UserWarning, match="expected one step"):
+        recording._layers.modules[""].module(torch.randn(shape))
+    assert recording.coverage[0].status == "partial"
+
+
+@pytest.mark.parametrize("batch", [3, 12])
+@pytest.mark.parametrize("passes_state", [True, False])
+def test_a_cell_registered_with_other_equations_than_its_own_is_found_out(batch: int, passes_state: bool) -> None:
+    class Coupled(nn.LSTMCell):
+        def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+            z = nn.functional.linear(x, self.weight_ih, self.bias_ih)
+            i, _, g, o = (z + nn.functional.linear(state[0], self.weight_hh, self.bias_hh)).chunk(4, 1)
+            c = (1 - i.sigmoid()) * state[1] + i.sigmoid() * g.tanh()
+            return o.sigmoid() * c.tanh(), c
+
+    register(Coupled, equations=LSTMEquations())
+    cell, state = Coupled(3, 4).double(), (torch.full((batch, 4), 0.5, dtype=torch.float64),) * 2
+    with record(cell, sequences=2) as recording:
+        for x in torch.randn(5, batch, 3, dtype=torch.float64):
+            new = cell(x, state)
+            state = new if passes_state else state
+        new[0].sum().backward()
+    (row,) = recording.coverage
+    assert row.status == "not faithful"
+    assert "the equations give other states than the calls returned" in row.reason

@@ -61,10 +61,10 @@ class Tangent:
         hidden, cell = trace.unrolled.initial
         initial = State(_own(hidden), None if cell is None else _own(cell))
         mask = trace.mask.to(inputs.device).clone()
-        states = _own(trace.unrolled.hidden)
-        return cls(
-            trace.equations, weights, unroll_from_states(trace.equations, weights, inputs, initial, states, mask)
-        )
+        states, between = _own(trace.unrolled.hidden), trace.unrolled.between
+        between = None if between is None else between.map(_own)
+        unrolled = unroll_from_states(trace.equations, weights, inputs, initial, states, mask, between)
+        return cls(trace.equations, weights, unrolled)
 
     @torch.inference_mode(False)
     def forward(self, t: int, directions: Float[Tensor, "direction batch state"]) -> Tensor:
@@ -81,7 +81,10 @@ class Tangent:
 
     def backward(self, t: int, grads: Float[Tensor, "direction batch state"]) -> Tensor:
         """Return the transpose of `∂s_t/∂s_{t-1}` times every gradient."""
-        return torch.where(self.mask[t].unsqueeze(-1), self._passed(*self._unrolled.at(t), grads), grads)
+        passed, between = self._passed(*self._unrolled.at(t), grads), self._unrolled.between
+        if between is not None and t:
+            passed = passed * between.factor(t)
+        return torch.where(self.mask[t].unsqueeze(-1), passed, grads)
 
     def to_input(self, t: int, grads: Float[Tensor, "direction batch state"]) -> Tensor:
         """Return the transpose of `∂s_t/∂x_t` times every gradient; zero at padding."""
