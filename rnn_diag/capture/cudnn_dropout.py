@@ -87,7 +87,7 @@ class WatchedKernel(TorchDispatchMode):
     kernel: ClassVar[Callable[..., Any]] = torch.ops.aten._cudnn_rnn.default
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.call: KernelCall | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -129,7 +129,7 @@ def _shown(call: KernelCall, layer: int, source: int, run: Callable[..., Any]) -
     weights = list(_constant_layers(call, layer)) + _reading_layer(call, source)
     state = call.like.new_zeros(call.directions * (layer + 1), call.batch, call.width)
     cell = call.like.new_zeros(*state.shape[:2], call.hidden) if call.kind == LSTM else None
-    output = run(
+    output: Tensor = run(
         call.like,
         weights,
         len(weights) // (call.directions * (layer + 1)),

@@ -102,8 +102,10 @@ def _groups(file: Path, elsewhere: Sequence[str] = ()) -> dict[str, list[str]]:
     named = {str(group) for entry in defaults["defaults"] if isinstance(entry, dict) for group in entry}
     loader = GlobalHydra.instance().config_loader()
     groups = [group for group in loader.list_groups("") if group != HYDRA and group in named]
-    where = {"config_name": file.stem, "overrides": list(elsewhere)}
-    return {group: loader.get_group_options(group, ObjectType.CONFIG, **where) for group in groups}
+    return {
+        group: loader.get_group_options(group, ObjectType.CONFIG, config_name=file.stem, overrides=list(elsewhere))
+        for group in groups
+    }
 
 
 def _choices(override: Override) -> list[Any]:
