@@ -14,7 +14,7 @@ from rnn_diag.engine.sweep import Sweeper, sweep
 from rnn_diag.trace import Trace
 
 UNKNOWN_MASK = (
-    "dropout between fused layers draws its mask inside the kernel; record with exact_dropout=True, use rnn_diag.nn "
+    "dropout between fused layers draws its mask inside this kernel; record with exact_dropout=True, use rnn_diag.nn "
     "with backend='explicit', or look at eval mode"
 )
 TWICE = (

@@ -26,9 +26,9 @@ class Recording(Mapping[str, Trace]):
         layers: Glob pattern, or several, of the layers' names.
         engine: How gradients are swept back: `explicit` loops over the equations, `persistent` and `graphed` run
             kernels written from them on CUDA, `replay` torch's fused kernel again; `auto` chooses by device and shape.
-        exact_dropout: Where a kernel draws the masks between its layers itself (CUDA), run recorded calls layer by
-            layer with known masks. It is the only option that changes training: recorded calls draw other masks, from
-            the device's ordinary generator.
+        exact_dropout: No longer needed on CUDA, where cuDNN's masks are read. On other accelerators whose kernels draw
+            the masks between layers, run recorded calls layer by layer with known masks. It is the only option that
+            changes training: recorded calls draw other masks, from the device's ordinary generator.
         check_whole_batch: Copy every sequence of a batch, so that the gradient of the weights can be checked whatever
             `sequences` is; the check sweeps all of them, once, when it is asked for. Without it, and with a part of the
             batch followed, only the gradient of an input that needs one can be checked.
