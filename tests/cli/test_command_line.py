@@ -17,7 +17,7 @@ ADDING = ["task=adding", "task.sequence_length=8", "task.train_size=192", "task.
 def test_help_names_every_choice_and_explains_the_options(command: Command) -> None:
     told = command("--help")
     assert told.returncode == 0
-    assert "cell: gru, lstm, peephole_lstm, rnn, torch_gru, torch_lstm, torch_rnn" in told.stdout
+    assert "cell: gru, lstm, peephole_lstm, recurrent, rnn, torch_gru, torch_lstm, torch_rnn" in told.stdout
     assert "rnn-diag-train -m task=timing cell=lstm,peephole_lstm" in told.stdout
     assert "$" not in told.stdout
     assert max(map(len, told.stdout.splitlines())) <= 120
