@@ -23,9 +23,6 @@ from rnn_diag.errors import described, lets_errors_through
 Parameter = tuple[str, str]
 """A layer's name and its parameter's; without a layer, the module's input."""
 
-CHECKED = ("weight_hh", "bias_ih")
-"""Parameters whose gradients a layer's numbers are checked against."""
-
 
 class CallLog:
     """The calls of some modules.
@@ -37,8 +34,8 @@ class CallLog:
 
     Attributes:
         calls: By the module's path, in the order in which they were made.
-        parameter_grads: What autograd gave each layer's `weight_hh` and `bias_ih`, by the layer's name and the
-            parameter's; calls that were differentiated twice are left out.
+        parameter_grads: What autograd gave each layer's `weight_hh` and `bias_ih` (without it `weight_ih`), by the
+            layer's name and the parameter's; calls that were differentiated twice are left out.
         problems: Why a call could not be followed, by the module's path.
         running: Whether calls are being recorded.
     """
@@ -158,9 +155,7 @@ class CallLog:
         frozen = not any(value.requires_grad for value in weights)
         targets: dict[Parameter, Tensor] = {}
         if call.selection.complete:
-            targets = {
-                (name, p): v for name, layer in by_layer.items() for p, v in layer.present().items() if p in CHECKED
-            }
+            targets = {(name, p): v for name, layer in by_layer.items() for p, v in _checked(layer).items()}
         if isinstance(call, LayerCall) and (frozen or not call.selection.complete):
             targets["", "input"] = next(tensors_in(arguments[0]))
         boundary = [*tensors_in(arguments), *weights]
@@ -186,6 +181,12 @@ class CallLog:
         self._lineages: dict[str, Lineage] = {}
         self.parameter_grads: dict[Parameter, Tensor] = {}
         self.problems: dict[str, str] = {}
+
+
+def _checked(weights: Weights) -> dict[str, Tensor]:
+    """Return the parameters whose gradients are compared: the second where that of the first is zero."""
+    second = "weight_ih" if weights.bias_ih is None else "bias_ih"
+    return {name: value for name, value in weights.present().items() if name in ("weight_hh", second)}
 
 
 def given_weights(found: RecurrentModule) -> dict[str, Weights]:

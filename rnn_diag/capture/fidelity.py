@@ -26,8 +26,8 @@ class SelfCheck:
     """Compares what is shown of a layer with what is known of it otherwise.
 
     States that the equations give are compared with those that the calls returned: it costs no more than the gates. The
-    gradient of `weight_hh` (or of a bias, where it is zero) is compared with autograd's for the same calls, or that of
-    the module's input where only a part of the batch was copied.
+    gradient of `weight_hh` (where it is zero, of `bias_ih` or `weight_ih`) is compared with autograd's for the same
+    calls, or that of the module's input where only a part of the batch was copied.
 
     Args:
         layers: The layers that are followed.
@@ -93,6 +93,7 @@ class SelfCheck:
         ours: dict[str, Callable[[Trace], Tensor]] = {
             "weight_hh": lambda part: part.recurrent_weight_grad,
             "bias_ih": lambda part: part.swept.projected_grad.flatten(0, 1).sum(0),
+            "weight_ih": lambda part: _stacked(part.preactivation_grad).T @ part.inputs.flatten(0, 1),
         }
         for parameter, of_part in ours.items():
             theirs = self._log.parameter_grads.get((name, parameter))
@@ -120,6 +121,11 @@ class SelfCheck:
         if whole:
             return None, "nothing to check against: autograd gave weight_hh no gradient of its own"
         return None, "nothing to check against: a part of the batch is followed, and the input needs no gradient"
+
+
+def _stacked(by_block: dict[str, Tensor]) -> Tensor:
+    """Return the blocks of all steps and sequences next to each other, `[T * B, G * H]`."""
+    return torch.cat(list(by_block.values()), dim=-1).flatten(0, 1)
 
 
 def states_error(trace: Trace) -> float:
