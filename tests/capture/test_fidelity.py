@@ -198,10 +198,18 @@ def test_where_the_gradient_of_the_recurrent_weights_is_zero_the_bias_is_compare
     assert recording["l0"].fidelity_reason == "checked against the gradient of bias_ih"
 
 
-def test_a_comparison_of_zero_with_zero_is_no_check() -> None:
+def test_without_a_bias_the_input_weights_are_compared() -> None:
     module = nn.LSTM(3, 5, bias=False).double()
     with record(module) as recording:
         module(torch.randn(1, 2, 3, dtype=torch.float64))[0].sum().backward()
+    assert recording["l0"].fidelity < 1e-13
+    assert "weight_ih" in recording["l0"].fidelity_reason
+
+
+def test_a_comparison_of_zero_with_zero_is_no_check() -> None:
+    module = nn.LSTM(3, 5, bias=False).double()
+    with record(module) as recording:
+        module(torch.zeros(1, 2, 3, dtype=torch.float64))[0].sum().backward()
     assert recording["l0"].fidelity is None
     assert "zero on both sides" in recording["l0"].fidelity_reason
     assert recording.coverage[0].status == "not checked"
