@@ -43,7 +43,7 @@ def test_of_hundreds_of_layers_any_can_be_chosen(tmp_path: Path, open_tab: Any, 
     chosen = shown.frame.locator(".card.chosen")
     chosen.get_by_text("Gradient at t = 0").wait_for()
     assert chosen.is_visible()
-    assert "stack.l299" in shown.text("#gradients figcaption")
+    shown.frame.locator("#gradients figcaption").get_by_text("stack.l299").wait_for()
 
 
 def test_five_thousand_steps_are_all_kept_when_asked_for_and_a_spike_among_them_is_seen(
