@@ -15,7 +15,7 @@ from rnn_diag.engine.sweep import Sweeper, Swept, sweep
 from rnn_diag.engine.unroll import Unrolled, back_to_front, unroll, unroll_from_states
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+    from jaxtyping import Bool, Float, Int
 
 
 Result = TypeVar("Result")
@@ -233,12 +233,52 @@ class LayerSource:
     @in_full_precision
     def swept(self) -> Swept:
         """The gradients of one sweep."""
+        direct, cell = self._entering()
+        return self.sweep(direct, None if cell is None else State(torch.zeros_like(direct[0]), cell))
+
+    @property
+    def is_swept(self) -> bool:
+        """Whether the gradients are known already."""
+        return "swept" in self.__dict__
+
+    def sweep_with_targets(self, targets: Int[Tensor, "target batch"]) -> Swept:
+        """Sweep the whole loss, as `swept`, and what of it enters at single steps, at once.
+
+        Args:
+            targets: Positions in the order of reading; -1 where a sequence has none.
+
+        Returns:
+            Several gradients, along an axis after time: the whole loss, then each target's.
+        """
+        with torch.no_grad(), torch.autocast(self.inputs.device.type, enabled=False):
+            direct, cell = self._entering()
+            steps = torch.arange(len(direct), device=direct.device).view(-1, 1, 1, 1)
+            single = torch.where(steps == targets.unsqueeze(-1), direct.unsqueeze(1), 0.0)
+            several, final = torch.cat((direct.unsqueeze(1), single), dim=1), None
+            if cell is not None:
+                at_the_end = (targets == self._last).unsqueeze(-1)
+                cells = torch.cat((cell.unsqueeze(0), torch.where(at_the_end, cell, 0.0)))
+                final = State(torch.zeros_like(several[0]), cells)
+            swept = self.sweep(several, final)
+        self.__dict__["swept"] = swept.first()
+        return swept
+
+    def _entering(self) -> tuple[Tensor, Tensor | None]:
+        """Return what reached the hidden state at every step, in the order of reading, and the final memory."""
         grads = self._found_grads
         assert isinstance(grads, OutputGrads)
         direct = torch.zeros_like(self.unrolled.hidden) if grads.hidden is None else self._in_order(grads.hidden)
-        direct = self._with_final(direct, grads.final.hidden)
-        cell = grads.final.cell
-        return self.sweep(direct, None if cell is None else State(torch.zeros_like(direct[0]), cell))
+        if grads.final.hidden is not None:
+            last = self._last.view(1, -1, 1).expand(1, *direct.shape[1:])
+            direct = direct.scatter_add(0, last, grads.final.hidden.unsqueeze(0))
+        return direct, grads.final.cell
+
+    @property
+    def _last(self) -> Int[Tensor, " batch"]:
+        """The position of every sequence's own last step."""
+        steps, batch = self.inputs.shape[:2]
+        full = torch.full((batch,), steps, device=self.inputs.device)
+        return (full if self.mask is None else self.mask.sum(0)) - 1
 
     @property
     def state_grads(self) -> dict[str, Tensor]:
@@ -252,15 +292,6 @@ class LayerSource:
     def check(self) -> Fidelity:
         """Compare with what autograd gave."""
         return self._check() if callable(self._check) else self._check
-
-    def _with_final(self, direct: Tensor, final: Tensor | None) -> Tensor:
-        """Return direct gradients to which that of the final state is added, at every sequence's own last step."""
-        if final is None:
-            return direct
-        steps, batch = direct.shape[:2]
-        lengths = torch.full((batch,), steps, device=direct.device) if self.mask is None else self.mask.sum(0)
-        last = (lengths - 1).view(1, -1, 1).expand(1, *direct.shape[1:])
-        return direct.scatter_add(0, last, final.unsqueeze(0))
 
     @cached_property
     def _found_grads(self) -> FoundGrads:

@@ -13,6 +13,8 @@ from torch import Tensor
 from rnn_diag.cells.equations import State
 from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.diagnostics.numerics.reading_order import at_positions, in_reading_order, last_read, step_at
+from rnn_diag.engine.sweep import Swept
+from rnn_diag.source import LayerSource
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -137,15 +139,39 @@ def lagged_state_norms(trace: Trace, targets: Targets, probes: int | None = None
     return _by_lag((squares.sum(1) if probes is None else squares.mean(1)).sqrt(), positions)
 
 
+def sweep_with_targets(trace: Trace, targets: Targets) -> None:
+    """Sweep the loss of a trace, and what of it enters at single steps, at once, for all measures that read either.
+
+    It changes no number: without it the same is swept twice, when it is first read. What was swept before, or would
+    take too much memory at once, stays as it is.
+
+    Args:
+        trace: What was recorded.
+        targets: As of `lagged_grad_norms`.
+
+    Raises:
+        RuntimeError: If the trace holds no gradients.
+        ValueError: If a target is outside the trace.
+    """
+    source, positions = trace.source, _positions(trace, targets)
+    values = trace.hidden.numel() * (1 + len(positions))
+    if isinstance(source, LayerSource) and not source.is_swept and values <= _VALUES_AT_ONCE and trace.has_gradients:
+        swept = source.sweep_with_targets(positions)
+        _swept_before.setdefault(trace, {})[_key(positions)] = _norms_of(swept)[:, :, 1:]
+
+
 def _lagged_losses(trace: Trace, positions: Int[Tensor, "target batch"]) -> Float[Tensor, "part time target batch"]:
     """Return the norms of what single losses send to every hidden state and memory cell; swept once for both."""
-    key = "lagged losses", tuple(map(tuple, positions.tolist()))
-    swept = _swept_before.setdefault(trace, {})
+    swept, key = _swept_before.setdefault(trace, {}), _key(positions)
     if key not in swept:
         direct = in_reading_order(trace, trace.hidden_grad_direct)
         entering = torch.stack([at_positions(direct, chosen.clamp(min=0)) for chosen in positions])
         swept[key] = _swept_from(trace, positions, entering, _final_cell_grad(trace))
     return swept[key]
+
+
+def _key(positions: Int[Tensor, "target batch"]) -> Hashable:
+    return tuple(map(tuple, positions.tolist()))
 
 
 def _positions(trace: Trace, targets: Targets) -> Int[Tensor, "target batch"]:
@@ -186,9 +212,13 @@ def _swept_from(
             is_last = (chosen == last_read(trace)).unsqueeze(-1)
             final = State(torch.zeros_like(vectors), torch.where(is_last, final_cell, 0.0))
         swept = trace.sweep(torch.where(at_step, vectors, 0.0), final)
-        parts = [swept.hidden_grad] if swept.cell_grad is None else [swept.hidden_grad, swept.cell_grad]
-        norms.append(torch.stack([torch.linalg.vector_norm(in_double(part), dim=-1) for part in parts]))
+        norms.append(_norms_of(swept))
     return torch.cat(norms, dim=2)
+
+
+def _norms_of(swept: Swept) -> Float[Tensor, "part time target batch"]:
+    parts = [swept.hidden_grad] if swept.cell_grad is None else [swept.hidden_grad, swept.cell_grad]
+    return torch.stack([torch.linalg.vector_norm(in_double(part), dim=-1) for part in parts])
 
 
 def _final_cell_grad(trace: Trace) -> Float[Tensor, "batch hidden"] | None:

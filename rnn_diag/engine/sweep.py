@@ -39,6 +39,24 @@ class Swept:
     initial: State
     hidden_grad_direct: Tensor
 
+    def first(self) -> Swept:
+        """Return the first of several gradients that one sweep carried, in memory of its own."""
+
+        def first_of(steps: Tensor) -> Tensor:
+            return steps[:, 0].clone()
+
+        projected_grad = first_of(self.projected_grad)
+        same = self.recurrent_grad is self.projected_grad
+        return Swept(
+            hidden_grad=first_of(self.hidden_grad),
+            hidden_grad_recurrent=first_of(self.hidden_grad_recurrent),
+            cell_grad=None if self.cell_grad is None else first_of(self.cell_grad),
+            projected_grad=projected_grad,
+            recurrent_grad=projected_grad if same else first_of(self.recurrent_grad),
+            initial=State(*(grad[0].clone() for grad in self.initial if grad is not None)),
+            hidden_grad_direct=first_of(self.hidden_grad_direct),
+        )
+
 
 Sweeper = Callable[[Equations, Weights, Unrolled, Tensor, State | None], Swept]
 """An engine: what `sweep` does, by whatever means."""

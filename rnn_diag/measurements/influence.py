@@ -17,6 +17,7 @@ from rnn_diag.diagnostics import (
     lagged_grad_norms,
     spread_targets,
 )
+from rnn_diag.diagnostics.lagged_gradients import sweep_with_targets
 from rnn_diag.measurements.measure import GradientUnits, Measure, Needs
 from rnn_diag.measurements.spread import Bands, middle, spread_of
 from rnn_diag.measurements.statistics import Statistic
@@ -187,6 +188,10 @@ class MeasureInfluence(Measure):
     threshold: float = THRESHOLD
 
     needs: ClassVar[Needs] = Needs(gradients=True)
+
+    def prepare(self, trace: Trace) -> None:
+        """Let one sweep find the gradients of the loss and of the targets' own losses."""
+        sweep_with_targets(trace, spread_targets(trace, self.targets))
 
     def of(self, trace: Trace, units: GradientUnits) -> Influence:
         """Return the curves of one call."""

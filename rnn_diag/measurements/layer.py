@@ -61,6 +61,8 @@ class LayerMeasurements:
             >>> measured.influence.horizon, measured.weights.plain.spectral_radius
             (6.0, 0.5)
         """
+        if trace.has_equations and trace.has_gradients:
+            MeasureInfluence().prepare(trace)
         call = MeasureCall().of(trace, units)
         measures: list[Measure] = []
         if trace.has_equations:

@@ -42,6 +42,10 @@ class Measure(Protocol):
 
     needs: ClassVar[Needs] = Needs()
 
+    def prepare(self, trace: Trace) -> None:
+        """Say what `of` is going to read of a call, before any measure reads of it; by default nothing."""
+        return
+
     def of(self, trace: Trace, units: GradientUnits) -> Any:
         """Measure one call. The result must support `+` (it is summed over calls and ranks) and live on the CPU."""
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from typing import Any
 
 import pytest
@@ -14,9 +15,11 @@ from rnn_diag.diagnostics.lagged_gradients import (
     lagged_grad_norms,
     lagged_state_norms,
     spread_targets,
+    sweep_with_targets,
 )
 from rnn_diag.diagnostics.numerics.reading_order import from_the_end
 from rnn_diag.testing.known import forgetting_trace, linear_trace
+from rnn_diag.trace import Trace
 from tests.reference.random_layers import CELLS, autograd_states, random_trace
 
 
@@ -174,3 +177,38 @@ def test_spread_targets_are_all_steps_of_a_sequence_that_has_no_more() -> None:
     assert chosen.T.tolist() == [[7, 5, 3, 0], [1, 0, 7, 7]]
     reverse = spread_targets(random_trace("gru", [8, 2], reverse=True, grads=torch.ones_like), 4)
     assert reverse.T.tolist() == [[0, 2, 4, 7], [0, 1, 7, 7]]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_one_sweep_finds_what_two_find(cell: str, reverse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = random_trace(cell, [6, 4, 1], reverse=reverse, final_cell_grad="lstm" in cell)
+    again, targets = copy_of(trace), spread_targets(trace, 3)
+    counted: list[int] = []
+    monkeypatch.setattr(
+        again.source, "_sweeper", lambda *a, sweep=again.source._sweeper: counted.append(1) or sweep(*a)
+    )
+    sweep_with_targets(again, targets)
+    for measure in (lagged_grad_norms, *([lagged_cell_grad_norms] if trace.equations.has_cell else [])):
+        torch.testing.assert_close(measure(again, targets), measure(trace, targets), rtol=1e-12, atol=0, equal_nan=True)
+    for name in ("hidden_grad", "hidden_grad_recurrent", "projected_grad", "recurrent_grad", "hidden_grad_direct"):
+        one, other = getattr(again.swept, name), getattr(trace.swept, name)
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(
+        list(again.state_grads.values()), list(trace.state_grads.values()), rtol=1e-12, atol=1e-15
+    )
+    for one, other in zip(again.swept.initial, trace.swept.initial, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-15)
+    assert counted == [1]
+
+
+def test_what_was_swept_before_is_not_swept_again() -> None:
+    trace = random_trace("lstm", [5])
+    swept = trace.swept
+    sweep_with_targets(trace, [-1])
+    assert trace.swept is swept
+
+
+def copy_of(trace: Trace) -> Trace:
+    """Return the same trace, of which nothing has been computed."""
+    return pickle.loads(pickle.dumps(trace))

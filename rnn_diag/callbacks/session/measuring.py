@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from rnn_diag.callbacks.session.exchange import Findings, MeasuredStep
@@ -30,6 +31,7 @@ def measure_step(current: MeasuredStep, measures: Mapping[Key, Measure], warning
         current.fail(in_words(error))
         return found
     _say_what_is_not_followed(current, warnings)
+    _prepare(current, measures)
     for key, layers in current.wanted.items():
         try:
             for layer in layers:
@@ -38,6 +40,17 @@ def measure_step(current: MeasuredStep, measures: Mapping[Key, Measure], warning
         except Exception as error:
             current.problems[key] = in_words(error)
     return found
+
+
+def _prepare(current: MeasuredStep, measures: Mapping[Key, Measure]) -> None:
+    """Let every measure say what it is going to read, so that one sweep serves all; what fails here fails there."""
+    assert current.recording is not None
+    for key, layers in current.wanted.items():
+        if measures[key].needs.gradients:
+            with suppress(Exception):
+                for trace in (trace for layer in layers for trace in current.recording.calls(layer)):
+                    if trace.has_equations and trace.has_gradients:
+                        measures[key].prepare(trace)
 
 
 def _parts(measure: Measure, layer: str, current: MeasuredStep, warnings: Warnings) -> Iterator[Any]:
