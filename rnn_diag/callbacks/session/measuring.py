@@ -26,12 +26,12 @@ def measure_step(current: MeasuredStep, measures: Mapping[Key, Measure], warning
         return found
     try:
         current.recording.stop()
+        _prepare(current, measures)
         current.coverage = current.recording.coverage
     except Exception as error:
         current.fail(in_words(error))
         return found
     _say_what_is_not_followed(current, warnings)
-    _prepare(current, measures)
     for key, layers in current.wanted.items():
         try:
             for layer in layers:

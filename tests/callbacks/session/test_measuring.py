@@ -15,9 +15,11 @@ from torch.utils.data import DataLoader
 from rnn_diag.callbacks import (
     DiagnosticWarning,
     GradientNorms,
+    MemoryHorizon,
     RNNDiagnostics,
 )
 from rnn_diag.measurements.gradients import MeasureGradients
+from rnn_diag.source import LayerSource
 
 MAX = "gradient_norms/encoder.l0/log10_max"
 
@@ -97,3 +99,14 @@ def test_weights_that_are_nan_have_the_spectrum_nan_and_training_goes_on(batches
     assert run.global_step == 6
     assert math.isnan(run.callback_metrics["spectrum/encoder.l0/input/spectral_radius"])
     assert run.callback_metrics["gradient_norms/encoder.l0/non_finite"] == 1
+
+
+@pytest.mark.parametrize("suite", [(GradientNorms, MemoryHorizon), (MemoryHorizon, GradientNorms)])
+def test_all_that_reads_gradients_of_a_step_shares_one_sweep(suite, network, batches, trainer, monkeypatch):
+    swept, run_sweep = [], LayerSource.sweep
+    monkeypatch.setattr(LayerSource, "sweep", lambda *given: swept.append(1) or run_sweep(*given))
+    run = trainer(*(callback(1, sequences=None, max_overhead=None) for callback in suite), max_steps=3)
+    run.fit(network(), batches)
+    assert run.callback_metrics["memory_horizon/encoder.l0/steps"].isfinite()
+    assert run.callback_metrics[MAX].isfinite()
+    assert len(swept) == run.global_step
