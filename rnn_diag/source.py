@@ -44,11 +44,16 @@ class Fidelity(NamedTuple):
         error: Relative error against what autograd gave, or None where there was nothing to compare with.
         reason: What was compared, or why nothing was.
         tolerance: Largest error that rounding explains.
+        rounding: How far the gradient that the training got is from the equations' by rounding alone, amplified by the
+            network; None where that could not be told from the error, which then holds it.
+        precision: What was rounded to: `TF32`, `bfloat16`, …
     """
 
     error: float | None
     reason: str
     tolerance: float = 1e-3
+    rounding: float | None = None
+    precision: str = ""
 
 
 class Source(Protocol):

@@ -309,6 +309,19 @@ class Trace:
         return self._checked.tolerance
 
     @property
+    def rounding(self) -> float | None:
+        """Relative difference that the kernel's rounding makes to the gradient that the training gets.
+
+        A network that expands amplifies it. None where it cannot be told from `fidelity`, which then holds it.
+        """
+        return self._checked.rounding
+
+    @property
+    def precision(self) -> str:
+        """What `rounding` is due to: `TF32`, `bfloat16`, …; empty without it."""
+        return self._checked.precision
+
+    @property
     def is_faithful(self) -> bool | None:
         """Whether the self-check came out within its tolerance; None where there is nothing to check."""
         return None if self.fidelity is None else self.fidelity <= self.tolerance

@@ -43,6 +43,8 @@ class GradientNorms(WithHistories, Diagnostic):
       before this window, cut off; only in calls with a carried state, that is an initial one that is neither zero nor
       on the graph.
     - `gradient_norms/<layer>/fidelity`: relative error of the self-check; only where something can be checked.
+    - `gradient_norms/<layer>/rounding`: what the kernel's rounding (TF32, half precision) makes of the gradient; only
+      where a check in double precision could tell it from a mistake.
     - `gradient_norms/<layer>/amp_overflow`: 1 in a step whose gradients overflowed while the loss scale was tried,
       which the optimiser skips: then only this, `exact_zero` and `non_finite` are logged; float16 only.
 

@@ -17,6 +17,7 @@ from rnn_diag.capture.graph import leads_to
 from rnn_diag.capture.sequences import Identity, Lineage, Link, identity
 from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.packing import Packing
+from rnn_diag.engine.precision import Precision
 from rnn_diag.errors import described, lets_errors_through
 
 
@@ -203,6 +204,7 @@ class LayerCall(Call):
         mask: `[T, B]` or None when every step is valid.
         weights: Detached copies, by layer suffix.
         grads: `output`, `hidden`, `cell` (of the final state) and, for the self-check, `input`.
+        precision: What it was computed in.
         masks: Dropout masks between layers, by the layer that they feed: one for each of its directions, or one that
             all share. None if a mask is not known.
     """
@@ -228,6 +230,7 @@ class LayerCall(Call):
         self.selection = Selection(packing.batch, sequences, packing.data.device)
         self.dtype = trace_dtype(next(iter(weights.values())).weight_hh.dtype)
         self.weights = weights
+        self.precision = Precision.of(module._flat_weights[0])  # type: ignore[arg-type]
         self.masks: dict[int, tuple[Tensor, ...]] | None = {}
         self._batch_first = module.batch_first
         self._unbatched = packing.unbatched
@@ -256,6 +259,16 @@ class LayerCall(Call):
         """Return the followed sequences of a part of the state, in the form of the copies."""
         state = state.detach()
         return (state.unsqueeze(1) if self._unbatched else state)[:, self.selection.indices].to(self.dtype)
+
+    def in_double(self, output: Tensor) -> LayerCall:
+        """Return the call as if it had been recorded in double precision and had returned `output`."""
+        exact = copy.copy(self)
+        exact.dtype, exact.output = output.dtype, output
+        exact.inputs = self.inputs.double()
+        exact.initial = tuple(part.double() for part in self.initial)
+        exact.weights = {suffix: weights.to(torch.float64) for suffix, weights in self.weights.items()}
+        exact.grads = self.grads.restricted(lambda grad: grad.double())
+        return exact
 
     def _steps_of(self, packed_as: tuple[Any, ...] | None, steps: Tensor) -> Tensor:
         """Return steps that come in the form of the input or output: packed as it is, or a plain tensor."""

@@ -28,7 +28,7 @@ def generator_state(module: nn.Module) -> Tensor | None:
     device = module._flat_weights[0].device  # type: ignore[index]
     if device.type == "cpu":
         return torch.get_rng_state()
-    explicit = isinstance(module, RecurrentLayer) and (module.backend == "explicit" or not module.has_fused_kernel)
+    explicit = isinstance(module, RecurrentLayer) and module.runs_equations
     return torch.cuda.get_rng_state(device) if explicit and device.type == "cuda" else None
 
 

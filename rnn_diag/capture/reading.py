@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 import torch
@@ -17,7 +17,7 @@ from rnn_diag.capture.modules import FoundLayers, RecurrentModule, type_name
 from rnn_diag.capture.sequences import sequences_of
 from rnn_diag.cells.equations import State
 from rnn_diag.engine.choice import engine_sweeper
-from rnn_diag.engine.sweep import Sweeper
+from rnn_diag.engine.sweep import Sweeper, sweep
 from rnn_diag.source import Fidelity, FoundGrads, LayerSource, OutputGrads
 from rnn_diag.trace import Provenance, Trace
 
@@ -33,14 +33,17 @@ class TraceReader:
         log: Their calls.
         engine: How gradients are swept back.
         sequences: How many of a batch's sequences the traces show; the calls may hold more, to be checked.
+        checked: Names of layers that earlier recordings found right.
     """
 
-    def __init__(self, layers: FoundLayers, log: CallLog, engine: str, sequences: int | None) -> None:
+    def __init__(
+        self, layers: FoundLayers, log: CallLog, engine: str, sequences: int | None, checked: Collection[str] = ()
+    ) -> None:
         self._layers = layers
         self._log = log
         self._engine = engine
         self._sequences = sequences
-        self._check = SelfCheck(layers, log, self.parts, self.input_grad)
+        self._check = SelfCheck(layers, log, self.parts, self.input_grad, self._explicit_trace, checked)
         self.forget()
 
     def forget(self) -> None:
@@ -71,6 +74,10 @@ class TraceReader:
     def input_grad(self, path: str, call: LayerCall) -> Tensor:
         """Return the gradient `[T, B, I]` of a call's input, of every sequence that was copied."""
         return self._stack(self._layers.modules[path], call, whole=True).input_grad()
+
+    def _explicit_trace(self, found: RecurrentModule, call: LayerCall, suffix: str) -> Trace:
+        """Return the trace of a layer in a call that was not recorded, by the equations themselves."""
+        return LayerTraces(found, call, self._check, sweep).trace(suffix)
 
     def _assembled(self, name: str, sequences: int | None) -> list[Trace]:
         found = self._layers.module_of(name)

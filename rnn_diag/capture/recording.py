@@ -67,7 +67,7 @@ class Recording(Mapping[str, Trace]):
         self.exact_dropout = exact_dropout
         self._checked = set() if checked is None else checked
         self._log = CallLog(self._layers.modules, None if check_whole_batch else sequences, exact_dropout)
-        self._reader = TraceReader(self._layers, self._log, engine, sequences)
+        self._reader = TraceReader(self._layers, self._log, engine, sequences, self._checked)
 
     @property
     def names(self) -> list[str]:

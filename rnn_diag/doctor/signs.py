@@ -48,6 +48,7 @@ SIGNS: Mapping[str, Sign] = {
     ),
     "cell_log10_first_to_last": Sign("log10 of first over last gradient", is_compared=False),
     "slope": Sign("log growth per step back", best="zero"),
+    "rounding": Sign("difference that rounding makes", best="small"),
     "influence_peak": Sign("largest influence over that at lag 0", best="one"),
     "exact_zero": Sign("share of exact zeros", best="small"),
     "relu_dead": Sign("share of dead units", best="small"),

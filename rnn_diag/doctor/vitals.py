@@ -49,6 +49,7 @@ class Vitals:
         non_finite: The first number that is not finite; None where all are.
         fidelity: Relative error of the self-check.
         is_unfaithful: Whether that is more than rounding.
+        rounding, precision: How far the gradient that the training got is off by rounding alone, and by what.
         horizon: The memory horizon, see `rnn_diag.measurements.influence.Influence`; in steps.
         furthest: Median of the largest lags that could be seen.
         influence_at_furthest: What is left of a single loss at the largest lag of all.
@@ -112,6 +113,8 @@ class Vitals:
     non_finite: FirstNonFinite | None = None
     fidelity: float = NAN
     is_unfaithful: bool = False
+    rounding: float = NAN
+    precision: str = ""
     horizon: float = NAN
     furthest: float = NAN
     influence_at_furthest: float = NAN
@@ -334,6 +337,8 @@ def _with_gradients(one: Vitals, gradients: GradientSums) -> Vitals:
         first_step=hidden.first_step / count if count else NAN,
         last_step=hidden.last_step / count if count else NAN,
         slope=gradients.mean_slope,
+        rounding=NAN if gradients.rounding is None else gradients.rounding,
+        precision=gradients.precision,
         exact_zero=gradients.exact_zero,
         silent_sequences=gradients.silent,
     )

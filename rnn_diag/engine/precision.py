@@ -1,12 +1,14 @@
-"""In which precision float32 products are taken on a GPU: as cuDNN would, or exactly."""
+"""In which precision a layer is computed: the dtype of its weights, autocast's, and TF32 for float32 on a GPU."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 _lock = threading.RLock()
 
@@ -43,3 +45,43 @@ def float32_products(tf32: bool) -> Iterator[None]:
             torch.set_float32_matmul_precision(name)
             if newer is not None:
                 matmul.fp32_precision = newer
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How a layer was computed.
+
+    Attributes:
+        dtype: Of its weights.
+        autocast: What autocast took its products in, or None where it was off.
+        tf32: Whether cuDNN may have taken float32 products in TF32.
+    """
+
+    dtype: torch.dtype
+    autocast: torch.dtype | None = None
+    tf32: bool = False
+
+    @classmethod
+    def of(cls, weight: Tensor) -> Precision:
+        """Return what holds for a layer with this weight now."""
+        kind = weight.device.type
+        autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        return cls(weight.dtype, autocast, weight.is_cuda and cudnn_takes_tf32())
+
+    def __str__(self) -> str:
+        taken = self.autocast or self.dtype
+        return "TF32" if self.tf32 and taken == torch.float32 else str(taken).removeprefix("torch.")
+
+    @contextmanager
+    def applied(self, device: str) -> Iterator[None]:
+        """Let it hold within a block, on a kind of device."""
+        autocast = torch.autocast(device, self.autocast, enabled=self.autocast is not None, cache_enabled=False)
+        if device != "cuda":
+            with autocast:
+                yield
+            return
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=self.tf32), autocast:
+            yield
+
+
+DOUBLE = Precision(torch.float64)

@@ -112,6 +112,8 @@ class GradientSums:
         direct: What entered through the output; None where the equations are not known.
         scaled: Whether the gradients were scaled by a float16 scaler.
         fidelity: The largest relative error, or None where nothing could be checked.
+        rounding: The largest difference that rounding makes; None where it cannot be told from an error.
+        precision: What it is due to.
     """
 
     recurrence: str
@@ -131,6 +133,8 @@ class GradientSums:
     direct: DirectSums | None
     scaled: bool
     fidelity: float | None
+    rounding: float | None
+    precision: str
 
     statistics: ClassVar[tuple[Statistic, ...]] = (
         Statistic(
@@ -191,6 +195,13 @@ class GradientSums:
             headline=True,
         ),
         Statistic(
+            "rounding",
+            "relative difference",
+            "what the kernel's rounding (TF32, half precision) makes of the gradient; only where a check in double "
+            "precision could tell it from a mistake",
+            vital="rounding",
+        ),
+        Statistic(
             "amp_overflow",
             "0 or 1",
             "1 in a step whose gradients overflowed while the loss scale was tried, which the optimiser skips: then "
@@ -228,6 +239,8 @@ class GradientSums:
             direct=DirectSums.of(trace, units.factor) if known else None,
             scaled=units.scaled,
             fidelity=trace.fidelity,
+            rounding=trace.rounding,
+            precision=trace.precision,
         )
 
     @property
@@ -270,22 +283,29 @@ class GradientSums:
             numbers["log10_at_cut"] = log10(self.first_of_carried) - log10(self.peak_of_carried)
         if self.fidelity is not None:
             numbers["fidelity"] = self.fidelity
+        if self.rounding is not None:
+            numbers["rounding"] = self.rounding
         return numbers
 
     def __add__(self, other: GradientSums) -> GradientSums:
         summed = {
             one.name: getattr(self, one.name) + getattr(other, one.name)
             for one in fields(self)
-            if one.name not in ("recurrence", "cell", "direct", "scaled", "fidelity")
+            if one.name not in ("recurrence", "cell", "direct", "scaled", "fidelity", "rounding", "precision")
         }
-        known = [one.fidelity for one in (self, other) if one.fidelity is not None]
         return replace(
             self,
             **summed,
             cell=together(self.cell, other.cell),
             direct=together(self.direct, other.direct),
-            fidelity=max(known, default=None),
+            fidelity=_largest(self.fidelity, other.fidelity),
+            rounding=_largest(self.rounding, other.rounding),
+            precision=self.precision or other.precision,
         )
+
+
+def _largest(*values: float | None) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,11 @@ class RecurrentLayer(nn.RNNBase):
         """Whether torch has a kernel for these equations."""
         return self.equations.fused is not None
 
+    @property
+    def runs_equations(self) -> bool:
+        """Whether this package's equations run it, and not torch's kernel."""
+        return self.backend == "explicit" or not self.has_fused_kernel
+
     def _use(self, equations: Equations, backend: str, h_detach: float = 0.0) -> None:
         """Set the recurrence and how it is run, and add the parameters that torch's module lacks."""
         one_of("backend", backend, BACKENDS)
@@ -88,7 +93,7 @@ class RecurrentLayer(nn.RNNBase):
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Run the layers: `torch.nn.LSTM`'s inputs and outputs, whatever the backend."""
-        if self.backend == "explicit" or not self.has_fused_kernel:
+        if self.runs_equations:
             return self._explicit(input, hx, {suffix: weights_of(self, suffix) for suffix in suffixes_of(self)})
         return super().forward(input, hx)
 

@@ -9,7 +9,7 @@ from rnn_diag.doctor.finding import Finding, Severity
 from rnn_diag.doctor.rules.forget_bias import forget_bias_low, forget_bias_one_of_two, forget_bias_uneven
 from rnn_diag.doctor.rules.gates import dead_relu, latching, saturated_gates, saturated_tanh, stuck_gate
 from rnn_diag.doctor.rules.reach import hidden_vanishing, truncation_too_short, vanishing
-from rnn_diag.doctor.rules.scale import clipping_nearly_always, exploding, float16_underflow, transient_growth
+from rnn_diag.doctor.rules.scale import clipping_nearly_always, exploding, float16_underflow, rounding, transient_growth
 from rnn_diag.doctor.rules.sequences import (
     dead_direction,
     detached_at_every_step,
@@ -55,6 +55,7 @@ TRAINING_RULES: tuple[Rule, ...] = (
     zero_gradient,
     exploding,
     transient_growth,
+    rounding,
     vanishing,
     forget_bias_low,
     forget_bias_uneven,

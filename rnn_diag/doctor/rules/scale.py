@@ -34,6 +34,9 @@ FEWEST_STEPS = 10
 MANY = 0.3
 """Share of the numbers that enter the layer's backward pass."""
 
+SEEN = 0.05
+"""A difference that rounding makes to a gradient; from `MANY` on the direction is another one."""
+
 RUN = "the run"
 """The layer of findings that concern all parameters together."""
 
@@ -178,7 +181,8 @@ def float16_underflow(vitals: Vitals) -> Finding | None:
     if not vitals.reduced_precision or not vitals.has_gradients:
         return None
     all_lost = vitals.direct_share == 0 and vitals.exact_zero == 1
-    if not all_lost and not (vitals.is_unfaithful and vitals.below_float16 >= MANY):
+    is_rounded = vitals.rounding >= SEEN
+    if not all_lost and not ((vitals.is_unfaithful or is_rounded) and vitals.below_float16 >= MANY):
         return None
     scaled = "with a loss scale that is too small" if vitals.amp_scaled else "and no gradient scaler is at work"
     share = 1.0 if all_lost else vitals.below_float16
@@ -195,9 +199,30 @@ def float16_underflow(vitals: Vitals) -> Finding | None:
         evidence=(
             Evidence("share of numbers below 6e-5", share),
             *zeros,
-            Evidence("relative error of weight_hh's gradient", vitals.fidelity),
+            Evidence("relative error of weight_hh's gradient", vitals.rounding if is_rounded else vitals.fidelity),
         ),
         confidence=0.6 if all_lost else 0.9,
+    )
+
+
+def rounding(vitals: Vitals) -> Finding | None:
+    """Find that the training's gradient is another one by how its kernel rounds, which the network amplifies."""
+    if not vitals.rounding >= SEEN:
+        return None
+    is_tf32 = vitals.precision == "TF32"
+    return Finding(
+        id="rounding",
+        severity=Severity.WARNING if vitals.rounding >= MANY else Severity.INFO,
+        layer=vitals.layer,
+        meaning=f"{vitals.precision} changes this layer's gradient by {vitals.rounding:.0%}: small errors grow on "
+        "their way through time. The equations are right, and what is shown is the gradient without that rounding.",
+        remedy="forbid TF32 to recurrent kernels, or make the recurrence expand less."
+        if is_tf32
+        else "train in float32, or make the recurrence expand less.",
+        call="torch.backends.cudnn.allow_tf32 = False" if is_tf32 else 'Trainer(precision="32-true")',
+        option="" if is_tf32 else "trainer.precision=32-true",
+        evidence=(evidence(vitals, "rounding"),),
+        confidence=1.0,
     )
 
 

@@ -17,7 +17,7 @@ MOST_FINDINGS = 1000
 PANELS = {
     **dict.fromkeys(("non_finite", "no_gradient", "zero_gradient", "dead_direction", "silent_sequences"), "gradients"),
     **dict.fromkeys(("padding_read", "padding_in_front", "padding_dominates"), "gradients"),
-    **dict.fromkeys(("vanishing", "hidden_vanishing", "exploding"), "gradients"),
+    **dict.fromkeys(("vanishing", "hidden_vanishing", "exploding", "rounding"), "gradients"),
     **dict.fromkeys(("float16_underflow", "clipping_nearly_always"), "profile"),
     "truncation_too_short": "influence",
     "transient_growth": "spectrum",

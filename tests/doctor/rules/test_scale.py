@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from rnn_diag.doctor import Clipping, Severity, Vitals
 from rnn_diag.doctor.rules import findings_of
+from rnn_diag.doctor.rules.scale import rounding
 from tests.doctor.small_networks import FEATURES, UNITS, found, inputs, keeping, linear, lstm, seen
 
 
@@ -54,9 +57,9 @@ def test_clipping_is_told_once_for_all_layers_and_names_the_usual_norm(steps: in
 
 
 class HalfPrecision(nn.Module):
-    def __init__(self, dtype: torch.dtype) -> None:
+    def __init__(self, dtype: torch.dtype, recurrent: nn.RNNBase | None = None) -> None:
         super().__init__()
-        self.recurrent, self.dtype = nn.GRU(FEATURES, 8), dtype
+        self.recurrent, self.dtype = recurrent or nn.GRU(FEATURES, 8), dtype
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast("cpu", self.dtype):
@@ -107,3 +110,22 @@ def test_no_number_is_written_with_an_exponent_of_computers() -> None:
     text = str(report)
     assert "e+" not in text and "e-" not in text
     assert "·10^" in report.of("exploding")[0].meaning
+
+
+def test_rounding_that_the_network_amplifies_is_told_with_its_share_and_the_gradients_are_shown() -> None:
+    small, large = Vitals("l0", rounding=0.02, precision="TF32"), Vitals("l0", rounding=0.17, precision="TF32")
+    assert rounding(small) is None
+    finding = rounding(large)
+    assert finding is not None and finding.severity is Severity.INFO
+    assert "TF32 changes this layer's gradient by 17%" in finding.meaning
+    assert finding.call == "torch.backends.cudnn.allow_tf32 = False"
+    assert rounding(replace(large, rounding=0.5)).severity is Severity.WARNING
+    assert "float32" in rounding(replace(large, precision="bfloat16")).remedy
+
+
+def test_an_expanding_network_in_bfloat16_is_judged_and_its_rounding_named() -> None:
+    module = nn.RNN(FEATURES, 64)
+    with torch.no_grad():
+        module.weight_hh_l0.mul_(4)
+    ids = found(HalfPrecision(torch.bfloat16, module), inputs(100))
+    assert "rounding" in ids and "unfaithful" not in ids
