@@ -67,7 +67,8 @@ class Concern:
     """The first part of every tag."""
 
     statistics: ClassVar[tuple[Statistic, ...]] = ()
-    """The numbers that `scalars` may return: what each is called and says, and in which chart it belongs."""
+    """The numbers that `scalars` may return: what each is called and says, and in which of TensorBoard's Custom Scalars
+    it is shown."""
 
     schedule: Schedule
 

@@ -9,6 +9,7 @@ from operator import add
 from time import perf_counter
 from typing import Any
 
+from rnn_diag.callbacks.session.pace import Shares
 from rnn_diag.callbacks.session.plan import Key, Request
 from rnn_diag.callbacks.session.warnings import in_words
 from rnn_diag.capture import Recording
@@ -95,9 +96,7 @@ class RankReport:
         units: Of its gradients; None without a backward pass.
         begun: What is known at once of weights whose measurement takes longer.
         clipped: By what gradients were clipped since the last report.
-        overhead: Share of the training time that measuring took so far.
-        recent: The same since the cadence last looked.
-        seconds: Since the first measured step.
+        shares: What it has spent on measuring.
     """
 
     found: Findings = field(default_factory=dict)
@@ -108,9 +107,7 @@ class RankReport:
     units: GradientUnits | None = None
     begun: Findings = field(default_factory=dict)
     clipped: list[float] = field(default_factory=list)
-    overhead: float = 0.0
-    recent: float = 0.0
-    seconds: float = 0.0
+    shares: Shares = field(default_factory=Shares)
 
 
 def merged(problems: dict[Key, str], ranks: list[Findings]) -> Findings:

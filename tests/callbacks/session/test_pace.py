@@ -58,12 +58,12 @@ def test_seconds_end_the_warm_up_too():
     assert decided(Cadence(0.02), [0.5] * 4, WARM_UP_SECONDS + 1) == [1, 1, 1, 64]
 
 
-def test_it_says_so_once():
+def test_it_is_announced_once():
     cadence = Cadence(0.02)
     said = []
     for _ in range(60):
         cadence.decide(0.1, 0.0)
-        said.append(cadence.says_so)
+        said.append(cadence.announces)
     assert sum(said) == 1
     assert said[WARM_UP_MEASUREMENTS]
 

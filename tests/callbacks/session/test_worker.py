@@ -46,7 +46,7 @@ def test_time_that_the_thread_takes_from_training_counts():
     with overhead.measuring():
         pass
     before = overhead.read()
-    overhead.beside(3600.0)
+    overhead.add_background(3600.0)
     assert overhead.share == 1.0
     assert overhead.read().share_since(before) == 1.0
     assert overhead.read().spent == before.spent  # training did not wait for it

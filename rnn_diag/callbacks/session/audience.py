@@ -1,0 +1,128 @@
+"""The subscribers of a session: what they are shown, and what happens where they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rnn_diag.callbacks.session.exchange import Findings, MeasuredStep, RankReport, seen_by_any
+from rnn_diag.callbacks.session.judging import Judging
+from rnn_diag.callbacks.session.measuring import NO_UNITS
+from rnn_diag.callbacks.session.plan import Key, Plan, Request
+from rnn_diag.callbacks.session.publishing import Publisher
+from rnn_diag.callbacks.session.warnings import Refusal, Warnings, in_words
+from rnn_diag.callbacks.subscriber import FirstLook, StepReport, Subscriber
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+
+class Audience:
+    """Has measured steps judged and tells subscribers; without any, nothing is judged.
+
+    Args:
+        requests: What each subscriber asks for.
+        plan: Which knows the layers of each.
+        publisher: Writes verdicts.
+        warnings: Told of what fails.
+    """
+
+    def __init__(
+        self, requests: Mapping[Subscriber, Request], plan: Plan, publisher: Publisher, warnings: Warnings
+    ) -> None:
+        self._requests = dict(requests)
+        self._plan = plan
+        self._publisher = publisher
+        self._warnings = warnings
+        keys = {key: None for request in requests.values() for key in plan.keys(request)}
+        self._judging = Judging(list(keys), any(one.command_line for one in requests))
+        self._batches = 0
+        self._judged_step = -1
+
+    @property
+    def unneeded(self) -> set[Key]:
+        """What only subscribers asked for, once there are none left."""
+        if self._requests:
+            return set()
+        return {key for key in self._plan.measures if all(one.is_judged for one in self._plan.askers(key))}
+
+    def batch_starts(self) -> None:
+        """Count a batch."""
+        self._batches += 1
+
+    def step_starts(self, current: MeasuredStep) -> None:
+        """Note which step is judged."""
+        if any(request.is_judged for request in current.due):
+            self._judged_step = current.step
+
+    def before_update(self, current: MeasuredStep, trainer: Trainer) -> None:
+        """Show a step to subscribers while no weight has changed."""
+        for subscriber, request in list(self._requests.items()):
+            if request in current.due:
+                look = FirstLook(current.recording, self._plan.layers[request], current.began)
+                try:
+                    subscriber.before_update(trainer, look)
+                except Refusal:
+                    raise
+                except Exception as error:
+                    self._dismiss([subscriber], in_words(error))
+
+    def optimizer_steps(self, trainer: Trainer, optimizer: Any, step: int) -> None:
+        """Note by what gradients are clipped at steps that are judged."""
+        if self._requests and step == self._judged_step:
+            self._judging.optimizer_steps(trainer, optimizer)
+
+    def report(self, report: RankReport) -> None:
+        """Add to a rank's report what it has noted."""
+        report.clipped, self._judging.clipped = self._judging.clipped, []
+
+    def hear(
+        self, current: MeasuredStep, found: Findings, ranks: Sequence[RankReport], trainer: Trainer
+    ) -> Mapping[str, float]:
+        """Judge what all ranks measured, and tell subscribers; return the numbers that they log."""
+        if not self._requests:
+            return {}
+        try:
+            self._judging.hear(ranks[0].clipped, ranks[0].begun)
+            if any(rank.is_lost for rank in ranks) or current.step != self._judged_step:
+                return {}
+            units = next((rank.units for rank in ranks if rank.units is not None), NO_UNITS)
+            coverage = self._plan.judged(seen_by_any(ranks))
+            report = self._judging.judge(trainer, current.step, found, coverage, units, self._batches)
+        except Exception as error:
+            self._dismiss(self._requests, in_words(error))
+            return {}
+        return self._tell(report, trainer)
+
+    def hear_finished(self, found: Findings) -> None:
+        """Take note of what the background has finished."""
+        self._judging.hear_finished(found)
+
+    def hear_what_cannot_be_followed(self, trainer: Trainer, step: int) -> None:
+        """Say once of a model without a layer to measure why it has none."""
+        coverage = self._plan.judged({})
+        if self._requests and self._batches == 1 and coverage and not any(self._plan.layers.values()):
+            report = self._judging.judge(trainer, step, {}, coverage, NO_UNITS, self._batches)
+            self._publisher.show(trainer, self._tell(report, trainer))
+
+    def end(self, trainer: Trainer) -> None:
+        """Judge the last step again, if the background has finished something since."""
+        if self._requests and (report := self._judging.again()) is not None:
+            self._publisher.show(trainer, self._tell(report, trainer))
+
+    def _tell(self, report: StepReport, trainer: Trainer) -> dict[str, float]:
+        """Tell subscribers of a step that was judged; return the numbers that they log."""
+        numbers: dict[str, float] = {}
+        for subscriber in list(self._requests):
+            try:
+                numbers |= subscriber.step_measured(trainer, report)
+            except Exception as error:
+                self._dismiss([subscriber], in_words(error))
+        self._publisher.write_verdict(trainer, self._judging.history)
+        return numbers
+
+    def _dismiss(self, subscribers: Iterable[Subscriber], reason: str) -> None:
+        """Warn that subscribers failed, and tell them nothing any more."""
+        gone = [self._requests.pop(one) for one in list(subscribers)]
+        names = " and the ".join(request.name for request in gone if request.name)
+        self._warnings.warn(f"the {names or 'verdict'} is switched off: {reason}")
