@@ -51,6 +51,9 @@ class DiagnosticCallback(Callback):
         schedule: When to measure, and on which layers.
     """
 
+    command_line: bool = False
+    """Whether advice names the options of this package's commands."""
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         _guard(cls)
@@ -69,7 +72,7 @@ class DiagnosticCallback(Callback):
 
     @property
     def subscribers(self) -> tuple[Subscriber, ...]:
-        """Who hears of every measured step, and of what is wrong with it: this callback, if it is one."""
+        """The objects that hear of every measured step and of the verdict on it: this callback, if it is one."""
         return (self,) if isinstance(self, Subscriber) else ()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -87,7 +90,8 @@ class DiagnosticCallback(Callback):
             members = members or [self]
             concerns = [concern for member in members for concern in member.diagnostics]
             subscribers = [subscriber for member in members for subscriber in member.subscribers]
-            self._session = Session(concerns, subscribers, pl_module)
+            for_command_line = any(member.command_line for member in members)
+            self._session = Session(concerns, subscribers, pl_module, for_command_line)
             for member in members:
                 self._session.resume(member.diagnostics, member._resumed)
                 member._resumed = {}

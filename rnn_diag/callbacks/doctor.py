@@ -74,12 +74,12 @@ class Doctor(DiagnosticCallback, Subscriber):
     To TensorBoard, whenever a finding comes up, changes its severity or is over:
 
     - `doctor/findings/text_summary`: the findings, in the Text tab.
-    - `rnn_diag/verdict`: the findings, for the tab "RNN Diagnostics", as `RNNDiagnostics` writes them, too; and
-      `rnn_diag/verdict/text_summary`.
+    - `rnn_diag/verdict`: the findings, for the tab "RNN Diagnostics", as every callback of this package writes them;
+      and `rnn_diag/verdict/text_summary`.
 
-    It judges what `RNNDiagnostics` measures: with both there is one measurement and one verdict, with the thresholds of
-    the callbacks that are there. Ranks are merged by sums and counts. What the spectrum of a plain recurrence says is
-    known one measured step later: it is computed in the background.
+    Every measured step is judged once, whichever callback measured it, by the thresholds of the callbacks that are
+    there; `Doctor` asks for all that the judge can use, and tells what it says. Ranks are merged by sums and counts.
+    What the spectrum of a plain recurrence says is known one measured step later: it is computed in the background.
 
     Args:
         every_n_steps: See `Diagnostic`.

@@ -12,11 +12,10 @@ from rnn_diag.callbacks.lyapunov import LyapunovSpectrum
 from rnn_diag.callbacks.memory_horizon import MemoryHorizon
 from rnn_diag.callbacks.saturation import GateSaturation
 from rnn_diag.callbacks.spectrum import RecurrentSpectrum
-from rnn_diag.callbacks.subscriber import Subscriber
 
 
 @final
-class RNNDiagnostics(DiagnosticCallback, Subscriber):
+class RNNDiagnostics(DiagnosticCallback):
     """Logs gradients over time, memory horizons, recurrent spectra and gate saturation of every recurrent layer.
 
     The tags are those of `GradientNorms`, `MemoryHorizon`, `RecurrentSpectrum` and `GateSaturation`, with
@@ -29,7 +28,8 @@ class RNNDiagnostics(DiagnosticCallback, Subscriber):
     - `rnn_diag/cost`: for the tab "RNN Diagnostics", milliseconds for the measured step, and the share of the time.
     - `rnn_diag/coverage/text_summary`: how every recurrent module is seen, or why not; in TensorBoard's
       Text tab.
-    - `rnn_diag/verdict`: for the tab, what the doctor's judge says of all layers; whenever that changes.
+    - `rnn_diag/verdict`: for the tab, what the doctor's judge says of all layers; whenever that changes. Each of these
+      callbacks writes it alone, too, by what it measures.
     - `rnn_diag/verdict/text_summary`: the same in the Text tab.
     - `custom_scalars__config__`: charts for TensorBoard's Custom Scalars tab, unless the run has a layout of its own by
       the first measured step; one that is written later wins, and `rnn_diag.reporting.layout.custom_scalars_layout`

@@ -55,7 +55,7 @@ class StepReport:
 
 
 class Subscriber:
-    """Asks for all that the doctor's judge needs, has every measured step judged, and hears of it.
+    """Asks for all that the doctor's judge needs, and hears of every measured step.
 
     Attributes:
         schedule: When, and on which layers.
@@ -63,9 +63,6 @@ class Subscriber:
 
     role: ClassVar[str] = ""
     """What the table of layers calls it; empty to be left out."""
-
-    command_line: bool = False
-    """Whether advice names the options of this package's commands."""
 
     schedule: Schedule
 

@@ -116,14 +116,15 @@ class FoundLayers:
     unfollowed: list[Unfollowed]
 
     def module_of(self, name: str) -> RecurrentModule:
-        """Return the module that a layer belongs to.
+        """Return the module that a layer belongs to: one that the patterns name, or another of the same stack.
 
         Raises:
             KeyError: If there is no such layer.
         """
-        if name not in self.names:
-            raise KeyError(f"no recurrent layer is called {name!r}; found: {', '.join(self.names) or 'none'}")
-        return next(module for module in self.modules.values() if name in module.names)
+        for module in self.modules.values():
+            if name in module.names:
+                return module
+        raise KeyError(f"no recurrent layer is called {name!r}; found: {', '.join(self.names) or 'none'}")
 
     def has_equations(self, name: str) -> bool:
         """Return whether a layer's recurrence is known; if not, only its states and their gradients are."""

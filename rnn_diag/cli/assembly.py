@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
+from rnn_diag.callbacks.attachment import DiagnosticCallback
 from rnn_diag.cli.instantiation import instantiated
 from rnn_diag.cli.machine import fitted_to_machine
 from rnn_diag.cli.progress import ProgressBar
@@ -49,6 +50,9 @@ def assembled(configuration: DictConfig) -> Run:
     model = _model(configuration, task)
     best = _checkpoints(configuration, model)
     callbacks = [*_built_each(configuration, "callbacks"), *([best] if best else [])]
+    for one in callbacks:
+        if isinstance(one, DiagnosticCallback):
+            one.command_line = True
     if trainer_configuration.get("enable_progress_bar", True):
         callbacks.append(ProgressBar())
     loggers = _built_each(configuration, "logger")

@@ -386,3 +386,11 @@ def test_a_layer_that_was_found_right_is_not_run_again_at_later_steps(monkeypatc
             module(torch.randn(12, 4, 5, dtype=torch.bfloat16))[0].float().pow(2).mean().backward()
         assert recording.coverage[0].status == "exact"
     assert len(reruns) == 2  # in its own precision and in double, once
+
+
+def test_one_layer_of_a_stack_is_checked_alone() -> None:
+    module = nn.LSTM(5, 8, num_layers=2).double()
+    with Recording(module, layers="l1") as recording:
+        module(torch.randn(6, 4, 5, dtype=torch.float64))[0].square().mean().backward()
+    assert recording["l1"].is_faithful
+    assert list(recording) == ["l1"]

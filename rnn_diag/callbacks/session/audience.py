@@ -1,4 +1,4 @@
-"""The subscribers of a session: what they are shown, and what happens where they fail."""
+"""Who hears what the judge says of a measured step: TensorBoard and subscribers; and what happens where they fail."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ if TYPE_CHECKING:
 
 
 class Audience:
-    """Has measured steps judged and tells subscribers; without any, nothing is judged.
+    """Has every measured step judged, writes the verdict, and tells subscribers.
 
     Args:
         requests: What each subscriber asks for.
+        judging: Judges what is measured.
         plan: Which knows the layers of each.
         publisher: Writes verdicts.
         warnings: Told of what fails.
     """
 
     def __init__(
-        self, requests: Mapping[Subscriber, Request], plan: Plan, publisher: Publisher, warnings: Warnings
+        self,
+        requests: Mapping[Subscriber, Request],
+        judging: Judging,
+        plan: Plan,
+        publisher: Publisher,
+        warnings: Warnings,
     ) -> None:
         self._requests = dict(requests)
         self._plan = plan
         self._publisher = publisher
         self._warnings = warnings
-        keys = {key: None for request in requests.values() for key in plan.keys(request)}
-        self._judging = Judging(list(keys), any(one.command_line for one in requests))
+        self._judging = judging
         self._batches = 0
-        self._judged_step = -1
+        self._judges = True
 
     @property
     def unneeded(self) -> set[Key]:
-        """What only subscribers asked for, once there are none left."""
-        if self._requests:
+        """What only the judge needs, once nothing is judged any more."""
+        if self._judges:
             return set()
-        return {key for key in self._plan.measures if all(one.is_judged for one in self._plan.askers(key))}
+        return {key for key in self._plan.measures if all(one.for_judge for one in self._plan.askers(key))}
 
     def batch_starts(self) -> None:
         """Count a batch."""
         self._batches += 1
-
-    def step_starts(self, current: MeasuredStep) -> None:
-        """Note which step is judged."""
-        if any(request.is_judged for request in current.due):
-            self._judged_step = current.step
 
     def before_update(self, current: MeasuredStep, trainer: Trainer) -> None:
         """Show a step to subscribers while no weight has changed."""
@@ -67,9 +67,9 @@ class Audience:
                 except Exception as error:
                     self._dismiss([subscriber], in_words(error))
 
-    def optimizer_steps(self, trainer: Trainer, optimizer: Any, step: int) -> None:
-        """Note by what gradients are clipped at steps that are judged."""
-        if self._requests and step == self._judged_step:
+    def optimizer_steps(self, trainer: Trainer, optimizer: Any) -> None:
+        """Note by what gradients are clipped at a measured step."""
+        if self._judges:
             self._judging.optimizer_steps(trainer, optimizer)
 
     def report(self, report: RankReport) -> None:
@@ -80,16 +80,18 @@ class Audience:
         self, current: MeasuredStep, found: Findings, ranks: Sequence[RankReport], trainer: Trainer
     ) -> Mapping[str, float]:
         """Judge what all ranks measured, and tell subscribers; return the numbers that they log."""
-        if not self._requests:
+        if not self._judges:
             return {}
         try:
             self._judging.hear(ranks[0].clipped, ranks[0].begun)
-            if any(rank.is_lost for rank in ranks) or current.step != self._judged_step:
+            if any(rank.is_lost for rank in ranks):
                 return {}
             units = next((rank.units for rank in ranks if rank.units is not None), NO_UNITS)
             coverage = self._plan.judged(seen_by_any(ranks))
+            self._judging.forget((key, layer) for key, layers in current.wanted.items() for layer in layers)
             report = self._judging.judge(trainer, current.step, found, coverage, units, self._batches)
         except Exception as error:
+            self._judges = False
             self._dismiss(self._requests, in_words(error))
             return {}
         return self._tell(report, trainer)
@@ -101,13 +103,13 @@ class Audience:
     def hear_what_cannot_be_followed(self, trainer: Trainer, step: int) -> None:
         """Say once of a model without a layer to measure why it has none."""
         coverage = self._plan.judged({})
-        if self._requests and self._batches == 1 and coverage and not any(self._plan.layers.values()):
+        if self._judges and self._batches == 1 and coverage and not any(self._plan.layers.values()):
             report = self._judging.judge(trainer, step, {}, coverage, NO_UNITS, self._batches)
             self._publisher.show(trainer, self._tell(report, trainer))
 
     def end(self, trainer: Trainer) -> None:
         """Judge the last step again, if the background has finished something since."""
-        if self._requests and (report := self._judging.again()) is not None:
+        if self._judges and (report := self._judging.again()) is not None:
             self._publisher.show(trainer, self._tell(report, trainer))
 
     def _tell(self, report: StepReport, trainer: Trainer) -> dict[str, float]:

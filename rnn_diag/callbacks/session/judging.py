@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 class Judging:
-    """Judges measured steps.
+    """Judges measured steps: by what is measured there, and by the latest of what is measured at other steps.
 
     Args:
-        keys: What the judge needs is called.
+        keys: What the judge goes by.
         for_command_line: Whether advice names the options of this package's commands.
 
     Attributes:
@@ -45,6 +45,8 @@ class Judging:
         self._keys = keys
         self._for_command_line = for_command_line
         self._factors: list[float] = []
+        self._known: Findings = {}
+        self._seen: dict[str, Coverage] = {}
         self._begun: Findings = {}
         self._finished: Findings = {}
         self._latest: tuple[StepReport, RunFacts] | None = None
@@ -67,6 +69,11 @@ class Judging:
         self._finished |= mine
         self._has_news = self._has_news or bool(mine)
 
+    def forget(self, measured_anew: Iterable[tuple[Key, str]]) -> None:
+        """Drop what is known of these, which are about to be measured again, or found not to be there any more."""
+        for one in measured_anew:
+            self._known.pop(one, None)
+
     def judge(
         self,
         trainer: Trainer,
@@ -82,14 +89,17 @@ class Judging:
             trainer: Whose model it is.
             step: The training step.
             found: What was measured.
-            coverage: How every layer was captured.
+            coverage: How every layer that is looked at was captured.
             units: Of the gradients; NaN where there was no backward pass, which does not tell who learns.
             batch: The batch's number in the run.
         """
-        layers = [one.layer for one in coverage]
-        measured = {layer: one for layer in layers if (one := self._of(layer, found)) is not None}
-        if not math.isnan(units.factor) or not measured:
-            self.history.note(measured, layers, batch, times_changed(trainer.lightning_module))
+        now = self._of(found)
+        if not math.isnan(units.factor) or not now:
+            layers = [one.layer for one in coverage]
+            self.history.note(now, layers, batch, times_changed(trainer.lightning_module))
+        self._known |= found
+        self._seen |= {one.layer: one for one in coverage}
+        measured, coverage = self._of(self._known), list(self._seen.values())
         facts = self._facts(trainer, units)
         report = StepReport(step, measured, coverage, units, self._verdict(measured, coverage, facts))
         self._latest, self._has_news = (report, facts), False
@@ -107,10 +117,11 @@ class Judging:
         self.history.follow(report.verdict, last.step)
         return report
 
-    def _of(self, layer: str, found: Findings) -> LayerMeasurements | None:
-        """Return what is known of a layer; None if it did not run."""
-        parts = [found[key, layer] for key in self._keys if (key, layer) in found]
-        return self._with_weights(layer, LayerMeasurements.together(*parts)) if parts else None
+    def _of(self, found: Findings) -> dict[str, LayerMeasurements]:
+        """Return what is known by layer, of those that ran."""
+        layers = dict.fromkeys(layer for key, layer in found if key in self._keys)
+        parts = {layer: [found[key, layer] for key in self._keys if (key, layer) in found] for layer in layers}
+        return {layer: self._with_weights(layer, LayerMeasurements.together(*parts[layer])) for layer in layers}
 
     def _with_weights(self, layer: str, measured: LayerMeasurements) -> LayerMeasurements:
         known = [

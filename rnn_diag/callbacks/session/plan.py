@@ -29,13 +29,13 @@ class Request:
         name: Whose it is; empty to be left out of the table.
         schedule: When, and on which layers.
         measures: What is to be measured.
-        is_judged: Whether it is for the judge, who looks at all layers together: such requests are due together.
+        for_judge: Whether nobody but the judge needs its measures.
     """
 
     name: str
     schedule: Schedule
     measures: tuple[Measure, ...]
-    is_judged: bool = False
+    for_judge: bool = False
 
 
 class Plan:
@@ -75,7 +75,7 @@ class Plan:
         self._keys: dict[Measure, Key] = {}
         for request in requests:
             for measure in request.measures:
-                self._name(measure, type(measure).__name__ if request.is_judged else request.name)
+                self._name(measure, type(measure).__name__ if request.for_judge else request.name)
 
     def _name(self, measure: Measure, asked_by: str) -> None:
         if measure not in self._keys:
@@ -88,9 +88,9 @@ class Plan:
         """What is measured of weights alone."""
         return {key for key, measure in self.measures.items() if measure.needs.weights_only}
 
-    def key_of(self, measure: Measure) -> Key:
-        """Return what a measure is called."""
-        return self._keys[measure]
+    def key_of(self, measure: Measure) -> Key | None:
+        """Return what a measure is called; None if it is not asked for."""
+        return self._keys.get(measure)
 
     def keys(self, request: Request) -> list[Key]:
         """Return what a request's measures are called."""
@@ -102,10 +102,7 @@ class Plan:
 
     def due(self, step: int, stretch: int, disabled: Collection[Key] = ()) -> list[Request]:
         """Return the requests that are due at a step and have something left to measure."""
-        enabled = self.enabled(disabled)
-        due = [one for one in enabled if step % one.schedule.interval(stretch) == 0]
-        judged = any(one.is_judged for one in due)
-        return [one for one in enabled if one in due or (judged and one.is_judged)]
+        return [one for one in self.enabled(disabled) if step % one.schedule.interval(stretch) == 0]
 
     def enabled(self, disabled: Collection[Key] = ()) -> list[Request]:
         """Return the requests that have something left to measure."""
@@ -133,7 +130,7 @@ class Plan:
 
     def judged(self, seen: Mapping[str, Coverage]) -> list[Coverage]:
         """Return how the layers that are judged were captured, and which cannot be followed."""
-        requests = [request for request in self.layers if request.is_judged]
+        requests = [request for request in self.layers if request.for_judge]
         names = {name for request in requests for name in self.layers[request]}
         everything = any(request.schedule.layers == "*" for request in requests)
         lost = [one for one in self.found if one.status is Status.NOT_FOLLOWED and everything]

@@ -12,6 +12,7 @@ from rnn_diag.callbacks.concern import Concern
 from rnn_diag.callbacks.lightning import all_ranks, gradient_units, logging_step, say, settle, trains_on_cpu
 from rnn_diag.callbacks.session.audience import Audience
 from rnn_diag.callbacks.session.exchange import Completed, Findings, MeasuredStep, RankReport, merged
+from rnn_diag.callbacks.session.judging import Judging
 from rnn_diag.callbacks.session.measuring import measure_step
 from rnn_diag.callbacks.session.pace import Pace
 from rnn_diag.callbacks.session.plan import Key, Plan, Request
@@ -20,6 +21,7 @@ from rnn_diag.callbacks.session.warnings import Warnings, in_words
 from rnn_diag.callbacks.session.worker import Worker
 from rnn_diag.callbacks.subscriber import Subscriber
 from rnn_diag.doctor.judge import MEASURES
+from rnn_diag.measurements.call import MeasureCall
 from rnn_diag.measurements.layer import chosen
 
 if TYPE_CHECKING:
@@ -32,15 +34,29 @@ class Session:
     Whether a step is measured depends only on the step and on values all ranks share, so either all ranks reach the
     collective call or none does.
 
+    Args:
+        concerns: What is measured and published.
+        subscribers: Who hears the verdict.
+        model: Whose layers are measured.
+        for_command_line: Whether advice names the options of this package's commands.
+
     Raises:
         ValueError: If a pattern matches no layer.
     """
 
-    def __init__(self, concerns: Iterable[Concern], subscribers: Iterable[Subscriber], model: nn.Module) -> None:
+    def __init__(
+        self,
+        concerns: Iterable[Concern],
+        subscribers: Iterable[Subscriber],
+        model: nn.Module,
+        for_command_line: bool = False,
+    ) -> None:
         self._concerns = {one: Request(one.name, one.schedule, (one.measure_of,)) for one in concerns}
-        needed = chosen(MEASURES, [measure for request in self._concerns.values() for measure in request.measures])
-        to_be_judged = {one: Request(one.role, one.schedule, needed, is_judged=True) for one in subscribers}
-        requests = [*self._concerns.values(), *to_be_judged.values()]
+        asked = [measure for request in self._concerns.values() for measure in request.measures]
+        needed = chosen(MEASURES, asked)
+        listeners = {one: Request(one.role, one.schedule, needed, for_judge=True) for one in subscribers}
+        facts = [Request("", one.schedule, (MeasureCall(),), for_judge=True) for one in self._concerns.values()]
+        requests = [*self._concerns.values(), *listeners.values(), *facts]
         self._plan = Plan(requests, model)
         self._disabled: set[Key] = set()
         self._last_step = -1
@@ -51,7 +67,9 @@ class Session:
         self._warnings = Warnings()
         self._worker: Worker[Completed] = Worker()
         self._publisher = Publisher(self._concerns, self._warnings)
-        self._audience = Audience(to_be_judged, self._plan, self._publisher, self._warnings)
+        judged = [key for one in needed if (key := self._plan.key_of(one)) is not None]
+        judging = Judging(judged, for_command_line)
+        self._audience = Audience(listeners, judging, self._plan, self._publisher, self._warnings)
         for concern in self._concerns:
             concern.forget()
 
@@ -94,7 +112,6 @@ class Session:
                 return
             self._last_step = step
             self._current = MeasuredStep(step, due, self._plan.wanted(due, self._disabled), self._pace.spent)
-            self._audience.step_starts(self._current)
             try:
                 self._current.recording = self._plan.recording(due).start()
             except Exception as error:
@@ -117,8 +134,9 @@ class Session:
 
     def optimizer_steps(self, trainer: Trainer, optimizer: Any) -> None:
         """Note by what gradients are clipped at steps that are judged."""
-        with self._pace.measuring():
-            self._audience.optimizer_steps(trainer, optimizer, logging_step(trainer))
+        if logging_step(trainer) == self._last_step:
+            with self._pace.measuring():
+                self._audience.optimizer_steps(trainer, optimizer)
 
     def batch_ends(self, trainer: Trainer) -> None:
         """Measure, merge what all ranks measured, and publish it."""
@@ -223,7 +241,7 @@ class Session:
         for key, reason in problems.items():
             by_reason.setdefault(reason, []).append(key)
         for reason, keys in by_reason.items():
-            askers = (request for key in keys for request in self._plan.askers(key) if not request.is_judged)
+            askers = (request for key in keys for request in self._plan.askers(key) if not request.for_judge)
             names = dict.fromkeys(request.name for request in askers)
             *first, last = names or [f"what the doctor needs ({', '.join(keys)})"]
             who = f"{', '.join(first)} and {last} are" if first else f"{last} is"

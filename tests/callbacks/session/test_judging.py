@@ -12,7 +12,16 @@ import torch
 from tensorboard.util import tensor_util
 from torch import nn
 
-from rnn_diag.callbacks import DiagnosticWarning, Doctor, GateSaturation, GradientNorms, RNNDiagnostics
+from rnn_diag.callbacks import (
+    DiagnosticWarning,
+    Doctor,
+    GateSaturation,
+    GradientNorms,
+    LyapunovSpectrum,
+    MemoryHorizon,
+    RecurrentSpectrum,
+    RNNDiagnostics,
+)
 from rnn_diag.callbacks.session import judging
 from rnn_diag.interventions.initialization import chrono
 from rnn_diag.measurements.call import MeasureCall
@@ -64,6 +73,36 @@ def test_suite_and_doctor_share_one_verdict(never_written, batches, trainer, ten
     assert text(log, "rnn_diag/verdict") == text(log, "doctor/findings")
     standing = {(one.layer, f"{one.id}: {one.meaning}") for one in doctor.report.findings}
     assert {(one["layer"], one["title"]) for one in verdicts(log)[-1]} == standing
+
+
+@pytest.mark.parametrize(
+    ("callback", "finding"),
+    [
+        (GradientNorms, []),
+        (MemoryHorizon, []),
+        (RecurrentSpectrum, ["forget_bias_one_of_two"]),
+        (GateSaturation, ["stuck_gate"]),
+        (LyapunovSpectrum, []),
+    ],
+)
+def test_whatever_is_measured_is_judged_once_a_step(
+    callback, finding, never_written, batches, trainer, tensorboard, events, monkeypatch
+):
+    judged = []
+    judge = judging.judge
+    monkeypatch.setattr(judging, "judge", lambda *arguments: (judged.append(1), judge(*arguments))[1])
+    trainer(callback(2, max_overhead=None), logger=tensorboard).fit(never_written, batches)
+    assert len(judged) == 3 + (callback is RecurrentSpectrum)  # three steps, and what was finished at the end
+    assert [one["title"].split(":")[0] for one in verdicts(events(tensorboard))[0]] == finding
+    assert "rnn_diag/verdict/text_summary" in events(tensorboard).Tags()["tensors"]
+
+
+def test_a_verdict_goes_by_the_latest_of_what_is_measured_at_other_steps(
+    never_written, batches, trainer, tensorboard, events, told
+):
+    told(trainer(GradientNorms(1), GateSaturation(5), logger=tensorboard), never_written, batches)
+    (verdict,) = verdicts(events(tensorboard))
+    assert [one["title"].split(":")[0] for one in verdict] == ["stuck_gate"]
 
 
 def test_a_healthy_network_has_nothing_wrong(network, batches, trainer, tensorboard, events):

@@ -32,6 +32,12 @@ def test_only_layers_that_match_are_measured(network, batches, trainer):
     assert shown == {"saturation/encoder.l1", "spectrum/encoder.l0", "rnn_diag/overhead", "rnn_diag/every_n_steps"}
 
 
+def test_one_layer_of_a_stack_is_measured_alone(network, batches, trainer, told):
+    run = trainer(GradientNorms(1, layers="*.l1"))
+    assert told(run, network(num_layers=2), batches) == []
+    assert {name.split("/")[1] for name in run.callback_metrics if name.startswith("gradient_norms")} == {"encoder.l1"}
+
+
 def test_model_without_recurrent_layers_trains_with_a_warning(batches, trainer):
     class Feedforward(pl.LightningModule):
         def __init__(self):
