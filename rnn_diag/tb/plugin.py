@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Any
 
 from tensorboard import errors, plugin_util
@@ -39,6 +40,7 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]
 
     def __init__(self, context: base_plugin.TBContext) -> None:
         self._data = context.data_provider
+        self._log_folder = PurePath(context.logdir or "").name
         folder = files("rnn_diag.tb") / "static"
         self._static = {
             file.name: (file.read_bytes(), CONTENT_TYPES[suffix])
@@ -76,7 +78,7 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]
             run: {tag: _entry(series.plugin_content, series.max_step) for tag, series in tags.items()}
             for run, tags in self._listing(request).items()
         }
-        return _respond_json(request, {"version": schema.VERSION, "runs": runs})
+        return _respond_json(request, {"version": schema.VERSION, "folder": self._log_folder, "runs": runs})
 
     def _serve_series(self, request: wrappers.Request) -> wrappers.Response:
         _, found = self._series(request, _argument(request, "run"), _argument(request, "tag"))

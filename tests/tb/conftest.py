@@ -72,8 +72,8 @@ def browser() -> Iterator[Any]:
 def open_tab(browser: Any) -> Iterator[Callable[..., Tab]]:
     tabs: list[Tab] = []
 
-    def make(address: str) -> Tab:
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
+    def make(address: str, width: int = 1400) -> Tab:
+        page = browser.new_page(viewport={"width": width, "height": 900})
         tabs.append(Tab(page))
         return tabs[-1].open(address)
 

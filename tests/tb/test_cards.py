@@ -145,6 +145,83 @@ def test_what_is_found_of_no_layer_with_a_card_stands_above_the_cards(
     ]
 
 
+LAYERS = [
+    f"model.backbone.bidirectional_encoder_{k:02d}.recurrent.l0{end}" for k in range(20) for end in ("", "_reverse")
+]
+
+
+def write_forty_layers(log: Any) -> None:
+    for layer in LAYERS:
+        tab.write_gradients(log, layer, 0, np.linspace(-5, -2, 20), cell="lstm")
+        tab.write_horizon(log, layer, 0, 3.0)
+    hint = {**HINT, "layer": LAYERS[3]}
+    tab.write_verdict(
+        log, 0, [{**VANISHING, "layer": LAYERS[24]}, {**HINT, "severity": "warning", "layer": LAYERS[39]}, hint]
+    )
+    tab.write_cost(log, 0, 1.0, 0.1)
+
+
+@pytest.mark.slow
+def test_many_layers_are_a_strip_worst_first_and_one_is_chosen_by_a_click(
+    tmp_path: Path, open_tab: Any, tensorboard: Start
+) -> None:
+    with SummaryWriter(str(tmp_path / "run")) as log:
+        write_forty_layers(log)
+    shown = open_tab(f"{tensorboard(tmp_path, runs=1)}#rnn_diag")
+    chips, card = shown.frame.locator(".strip > .chips .chip"), shown.frame.locator(".card")
+    assert [chip.get_attribute("title") for chip in chips.all()] == [LAYERS[24], LAYERS[39], LAYERS[3]]
+    assert chips.locator(".sign").evaluate_all("(all) => all.map((one) => one.title)") == [
+        "critical",
+        "warning",
+        "advice",
+    ]
+    assert card.count() == 1 and card.locator(".name").get_attribute("title") == LAYERS[24]
+    assert shown.text(".strip summary") == "37 layers with nothing wrong found"
+    shown.frame.locator(".strip input").fill("encoder_07")
+    rest = shown.frame.locator(".strip details .chip:visible")
+    assert [chip.get_attribute("title") for chip in rest.all()] == LAYERS[14:16]
+    rest.last.click()
+    shown.frame.locator(f'.card .name[title="{LAYERS[15]}"]').wait_for()
+    assert shown.frame.locator(".strip input").input_value() == "encoder_07"
+    shown.frame.locator("#gradients figcaption").get_by_text("encoder_07").wait_for()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1024, 1440])
+def test_forty_layers_with_long_names_overflow_nothing_and_no_box_scrolls(
+    tmp_path: Path, open_tab: Any, tensorboard: Start, width: int
+) -> None:
+    with SummaryWriter(str(tmp_path / "run_with_a_long_name,lr=0.001,hidden=512")) as log:
+        write_forty_layers(log)
+    shown = open_tab(f"{tensorboard(tmp_path, runs=1)}#rnn_diag", width=width)
+    shown.frame.locator(".strip summary").click()
+    page = shown.frame.locator("html")
+    assert page.evaluate("(one) => one.scrollWidth <= one.clientWidth")
+    scrolls = (
+        "(main) => [...main.querySelectorAll('*')].filter((one) => getComputedStyle(one).overflowY.match(/auto|scroll/)"
+    )
+    assert (
+        shown.frame.locator("main").evaluate(
+            scrolls + " && one.scrollHeight > one.clientHeight).map((one) => one.className)"
+        )
+        == []
+    )
+    wide = "(main) => [...main.querySelectorAll('.chip, .card, .panel')].filter((one) => one.scrollWidth > one.clientWidth + 1)"
+    assert shown.frame.locator("main").evaluate(wide + ".map((one) => one.className + ' ' + one.id)") == []
+
+
+@pytest.mark.slow
+def test_a_log_folder_that_is_itself_the_run_has_its_folders_name(
+    tmp_path: Path, open_tab: Any, tensorboard: Start
+) -> None:
+    with SummaryWriter(str(tmp_path / "my_run")) as log:
+        write_layer(log, "l0", 0)
+        tab.write_cost(log, 0, 1.0, 0.1)
+    shown = open_tab(f"{tensorboard(tmp_path / 'my_run', runs=1)}#rnn_diag")
+    assert shown.text("aside li") == "my_run"
+    assert shown.text(".column .run") == "my_run"
+
+
 def assert_agree(card: Any, severity: float, texts: dict[int, str], step: int) -> None:
     """Compare what a card shows at a step with the scalar of that step and the text that stood then."""
     signs = card.locator(".finding .sign").evaluate_all("(all) => all.map((one) => one.title)")

@@ -35,7 +35,7 @@ def test_the_plugin_itself_imports_neither_torch_nor_lightning() -> None:
 
 
 def test_an_empty_log_has_an_empty_index(tmp_path: Path) -> None:
-    assert get(serve(tmp_path), "index").json == {"version": 1, "runs": {}}
+    assert get(serve(tmp_path), "index").json == {"version": 1, "folder": tmp_path.name, "runs": {}}
 
 
 def test_what_is_not_there_is_not_found_and_what_is_not_said_is_asked_for(tmp_path: Path, log: Any) -> None:

@@ -4,33 +4,28 @@ import { loadLayer } from './catalogue.js';
 import { breakable, element } from './dom.js';
 import { factsOf } from './facts.js';
 import { runLabel, sideBySide } from './panel.js';
+import { Strip, worstFirst } from './strip.js';
 import { countsOf, finding, silence, standingAt, worst, SEVERITIES } from './verdict.js';
-import { naturally, whole } from './words.js';
+import { whole } from './words.js';
 
-/** So many layers of a run show the whole of their findings; of more, the chosen one does. */
-const SHOWN_IN_FULL = 4;
+/** So many layers of a run have a card each; of more, the chosen one has, beneath a strip of all. */
+const CARDS = 4;
+const FINDINGS = 6;
 
 export class Cards {
-  /** `chooseLayer(layer)` is called when a card is chosen, `showPanel(layer, panel)` when a finding is; `isDrawn(panel, entries)` says whether a panel shows something of a layer. */
+  /** `chooseLayer(layer)` is called when a layer is chosen, `showPanel(layer, panel)` when a finding is; `isDrawn(panel, entries)` says whether a panel shows something of a layer. */
   constructor({ chooseLayer, showPanel, isDrawn }) {
     Object.assign(this, { chooseLayer, showPanel, isDrawn });
     this.element = element('div', { class: 'cards' });
-    this.cards = [];
-    this.columns = [];
-    // A model may have hundreds of layers: a card's numbers are read once it is seen.
-    this.observer = new IntersectionObserver((entries) => {
-      for (const entry of entries) if (entry.isIntersecting) this.fill(entry.target.card);
-    });
+    this.strips = new Map();
   }
 
   draw(view) {
     this.view = view;
-    this.observer.disconnect();
     this.cards = [];
     this.columns = [];
     this.element.replaceChildren(...sideBySide(view).map((run) => this.column(run)));
     this.element.classList.toggle('pair', sideBySide(view).length > 1);
-    for (const chosen of this.element.querySelectorAll('.chosen')) chosen.parentElement.scrollTop = chosen.offsetTop - chosen.parentElement.offsetTop;
   }
 
   moveTo(view) {
@@ -40,14 +35,18 @@ export class Cards {
   }
 
   column(run) {
-    const layers = [...run.layers.keys()];
-    const severity = new Map(layers.map((layer) => [layer, worst(this.findingsOf(run, layer))]));
-    layers.sort((one, other) => severity.get(other) - severity.get(one) || naturally(one, other));
-    const column = { run, element: element('div', { class: 'findings' }) };
+    const layers = worstFirst([...run.layers.keys()], (layer) => worst(this.findingsOf(run, layer)));
+    const column = { run, element: element('div', { class: 'findings' }), strip: layers.length > CARDS ? this.stripOf(run) : null };
     this.columns.push(column);
     this.tell(column);
-    return element('div', { class: 'column' }, runLabel({ ...run, layer: '' }), column.element,
-      element('div', { class: layers.length > SHOWN_IN_FULL ? 'layers many' : 'layers' }, layers.map((layer) => this.card(run, layer))));
+    const shown = column.strip ? layers.filter((layer) => layer === run.layer) : layers;
+    return element('div', { class: 'column' }, runLabel({ ...run, layer: '' }), column.element, column.strip?.element,
+      element('div', { class: 'layers' }, shown.map((layer) => this.card(run, layer))));
+  }
+
+  stripOf({ name }) {
+    if (!this.strips.has(name)) this.strips.set(name, new Strip((layer) => this.chooseLayer(layer)));
+    return this.strips.get(name);
   }
 
   card(run, layer) {
@@ -55,13 +54,11 @@ export class Cards {
     const list = element('ul', {});
     const choose = element('button', { type: 'button', 'aria-pressed': String(chosen), onclick: () => this.chooseLayer(layer) },
       element('span', { class: 'name', title: layer }, breakable(run.short.get(layer))), element('span', { class: 'cell' }, run.layers.get(layer).grad?.content.cell ?? ''));
-    const made = element('article', { class: chosen ? 'card chosen' : 'card' }, choose, list);
     const card = { run, layer, list, loaded: chosen ? run : null };
-    made.card = card;
     this.cards.push(card);
     this.describe(card);
-    if (!chosen) this.observer.observe(made);
-    return made;
+    this.fill(card);
+    return element('article', { class: chosen ? 'card chosen' : 'card' }, choose, list);
   }
 
   async fill(card) {
@@ -83,8 +80,9 @@ export class Cards {
   }
 
   /** What the doctor says of the run as a whole, and of what has no card. */
-  tell({ run, element: place }) {
+  tell({ run, element: place, strip }) {
     const standing = standingAt(run.verdicts, this.view.step);
+    strip?.draw(run, (layer) => worst(this.findingsOf(run, layer)), Boolean(standing));
     if (!standing) return place.replaceChildren();
     const { findings, step } = standing;
     const others = findings.filter(({ layer }) => !run.layers.has(layer)).map((one) => (one.layer ? { ...one, title: `${one.layer}: ${one.title}` } : one));
@@ -92,8 +90,12 @@ export class Cards {
       ? { severity: SEVERITIES[worst(findings)], title: countsOf(findings) }
       : { severity: 'ok', title: 'Nothing wrong is found.' };
     return place.replaceChildren(element('h3', {}, `Verdict of the doctor, as it has stood since step ${whole(step)}`),
-      ...[sum, ...others].map((one) => finding('p', one)));
+      ...[sum, ...others.slice(0, FINDINGS)].map((one) => finding('p', one)), furtherOnes(others.slice(FINDINGS)));
   }
+}
+
+function furtherOnes(others) {
+  return others.length ? element('details', {}, element('summary', {}, `${whole(others.length)} more`), others.map((one) => finding('p', one))) : '';
 }
 
 function fact({ name, text, step }, shown) {

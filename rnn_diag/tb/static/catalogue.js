@@ -13,8 +13,13 @@ export function catalogueOf(index) {
   const catalogue = new Map();
   const names = Object.keys(index.runs).sort(naturally);
   const shared = sharedFolders(names);
-  for (const name of names) catalogue.set(name, { ...runOf(name, index.runs[name]), label: name.slice(shared) || '.' });
+  for (const name of names) catalogue.set(name, { ...runOf(name, index.runs[name]), label: labelOf(name.slice(shared), index.folder) });
   return catalogue;
+}
+
+/** What a run is called: a log folder that is itself the run has the folder's name. */
+function labelOf(name, folder) {
+  return name === '' || name === '.' ? folder || '.' : name;
 }
 
 /** How many letters of the names are folders, or settings, that all runs have in common: they tell no run from another. */
@@ -68,7 +73,7 @@ export async function loadLayer(run, layer) {
     try {
       home[name] = await fetchSeries(run.name, entry.tag, entry.lastStep);
     } catch (error) {
-      loaded.failures.push(`“${run.name || '.'}”: ${error.message}. The other series are shown.`);
+      loaded.failures.push(`“${run.label}”: ${error.message}. The other series are shown.`);
     }
   };
   const loading = Object.entries(entries).filter(([, entry]) => entry).flatMap(([kind, entry]) => {
@@ -86,7 +91,7 @@ export async function verdictsOf(run, failures) {
   try {
     return run.whole.verdict ? await fetchVerdicts(run.name, run.whole.verdict.lastStep) : [];
   } catch (error) {
-    failures.push(`“${run.name || '.'}”: ${error.message}. The numbers are shown.`);
+    failures.push(`“${run.label}”: ${error.message}. The numbers are shown.`);
     return [];
   }
 }
@@ -104,7 +109,7 @@ export function layerShown(run, layer, catalogue) {
 
 /** What is wrong with a run's data, in words; nothing if nothing is. */
 export function troubleOf(run) {
-  const name = run.name || '.';
+  const name = run.label;
   if (run.newer) {
     return `“${name}” holds series in format ${run.newer}, written by a newer rnn_diag; this tab reads format ${READABLE_VERSION}. Update rnn_diag where TensorBoard runs to see them.`;
   }

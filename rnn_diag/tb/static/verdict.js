@@ -36,6 +36,7 @@ export function finding(name, { severity, title = '', evidence, advice, panel },
     advice ? element('em', { class: 'detail' }, `Try: ${advice}`) : null));
 }
 
-function sign(severity) {
+/** A severity as a sign. */
+export function sign(severity) {
   return element('i', { class: `sign ${severity}`, role: 'img', 'aria-label': severity, title: severity }, SIGNS[severity]);
 }
