@@ -197,17 +197,18 @@ def test_forty_layers_with_long_names_overflow_nothing_and_no_box_scrolls(
     shown.frame.locator(".strip summary").click()
     page = shown.frame.locator("html")
     assert page.evaluate("(one) => one.scrollWidth <= one.clientWidth")
-    scrolls = (
-        "(main) => [...main.querySelectorAll('*')].filter((one) => getComputedStyle(one).overflowY.match(/auto|scroll/)"
+    scrolling = shown.frame.locator("main").evaluate(
+        """(main) => [...main.querySelectorAll('*')]
+            .filter((one) => /auto|scroll/.test(getComputedStyle(one).overflowY) && one.scrollHeight > one.clientHeight)
+            .map((one) => one.className)"""
     )
-    assert (
-        shown.frame.locator("main").evaluate(
-            scrolls + " && one.scrollHeight > one.clientHeight).map((one) => one.className)"
-        )
-        == []
+    assert scrolling == []
+    too_wide = shown.frame.locator("main").evaluate(
+        """(main) => [...main.querySelectorAll('.chip, .card, .panel')]
+            .filter((one) => one.scrollWidth > one.clientWidth + 1)
+            .map((one) => `${one.className} ${one.id}`)"""
     )
-    wide = "(main) => [...main.querySelectorAll('.chip, .card, .panel')].filter((one) => one.scrollWidth > one.clientWidth + 1)"
-    assert shown.frame.locator("main").evaluate(wide + ".map((one) => one.className + ' ' + one.id)") == []
+    assert too_wide == []
 
 
 @pytest.mark.slow
