@@ -8,7 +8,7 @@ from rnn_diag.capture.call_log import CallLog
 from rnn_diag.capture.calls import Call, LayerCall
 from rnn_diag.capture.modules import RecurrentModule, type_name, why_silent
 from rnn_diag.coverage import Coverage, Status
-from rnn_diag.engine.choice import engine_sweeper
+from rnn_diag.engine.choice import engine_sweeper, sweep_in_bulk
 from rnn_diag.engine.replay import replay_sweep
 from rnn_diag.engine.sweep import Sweeper, sweep
 from rnn_diag.trace import Trace
@@ -85,7 +85,8 @@ def _engine(found: RecurrentModule, calls: Sequence[Call], engine: str) -> str:
     if found.is_cell:
         return "gradients of every step from autograd itself"
     sweeper = engine_sweeper(engine, found.equations, calls[0].inputs.device) if found.equations else sweep
-    ways: dict[Sweeper, str] = {sweep: "an explicit sweep", replay_sweep: "replaying the kernel"}
+    ways: dict[Sweeper, str] = dict.fromkeys((sweep, sweep_in_bulk), "an explicit sweep")
+    ways[replay_sweep] = "replaying the kernel"
     return f"gradients by {ways.get(sweeper, 'kernels written from the equations')}"
 
 

@@ -24,8 +24,9 @@ class Recording(Mapping[str, Trace]):
         sequences: How many sequences of a batch are followed: the first and a fixed choice of the others that no period
             of the batch can alias with; None for all.
         layers: Glob pattern, or several, of the layers' names.
-        engine: How gradients are swept back: `explicit` loops over the equations, `persistent` and `graphed` run
-            kernels written from them on CUDA, `replay` torch's fused kernel again; `auto` chooses by device and shape.
+        engine: How gradients are swept back: `explicit` loops over the equations, `in_bulk` too, with derivatives of
+            many steps at once; `persistent` and `graphed` run kernels written from them on CUDA, `replay` torch's fused
+            kernel again; `auto` chooses by device and shape.
         exact_dropout: No longer needed on CUDA, where cuDNN's masks are read. On other accelerators whose kernels draw
             the masks between layers, run recorded calls layer by layer with known masks. It is the only option that
             changes training: recorded calls draw other masks, from the device's ordinary generator.

@@ -1,4 +1,4 @@
-"""Which engine runs a recurrence over time: a loop, torch's kernel once more, graphs, or one launch for all steps."""
+"""Which engine runs a recurrence over time: a loop, one in bulk, torch's kernel once more, graphs, or one launch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from rnn_diag.engine.elementwise import ElementwiseStep
 from rnn_diag.engine.engine import Engine, Explicit
 from rnn_diag.engine.fused import Fused, fits_on_chip, is_indexable, statements_of
 from rnn_diag.engine.graphed import Graphed
+from rnn_diag.engine.in_bulk import in_bulk
 from rnn_diag.engine.precision import cudnn_takes_tf32
 from rnn_diag.engine.replay import can_replay, replay_sweep
 from rnn_diag.engine.sweep import Sweeper, Swept, sweep
 from rnn_diag.engine.unroll import Unrolled
 
-ENGINES = ("auto", "explicit", "replay", "graphed", "persistent")
+ENGINES = ("auto", "explicit", "in_bulk", "replay", "graphed", "persistent")
 MOST_PERSISTENT_STATES = 65536
 """States of all sequences together beyond which products of many sequences at once are faster than one at a time."""
 
@@ -26,14 +27,16 @@ EXPLICIT = Explicit()
 
 
 def training_engine(equations: Equations, weights: Weights, inputs: Tensor) -> Engine:
-    """Return the engine that trains a layer: on CUDA, kernels; elsewhere the loop.
+    """Return the engine that trains a layer: on CUDA, kernels; elsewhere a loop, in bulk where the equations allow.
 
     Args:
         equations: The recurrence.
         weights: Its parameters.
         inputs: `[T, B, I]` what it is fed.
     """
-    if not inputs.is_cuda or weights.weight_hr is not None:
+    if not inputs.is_cuda:
+        return in_bulk(equations, weights) or EXPLICIT
+    if weights.weight_hr is not None:
         return EXPLICIT
     steps, batch, _ = inputs.shape
     fused = _by_kernels(equations, weights, steps, batch) or EXPLICIT
@@ -50,8 +53,10 @@ def engine_sweeper(engine: str, equations: Equations, device: torch.device) -> S
     one_of("engine", engine, ENGINES)
     if engine == "replay":
         return replay_sweep if can_replay(equations) else sweep
-    if engine == "explicit" or (engine == "auto" and device.type != "cuda"):
+    if engine == "explicit":
         return sweep
+    if engine == "in_bulk" or (engine == "auto" and device.type != "cuda"):
+        return sweep_in_bulk
 
     def chosen(
         equations: Equations,
@@ -74,6 +79,18 @@ def engine_sweeper(engine: str, equations: Equations, device: torch.device) -> S
         return _copied(Graphed(found, found.key).sweep(equations, weights, unrolled, hidden_grad_direct, final_grad))
 
     return chosen
+
+
+def sweep_in_bulk(
+    equations: Equations,
+    weights: Weights,
+    unrolled: Unrolled,
+    hidden_grad_direct: Tensor,
+    final_grad: State | None = None,
+) -> Swept:
+    """Sweep in bulk where the equations allow, and by the loop where they do not."""
+    found = in_bulk(equations, weights) if unrolled.between is None else None
+    return (found or EXPLICIT).sweep(equations, weights, unrolled, hidden_grad_direct, final_grad)
 
 
 def _by_kernels(equations: Equations, weights: Weights, steps: int, rows: int, engine: str = "auto") -> Fused | None:

@@ -26,11 +26,14 @@ class NotElementwiseError(ValueError):
 
 
 class Statement(NamedTuple):
-    """`target = expression`, an expression of the variables `reads`."""
+    """`target = expression`: torch's `operation` on `reads`, which are variables or numbers in brackets."""
 
     target: str
     expression: str
     reads: tuple[str, ...]
+    operation: str = ""
+    scale: float = 1.0
+    """What the second summand of an `add` or `sub` is multiplied by."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,28 @@ class ElementwiseStep:
         return self.backward.outputs["projected_grad"] == self.backward.outputs["recurrent_grad"]
 
 
+def known_step(equations: Equations, weights: Weights) -> ElementwiseStep | None:
+    """Return a recurrence as statements, or None where it is not elementwise; read off once for each configuration.
+
+    A configuration is what `repr` shows of the equations' attributes: a step depends on these and on its arguments.
+    """
+    settings = tuple(sorted((name, repr(value)) for name, value in vars(equations).items()))
+    key = type(equations), settings, tuple(weights.extra)
+    if key not in _known:
+        _known[key] = _read_off(equations, weights), equations  # whose parts stay alive: they are what is compared
+    return _known[key][0]
+
+
+_known: dict[Any, tuple[ElementwiseStep | None, Equations]] = {}
+
+
+def _read_off(equations: Equations, weights: Weights) -> ElementwiseStep | None:
+    try:
+        return elementwise_step(equations, weights)
+    except NotElementwiseError:
+        return None
+
+
 def elementwise_step(equations: Equations, weights: Weights) -> ElementwiseStep:
     """Read the statements off a recurrence by running its step and its adjoint once on a few numbers.
 
@@ -107,8 +132,6 @@ def elementwise_step(equations: Equations, weights: Weights) -> ElementwiseStep:
     Raises:
         NotElementwiseError: If a step mixes units or sequences, branches on values, or uses an unknown operation.
     """
-    if weights.weight_hr is not None:
-        raise NotElementwiseError("a projection stands between the steps")
     blocks = len(equations.blocks)
     widths: dict[tuple[str, ...], int] = {("hidden",): 1, ("rows",): blocks}
     if not all(axes in widths for axes in equations.extra_parameters.values()):
@@ -272,7 +295,8 @@ class _Recorder(TorchDispatchMode):
             return operands[1 - operands.index("(0.0)")]
         target = f"x{len(self._statements)}"
         expression = _EXPRESSIONS[name](*operands, **kwargs)
-        self._statements.append(Statement(target, expression, tuple(operands)))
+        scale = float(kwargs.get("alpha", 1.0))
+        self._statements.append(Statement(target, expression, tuple(operands), name, scale))
         return target
 
     def _of(self, value: Any, blocks: int) -> Blocks:

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from rnn_diag.cells.equations import Equations, State, Step
 from rnn_diag.cells.weights import Weights
-from rnn_diag.engine.elementwise import ElementwiseStep, NotElementwiseError, elementwise_step
+from rnn_diag.engine.elementwise import ElementwiseStep, known_step
 from rnn_diag.engine.engine import Engine
 from rnn_diag.engine.kernels import Kernel, backward_kernel, forward_kernel, has_triton, is_interpreted
 from rnn_diag.engine.sweep import Swept
@@ -85,26 +83,7 @@ def statements_of(equations: Equations, weights: Weights) -> ElementwiseStep | N
         return None
     if weights.weight_hh.dtype not in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
         return None
-    known = _statements.setdefault(equations, {})
-    key = weights.weight_hr is None, tuple(weights.extra)
-    if key not in known:
-        configuration = type(equations), tuple(sorted((name, repr(value)) for name, value in vars(equations).items()))
-        shared = _by_configuration.setdefault((configuration, key), [])
-        if not shared:
-            shared += [_read_off(equations, weights), equations]  # whose parts stay alive: they are what is compared
-        known[key] = shared[0]
-    return known[key]
-
-
-_statements: WeakKeyDictionary[Equations, dict[Any, ElementwiseStep | None]] = WeakKeyDictionary()
-_by_configuration: dict[Any, list[Any]] = {}
-
-
-def _read_off(equations: Equations, weights: Weights) -> ElementwiseStep | None:
-    try:
-        return elementwise_step(equations, weights)
-    except NotElementwiseError:
-        return None
+    return known_step(equations, weights) if weights.weight_hr is None else None  # a projection stands between steps
 
 
 def fits_on_chip(step: ElementwiseStep, weights: Weights) -> bool:

@@ -310,7 +310,10 @@ ERRORS = {
         KeyError,
         "no gate, block or state is called 'forget'; found: reset, update, candidate",
     ),
-    "names_an_unknown_engine": (ValueError, "engine='fast'; choices: auto, explicit, replay, graphed, persistent"),
+    "names_an_unknown_engine": (
+        ValueError,
+        "engine='fast'; choices: auto, explicit, in_bulk, replay, graphed, persistent",
+    ),
 }
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rnn_diag.cells import Equations, LSTMEquations, State, Step, Weights
-from rnn_diag.engine.elementwise import Elementwise, NotElementwiseError, elementwise_step
+from rnn_diag.cells import Equations, LSTMEquations, RNNEquations, State, Step, Weights
+from rnn_diag.engine.elementwise import Elementwise, NotElementwiseError, elementwise_step, known_step
 from tests.reference.minimal_gated_unit import MinimalGatedUnit
 from tests.reference.random_layers import EQUATIONS, UNITS, random_state, random_weights
 
@@ -37,7 +37,7 @@ class MixingSequences(MinimalGatedUnit):
         return step._replace(emitted=step.emitted + step.emitted[:1])
 
 
-CASES = [kind for kind in EQUATIONS if kind != "projected_lstm"]
+CASES = list(EQUATIONS)
 
 
 def computed(found: Elementwise, given: dict[str, Tensor | None]) -> dict[str, Tensor]:
@@ -91,9 +91,16 @@ def test_a_step_that_mixes_units_or_sequences_is_refused(equations: Equations) -
         elementwise_step(equations, random_weights("minimal_gated_unit"))
 
 
-def test_a_projection_is_refused() -> None:
-    with pytest.raises(NotElementwiseError, match="projection"):
-        elementwise_step(LSTMEquations(), random_weights("projected_lstm"))
+def test_a_projection_is_no_part_of_the_statements() -> None:
+    found = elementwise_step(LSTMEquations(), random_weights("projected_lstm"))
+    assert found.key == elementwise_step(LSTMEquations(), random_weights("lstm")).key
+
+
+def test_statements_are_read_off_once_for_each_configuration() -> None:
+    weights = random_weights("lstm")
+    assert known_step(LSTMEquations(), weights) is known_step(LSTMEquations(), weights) is not None
+    assert known_step(RNNEquations("tanh"), weights) is not known_step(RNNEquations("relu"), weights)
+    assert known_step(MixingUnits(), random_weights("minimal_gated_unit")) is None
 
 
 def test_no_random_number_is_drawn_and_no_weight_is_looked_at() -> None:
