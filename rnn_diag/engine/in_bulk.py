@@ -268,8 +268,8 @@ class _Backward:
         self._weights, self._unrolled, self._request = weights, unrolled, direct
         self._batch = unrolled.hidden.shape[1]
         self._units = len(weights.weight_hh) // engine.step.blocks
-        self._direct = direct.reshape(len(direct), -1, *direct.shape[-2:])
-        self._several = self._direct.shape[1]
+        self._several = direct.shape[1:-2].numel()
+        self._direct = direct.reshape(len(direct), self._several, *direct.shape[-2:])
         hidden, cell = (*(final or (None,)), None)[:2]
         self._back = self._last(hidden, direct.shape[-1])
         self._cell = self._last(cell, self._units) if engine.step.has_cell else None
@@ -284,7 +284,7 @@ class _Backward:
     def parts(self) -> Iterator[tuple[int, int]]:
         """Give steps that are taken together, from the last to the first."""
         steps = len(self._direct)
-        at_once = max(1, AT_ONCE // (self._batch * len(self._weights.weight_hh)))
+        at_once = max(1, AT_ONCE // max(1, self._batch * len(self._weights.weight_hh)))
         for start in reversed(range(0, steps, at_once)):
             yield start, min(start + at_once, steps)
 
@@ -410,13 +410,13 @@ class _Backward:
 
         directs, totals, through = over_time(direct), over_time(grads.hidden), over_time(grads.through)
         emitted, cells = over_time(grads.emitted), over_time(grads.cell)
-        rows = grads.recurrent.view(len(direct), self._several * self._batch, -1).unbind(0)
+        rows = grads.recurrent.flatten(-2).flatten(1, 2).unbind(0)
         groups = [_Group(*group, grads, over_time) for group in factors.groups]
         shown, kept = over_time(factors.cell_by_emitted), over_time(factors.cell_kept)
         kept_shown, past = over_time(factors.cell_kept_by_emitted), over_time(factors.past)
         carried = None if self._cell is None else self._cell.squeeze(0) if squeezed else self._cell
         back = self._back.squeeze(0) if squeezed else self._back
-        flat = self._several * self._batch, -1
+        flat = self._several * self._batch, self._back.shape[-1]
         through[-1].copy_(back)
         for t in range(len(rows) - 1, -1, -1):
             total, e = torch.add(directs[t], through[t], out=totals[t]), emitted[t]
@@ -457,7 +457,7 @@ class _Backward:
         leading = self._request.shape[:-1]
 
         def asked(steps: Tensor) -> Tensor:
-            return steps.reshape(*leading, -1)
+            return steps.reshape(*leading, steps.shape[3:].numel())
 
         projected = asked(grads.projected)
         return Swept(
@@ -528,10 +528,10 @@ class _Sums:
         self, equations: Equations, weights: Weights, inputs: Tensor, part: _Part, grads: _Grads, start: int
     ) -> None:
         """Add the gradients of the steps from `start` on: one product for each weight."""
-        rows, by_name = len(inputs) * inputs.shape[1], self._by_name
-        projected, recurrent = grads.projected.view(rows, -1), grads.recurrent.view(rows, -1)
-        self._transposed["weight_ih"].addmm_(inputs.reshape(rows, -1).T, projected)
-        self._transposed["weight_hh"].addmm_(part.previous.hidden.reshape(rows, -1).T, recurrent)
+        by_name = self._by_name
+        projected, recurrent = grads.projected.flatten(-2).flatten(0, 2), grads.recurrent.flatten(-2).flatten(0, 2)
+        self._transposed["weight_ih"].addmm_(inputs.flatten(0, 1).T, projected)
+        self._transposed["weight_hh"].addmm_(part.previous.hidden.flatten(0, 1).T, recurrent)
         if weights.bias_ih is not None:
             by_name["bias_ih"].add_(projected.sum(0))
         if weights.bias_hh is not None:
@@ -541,7 +541,7 @@ class _Sums:
             emitted = emitted * part.mask
         if weights.weight_hr is not None:
             hidden = grads.hidden.squeeze(1) if part.mask is None else grads.hidden.squeeze(1) * part.mask
-            by_name["weight_hr"].addmm_(hidden.reshape(rows, -1).T, part.steps.emitted.reshape(rows, -1))
+            by_name["weight_hr"].addmm_(hidden.flatten(0, 1).T, part.steps.emitted.flatten(0, 1))
         if weights.extra:
             cell = None if grads.cell is None else grads.cell.squeeze(1)
             projected_grad, recurrent_grad = (g.squeeze(1).flatten(-2) for g in (grads.projected, grads.recurrent))
@@ -550,4 +550,4 @@ class _Sums:
             for name, grad in extra.items():
                 by_name[name].add_(grad)
         if self.inputs is not None:
-            torch.mm(projected, weights.weight_ih, out=self.inputs[start : start + len(inputs)].view(rows, -1))
+            torch.mm(projected, weights.weight_ih, out=self.inputs[start : start + len(inputs)].flatten(0, 1))
