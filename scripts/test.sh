@@ -14,6 +14,12 @@ stage "style" ruff check .
 stage "format" ruff format --check .
 stage "types" mypy
 stage "layers" lint-imports
+
+site="$(mktemp -d)"
+trap 'rm -rf "$site"' EXIT
+export NO_MKDOCS_2_WARNING=1
+stage "documentation" mkdocs build --strict --quiet --site-dir "$site"
+
 if [ $# -eq 0 ]; then
   # Two processes share the tests, each with one thread: more threads than cores only wait for each other.
   export OMP_NUM_THREADS=1

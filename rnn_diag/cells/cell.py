@@ -30,7 +30,8 @@ class RecurrentCell(nn.RNNCellBase):
         hidden_size: Units.
         bias: Whether there are `bias_ih` and `bias_hh`.
         proj_size: Size of the projected hidden state, or 0 for none.
-        device, dtype: Of the parameters.
+        device: Of the parameters.
+        dtype: Of the parameters.
 
     Shape:
         `cell(input [B, I], hidden [B, P] or None) -> hidden`, or with a memory

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 DRIVE_SOURCES = ("input", "recurrent", "bias", "peephole")
+"""The sources of a gate's pre-activation."""
 
 
 @dataclass(frozen=True)
