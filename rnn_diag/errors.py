@@ -70,3 +70,20 @@ def needs(what: str, install: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         message = f"{what} needs {error.name}; install it with: pip install {install}"
         raise ModuleNotFoundError(message, name=error.name) from None
+
+
+@contextmanager
+def ends_with_one_line(program: str, *errors: type[Exception]) -> Iterator[None]:
+    """End a command with one line on the standard error, and status 1, where one of these errors is raised.
+
+    Args:
+        program: The command's name, which leads the line.
+        errors: Those that say what the user can change.
+    """
+    try:
+        yield
+    except errors as error:
+        message = " ".join(str(error).split())
+        if isinstance(error, ModuleNotFoundError):
+            message += "; install what the command needs with: pip install rnn_diag"
+        sys.exit(f"{program}: {message}")

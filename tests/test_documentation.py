@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rnn_diag.cli.configuration import configuration_directory
-from rnn_diag.cli.experiments import experiment_classes
+from rnn_diag.cli.lab import experiment_classes
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -24,7 +23,7 @@ def test_every_link_within_the_repository_leads_somewhere(page):
 def test_every_row_of_the_theory_names_an_experiment_that_shows_it_and_tests_that_exist():
     rows = re.findall(r"^\| (\d+) \|.*\|(.*)\|(.*)\|$", THEORY, flags=re.MULTILINE)
     assert [int(number) for number, *_ in rows] == list(range(1, 19))
-    shown = {name: experiment.theory for name, experiment in experiment_classes(configuration_directory()).items()}
+    shown = {name: experiment.theory for name, experiment in experiment_classes().items()}
     for number, experiments, tests in rows:
         names = re.findall(r"\[`(\w+)`\]", experiments)
         assert [name for name in names if int(number) in shown[name]], f"row {number}: {names}"
@@ -36,4 +35,4 @@ def test_every_row_of_the_theory_names_an_experiment_that_shows_it_and_tests_tha
 
 
 def test_every_experiment_of_the_lab_is_among_the_rows():
-    assert {name for name in experiment_classes(configuration_directory()) if f"[`{name}`]" not in THEORY} == set()
+    assert {name for name in experiment_classes() if f"[`{name}`]" not in THEORY} == set()

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import argparse
 import logging
+import pickle
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from rnn_diag.errors import ends_with_one_line
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from rnn_diag.doctor import Report
 
+PROGRAM: Final = "rnn-diag-doctor"
+
 LEVELS = ("advice", "warning", "critical")
 
 BARE = ["callbacks=none", "logger=none", "trainer=cpu", "trainer.enable_checkpointing=false"]
 """What an examination needs none of."""
 
-NOT_ASKED = ("callbacks", "logger", "trainer", "hydra", "output_dir", "checkpoint")
+NOT_ASKED = ("callbacks", "logger", "trainer", "hydra", "sweep", "debug", "output_dir", "checkpoint")
 """Options of a run that an examination does without."""
 
 EXAMPLES = """examples:
@@ -32,13 +38,11 @@ EXAMPLES = """examples:
 def main(words: Sequence[str] | None = None) -> None:
     """Examine, print the report, and end with 1 where a finding is as bad as `--fail-on` says."""
     arguments = _parser().parse_args(words)
-    try:
+    with ends_with_one_line(PROGRAM, ValueError, TypeError, RuntimeError, OSError, ModuleNotFoundError):
         if arguments.compare:
             print(_compared(*arguments.compare))
             return
-        report = examined(arguments.overrides, arguments.checkpoint, arguments.sequences)
-    except (ValueError, TypeError, RuntimeError, OSError) as error:
-        sys.exit(f"rnn-diag-doctor: {' '.join(str(error).split())}")
+        report = examined(arguments.overrides, arguments.checkpoint, arguments.sequences, arguments.trust)
     _show(report)
     if arguments.json:
         Path(arguments.json).write_text(report.to_json())
@@ -46,7 +50,9 @@ def main(words: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
-def examined(overrides: Sequence[str], checkpoint: str | None = None, sequences: int = 8) -> Report:
+def examined(
+    overrides: Sequence[str], checkpoint: str | None = None, sequences: int = 8, trust: bool = False
+) -> Report:
     """Return the report on the run that some overrides describe: its first batch, forward and backward.
 
     Args:
@@ -54,19 +60,25 @@ def examined(overrides: Sequence[str], checkpoint: str | None = None, sequences:
         checkpoint: Its weights are taken; if it lies where `rnn-diag-train` wrote it, so is its configuration, which
             the overrides then change.
         sequences: How many sequences of the batch are looked at.
+        trust: Whether the checkpoint's configuration may name other classes than those of this package, torch and
+            Lightning that a run is made of: whatever it names is called.
 
     Raises:
-        ValueError: If an override is not understood, or the weights do not fit the model.
+        ValueError: If an override is not understood, the checkpoint cannot be read, its weights do not fit the model,
+            or its configuration would call something else.
     """
     import lightning.pytorch as pl
 
-    from rnn_diag.cli.assembly import assembled
+    from rnn_diag.cli.build import assembled, check_targets
     from rnn_diag.doctor import examine
 
     if checkpoint is not None and not Path(checkpoint).is_file():
-        raise ValueError(f"checkpoint {checkpoint!r} is no file; expected a .ckpt file")
+        raise ValueError(f"checkpoint={checkpoint!r}; expected a .ckpt file")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    configuration = _composed([*_overrides_of(checkpoint), *overrides])
+    words = _overrides_of(checkpoint)
+    configuration = _composed([*words, *overrides])
+    if words and not trust:
+        check_targets(configuration)
     pl.seed_everything(configuration.seed, workers=True, verbose=False)
     run = assembled(configuration)
     if checkpoint is not None:
@@ -83,43 +95,54 @@ def _loss(model: Any, batch: Any) -> Any:
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
-    from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from rnn_diag.cli.configuration import configuration_directory
-    from rnn_diag.cli.overrides import checked_overrides
+    from rnn_diag.cli.compose import checked_overrides, composed
 
-    directory = configuration_directory()
-    kept = [word for word in overrides if word.lstrip("+~").split("=")[0].split(".")[0] not in NOT_ASKED]
+    kept = [word for word in overrides if _group(word) not in NOT_ASKED]
     clip = [word for word in overrides if word.lstrip("+").startswith("trainer.gradient_clip_val=")]
-    checked = checked_overrides([*kept, *clip, *BARE, "output_dir=."], directory, sweeping=False)
-    with initialize_config_dir(str(directory), version_base="1.3"):
-        configuration = compose("train", overrides=checked)
+    configuration = composed("train", checked_overrides([*kept, *clip, *BARE, "output_dir=."]))
     content: Any = OmegaConf.to_container(configuration, resolve=True)
     return OmegaConf.create({**content, "callbacks": {}, "logger": {}, "checkpoint": None})
 
 
+def _group(word: str) -> str:
+    return re.split("[=./@]", word.lstrip("+~"), maxsplit=1)[0]
+
+
 def _overrides_of(checkpoint: str | None) -> list[str]:
-    """Return the overrides of the run that wrote a checkpoint, where they are found beside it."""
+    """Return the overrides of the run that wrote a checkpoint, where they are found in its folder."""
     from omegaconf import OmegaConf
+    from yaml import YAMLError
 
     if checkpoint is None:
         return []
     file = Path(checkpoint).resolve().parent.parent / ".hydra" / "overrides.yaml"
-    return [str(word) for word in OmegaConf.load(file)] if file.is_file() else []
+    if not file.is_file():
+        return []
+    try:
+        words: Any = OmegaConf.to_container(OmegaConf.load(file))
+    except (OSError, ValueError, YAMLError) as error:
+        raise ValueError(f"{file} cannot be read as the overrides of a run: {error}") from error
+    if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+        raise ValueError(f"{file} cannot be read as the overrides of a run; expected a list of words such as cell=gru")
+    return words
 
 
 def _load(model: Any, checkpoint: str) -> None:
     import torch
 
-    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    from rnn_diag.cli.train import misfit
+
+    try:
+        weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise ValueError(f"checkpoint={checkpoint!r} holds no weights that can be read safely: {reason}") from error
     try:
         model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(
-            f"the weights of {checkpoint!r} do not fit this configuration; expected the overrides that it was trained "
-            f"with, such as task=... cell=...: {error}"
-        ) from error
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(misfit(checkpoint, error)) from error
 
 
 def _compared(before: str, after: str) -> str:
@@ -148,7 +171,7 @@ def _level(word: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="rnn-diag-doctor",
+        prog=PROGRAM,
         description="Examine a network on one batch, before or after training: what is wrong, and what to try first.\n"
         "Nothing is trained and nothing is written unless asked for.",
         epilog=EXAMPLES,
@@ -161,6 +184,12 @@ def _parser() -> argparse.ArgumentParser:
         help="group=choice or option=value, as for rnn-diag-train; rnn-diag-train --help lists them",
     )
     parser.add_argument("--checkpoint", metavar="FILE", help="take the weights, and the run's configuration, from here")
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="let the checkpoint's configuration call what it names, also outside this package; "
+        "only for folders whose author may run programs as you",
+    )
     parser.add_argument("--sequences", metavar="N", type=int, default=8, help="look at so many sequences (default: 8)")
     parser.add_argument("--json", metavar="FILE", help="write the report here")
     parser.add_argument(

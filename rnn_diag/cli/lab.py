@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import hydra
-from hydra._internal.utils import get_args_parser
-from omegaconf import DictConfig, OmegaConf
-
-from rnn_diag.cli.configuration import configuration_directory
-from rnn_diag.cli.experiments import GROUP, experiment_classes, experiment_names, experiment_node
-from rnn_diag.cli.overrides import checked_overrides, suggestion
+from rnn_diag.errors import ends_with_one_line
+from rnn_diag.lab import Experiment, experiments
 
 if TYPE_CHECKING:
-    from rnn_diag.lab import Experiment
+    from omegaconf import DictConfig
+
     from rnn_diag.lab.attempt import Attempt
 
 ALL: Final = "all"
@@ -31,7 +30,7 @@ PROGRAM: Final = "rnn-diag-lab"
 
 
 def main() -> None:
-    """Run the experiments that the command line names; without any, say which there are."""
+    """Run the experiments that the command line names; without any, list them."""
     words = sys.argv[1:]
     if not words or {"-h", "--help"} & set(words):
         print(overview())
@@ -39,16 +38,40 @@ def main() -> None:
     if find_spec("matplotlib") is None:
         print(f"{PROGRAM}: the figures need matplotlib; install it with: pip install 'rnn_diag[plot]'", file=sys.stderr)
         sys.exit(2)
-    try:
+    with ends_with_one_line(PROGRAM, ValueError, ModuleNotFoundError):
+        import hydra
+
+        from rnn_diag.cli.compose import configuration_directory
+
         sys.argv[1:] = understood(words)
-    except ValueError as error:
-        sys.exit(f"{PROGRAM}: {error}")
     hydra.main(config_path=str(configuration_directory()), config_name="lab", version_base="1.3")(_reported)()
+
+
+def experiment_names() -> list[str]:
+    """Return the names of all experiments: those of their files."""
+    return sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
+
+
+@cache
+def experiment_classes() -> Mapping[str, type[Experiment]]:
+    """Return every experiment's class by name, in the order of the theory."""
+    classes = {name: _class(name) for name in experiment_names()}
+    return dict(sorted(classes.items(), key=lambda entry: (entry[1].theory, entry[0])))
+
+
+def _class(name: str) -> type[Experiment]:
+    module = import_module(f"{experiments.__name__}.{name}")
+    (found,) = (
+        one
+        for one in vars(module).values()
+        if isinstance(one, type) and issubclass(one, Experiment) and one.__module__ == module.__name__
+    )
+    return found
 
 
 def overview() -> str:
     """Return how the command is used and what experiments there are, a line each."""
-    classes = experiment_classes(configuration_directory())
+    classes = experiment_classes()
     width = max(map(len, classes))
     lines = [f"  {name:{width}}  {experiment.question}" for name, experiment in classes.items()]
     return "\n".join(
@@ -80,20 +103,25 @@ def understood(words: Sequence[str]) -> list[str]:
     Raises:
         ValueError: If a word names no experiment and no setting.
     """
-    directory = configuration_directory()
-    known = experiment_names(directory)
-    arguments = get_args_parser().parse_intermixed_args(list(words))
-    flags = [word for word in words if word not in arguments.overrides]
-    settings = [word for word in arguments.overrides if "=" in word]
-    named = [word for word in arguments.overrides if "=" not in word]
+    from rnn_diag.cli.compose import checked_overrides, split_words, suggestion
+
+    known = experiment_names()
+    flags, overrides = split_words(words)
+    settings = [word for word in overrides if "=" in word]
+    named = [word for word in overrides if "=" not in word]
     named += [owner for owner in (setting.lstrip("+~").split(".")[0] for setting in settings) if owner in known]
     for name in named:
         if name not in known and name != ALL:
             close = suggestion(name, [*known, ALL])
             raise ValueError(f"unknown experiment {name!r}; {close}choices: {', '.join(known)}, {ALL}")
-    chosen = known if ALL in named else [name for name in known if name in named]
-    choice = f"{GROUP}=[{','.join(chosen)}]"
-    return [*flags, *checked_overrides([choice, *settings], directory, arguments.multirun, "lab")]
+    chosen = [f"+{name}._target_={_target(name)}" for name in known if name in named or ALL in named]
+    sweeping = bool({"-m", "--multirun"} & set(flags))
+    return [*flags, *chosen, *checked_overrides(settings, sweeping, "lab", chosen)]
+
+
+def _target(name: str) -> str:
+    found = experiment_classes()[name]
+    return f"{found.__module__}.{found.__qualname__}"
 
 
 def conducted(configuration: DictConfig) -> list[Attempt]:
@@ -126,23 +154,19 @@ def conducted(configuration: DictConfig) -> list[Attempt]:
 
 
 def _experiments(configuration: DictConfig) -> dict[str, Experiment]:
-    from rnn_diag.cli.instantiation import instantiated
+    from rnn_diag.cli.build import instantiated
 
-    names = [name for name in experiment_names(configuration_directory()) if name in configuration]
-    made: dict[str, Experiment] = {name: instantiated(configuration[name], name) for name in names}
-    return dict(sorted(made.items(), key=lambda entry: (entry[1].theory, entry[0])))
+    chosen = [name for name in experiment_classes() if name in configuration]
+    return {name: instantiated(configuration[name], name) for name in chosen}
 
 
 def _command(name: str, configuration: DictConfig) -> str:
-    """Return what runs an experiment again with the settings that it had."""
-    shipped = experiment_node(configuration_directory(), name)
+    """Return what runs an experiment again with the settings that it was given."""
+    from omegaconf import OmegaConf
+
     given: Any = OmegaConf.to_container(configuration[name])
-    changed = [
-        f"'{name}.{setting}={_spelt(value)}'"
-        for setting, value in given.items()
-        if setting not in shipped or shipped[setting] != value
-    ]
-    return " ".join([PROGRAM, name, *changed])
+    settings = [f"'{name}.{setting}={_spelt(value)}'" for setting, value in given.items() if setting != "_target_"]
+    return " ".join([PROGRAM, name, *settings])
 
 
 def _spelt(value: Any) -> str:

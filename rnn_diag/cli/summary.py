@@ -10,7 +10,7 @@ from typing import Final
 
 from rnn_diag.callbacks.attachment import DiagnosticCallback
 from rnn_diag.callbacks.concern import statistics_of
-from rnn_diag.cli.assembly import Run
+from rnn_diag.cli.build import Run
 from rnn_diag.doctor.finding import number
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.reporting.layout import Statistics

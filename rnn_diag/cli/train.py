@@ -3,38 +3,64 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import re
 import sys
 import time
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
-import hydra
-from hydra._internal.utils import get_args_parser
-from omegaconf import DictConfig, OmegaConf
-
-from rnn_diag.cli.configuration import configuration_directory
-from rnn_diag.cli.overrides import checked_overrides, listed_choices
+from rnn_diag.errors import ends_with_one_line
 
 if TYPE_CHECKING:
-    from rnn_diag.cli.assembly import Run
+    from omegaconf import DictConfig
+
+    from rnn_diag.cli.build import Run
+
+PROGRAM: Final = "rnn-diag-train"
 
 FULL_ERROR: Final = "HYDRA_FULL_ERROR"
 """Environment variable that, set to 1, asks for stack traces."""
 
+ANSWERED_BY_HYDRA: Final = re.compile(
+    r"(-h|--help|--hydra-help|-sc|--shell-completion|-i|--info|-cd|--config-dir|-cp|--config-path|-cn|--config-name"
+    r"|--experimental-rerun)(=.*)?"
+)
+"""Flags with which the words are not this package's to check."""
+
 
 def main() -> None:
     """Run the command line; with `-m`, once for every combination of its values."""
-    from rnn_diag.cli.processes import inherited_configuration
+    with ends_with_one_line(PROGRAM, ModuleNotFoundError):
+        import hydra
+
+        from rnn_diag.cli.compose import checked_overrides, configuration_directory, register_resolvers, split_words
+        from rnn_diag.cli.ranks import inherited_configuration
 
     inherited = inherited_configuration()
     if inherited is not None:
-        _reported(inherited)
+        reported(inherited)
         return
-    _check_command_line()
-    directory = configuration_directory()
-    OmegaConf.register_new_resolver("listed_choices", lambda: listed_choices(directory), replace=True)  # of the help
-    hydra.main(config_path=str(directory), config_name="train", version_base="1.3")(_reported)()
+    flags, overrides = split_words(sys.argv[1:])
+    if not any(map(ANSWERED_BY_HYDRA.fullmatch, flags)):
+        with ends_with_one_line(PROGRAM, ValueError):
+            overrides = checked_overrides(overrides, sweeping=bool({"-m", "--multirun"} & set(flags)))
+    sys.argv[1:] = [*flags, *overrides]  # Hydra's parser would not take `task=adding -m cell=gru,lstm`.
+    register_resolvers()
+    hydra.main(config_path=str(configuration_directory()), config_name="train", version_base="1.3")(reported)()
+
+
+def reported(configuration: DictConfig) -> float:
+    """Train; return the best monitored metric, for sweepers; end with one line where the user's input is at fault."""
+    _quieten()
+    try:
+        run = train(configuration)
+    except Exception as error:
+        if os.environ.get(FULL_ERROR) == "1" or not _is_for_the_user(error):
+            raise
+        sys.exit(f"{PROGRAM}: {' '.join(str(error).split())} ({FULL_ERROR}=1 shows where)")
+    return _score(run)
 
 
 def train(configuration: DictConfig) -> Run:
@@ -43,38 +69,70 @@ def train(configuration: DictConfig) -> Run:
     Nothing here needs Hydra's command line: a configuration from `hydra.compose` with an `output_dir` will do.
     """
     import lightning.pytorch as pl
+    from omegaconf import OmegaConf
 
-    from rnn_diag.cli.assembly import assembled
-    from rnn_diag.cli.processes import launching
+    from rnn_diag.cli.build import assembled
+    from rnn_diag.cli.ranks import launching
     from rnn_diag.cli.summary import print_summary
 
     resolved = _resolved(configuration)
     with launching(resolved):
         pl.seed_everything(resolved.seed, workers=True, verbose=False)
         run = assembled(resolved)
-        if run.note and run.trainer.global_rank == 0:
-            print(run.note, file=sys.stderr)
-        _log_configuration(run, resolved)
+        for logger in run.trainer.loggers:
+            logger.log_hyperparams(OmegaConf.to_container(resolved))  # type: ignore[arg-type]
         start = time.perf_counter()
-        run.trainer.fit(run.model, datamodule=run.task, ckpt_path=resolved.checkpoint)
-        seconds = time.perf_counter() - start
-        if resolved.test:
-            run.trainer.test(run.model, datamodule=run.task, ckpt_path="best" if run.best else None, verbose=False)
-        print_summary(run, seconds, resolved.output_dir)
+        try:
+            _fit(run, resolved.checkpoint)
+            if resolved.test:
+                _test(run)
+        except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first.
+            print_summary(run, time.perf_counter() - start, resolved.output_dir)
+            raise
+        print_summary(run, time.perf_counter() - start, resolved.output_dir)
     return run
 
 
-def _reported(configuration: DictConfig) -> float | None:
-    """Train; return the best monitored metric, for sweepers; end with one line where the user's input is at fault."""
-    _quieten()
+def _fit(run: Run, checkpoint: str | None) -> None:
     try:
-        run = train(configuration)
-    except Exception as error:
-        if os.environ.get(FULL_ERROR) == "1" or not _is_for_the_user(error):
+        run.trainer.fit(run.model, datamodule=run.task, ckpt_path=checkpoint)
+    except (RuntimeError, ValueError) as error:
+        if checkpoint is None or not re.search("state_?dict|state dict", str(error)):
             raise
-        _quit(error)
+        raise ValueError(misfit(checkpoint, error)) from error
+
+
+def misfit(checkpoint: str, error: Exception) -> str:
+    """Return what is said of a checkpoint whose weights are those of another model."""
+    first = next((line for line in str(error).splitlines()[1:] if line.strip()), str(error)).strip()
+    return (
+        f"checkpoint={checkpoint!r} does not fit this configuration; expected the words that it was trained with, "
+        f"such as task=... cell=...: {first[:200]}"
+    )
+
+
+def _test(run: Run) -> None:
+    best = run.best.best_model_path if run.best is not None else ""
+    if not best:
+        _say(run, "test=true scores the last weights: the run ended before a checkpoint was validated")
+    run.trainer.test(run.model, datamodule=run.task, ckpt_path=best or None, verbose=False)
+
+
+def _score(run: Run) -> float:
+    """Return the best value of the monitored metric; the worst there is, if the run ended before a validation."""
     score = run.best.best_model_score if run.best is not None else None
-    return None if score is None else float(score)
+    if score is None:
+        score = run.trainer.callback_metrics.get(run.model.monitor)
+    if score is not None and not math.isnan(score):
+        return float(score)
+    if score is None and run.trainer.limit_val_batches:
+        _say(run, f"the run ended before {run.model.monitor} was measured; a sweep takes it for the worst")
+    return -math.inf if run.model.monitor_mode == "max" else math.inf
+
+
+def _say(run: Run, line: str) -> None:
+    if run.trainer.global_rank == 0:
+        print(f"{PROGRAM}: {line}", file=sys.stderr)
 
 
 def _quieten() -> None:
@@ -88,52 +146,31 @@ def _quieten() -> None:
 
 
 def _is_for_the_user(error: Exception) -> bool:
-    """Whether the error's message says what to change: it was raised by this package, or while building the run."""
-    if (
-        not isinstance(error, (ValueError, TypeError, RuntimeError))
-        and type(error).__name__ != "MisconfigurationException"
-    ):
+    """Return whether the error's message says what to change.
+
+    It does if this package raised it, or if it was raised while the run was built or the optimizer made.
+    """
+    kinds = (ValueError, TypeError, RuntimeError, ModuleNotFoundError)
+    if not isinstance(error, kinds) and type(error).__name__ != "MisconfigurationException":
         return False
-    modules = []
+    frames = []
     trace = error.__traceback__
     while trace is not None:
-        modules.append(str(trace.tb_frame.f_globals.get("__name__")))
+        frames.append((str(trace.tb_frame.f_globals.get("__name__")), trace.tb_frame.f_code.co_name))
         trace = trace.tb_next
-    return "rnn_diag.cli.assembly" in modules or modules[-1].startswith("rnn_diag.")
-
-
-def _quit(error: Exception) -> None:
-    message = " ".join(str(error).split())
-    sys.exit(f"rnn-diag-train: {message} ({FULL_ERROR}=1 shows where)")
-
-
-def _check_command_line() -> None:
-    """Replace the overrides in `sys.argv` by checked ones, or end with one line that says what is wrong.
-
-    They also move behind the flags, since argparse would not accept `task=adding -m cell=gru,lstm`.
-    """
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: "=" in word and not word.startswith("-"))
-    arguments = get_args_parser().parse_args()
-    own = arguments.config_dir or arguments.config_path or arguments.config_name
-    if own or arguments.help or arguments.hydra_help or arguments.shell_completion or arguments.experimental_rerun:
-        return
-    try:
-        checked = checked_overrides(arguments.overrides, configuration_directory(), sweeping=arguments.multirun)
-    except ValueError as error:
-        sys.exit(f"rnn-diag-train: {error}")
-    replacement = dict(zip(arguments.overrides, checked, strict=True))
-    sys.argv[1:] = [replacement.get(word, word) for word in sys.argv[1:]]
+    building = any(name == "rnn_diag.cli.build" or function == "configure_optimizers" for name, function in frames)
+    return building or frames[-1][0].startswith("rnn_diag.")
 
 
 def _resolved(configuration: DictConfig) -> DictConfig:
     """Return the configuration without interpolations, so that it means the same in every process."""
+    from omegaconf import OmegaConf
+
+    from rnn_diag.cli.compose import register_resolvers
+
+    register_resolvers()  # in a process that a launcher started
     content: Any = OmegaConf.to_container(configuration, resolve=True)
     return OmegaConf.create({**content, "output_dir": os.path.abspath(content["output_dir"])})
-
-
-def _log_configuration(run: Run, configuration: DictConfig) -> None:
-    for logger in run.trainer.loggers:
-        logger.log_hyperparams(OmegaConf.to_container(configuration))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ class Experiment(ABC):
     """A question about the theory with the means to answer it.
 
     A subclass is a frozen dataclass: its fields are the settings, checked in `__post_init__`. It lives in a file of its
-    own in `rnn_diag/lab/`; `conf/lab/<that file's name>.yaml` names it and thereby puts it on the command line.
+    own in `rnn_diag/lab/experiments/`, whose name is its word on the command line.
 
     Attributes:
         title: A heading.

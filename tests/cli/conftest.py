@@ -10,11 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from rnn_diag.cli.assembly import Run
-from rnn_diag.cli.configuration import configuration_directory
-from rnn_diag.cli.overrides import checked_overrides
+from rnn_diag.cli.build import Run
+from rnn_diag.cli.compose import checked_overrides, composed
 from rnn_diag.cli.train import train
 from tests.tasks.small import small_overrides
 
@@ -69,11 +67,8 @@ def run(tmp_path: Path) -> Callable[..., Run]:
     """Return a function that does the run of some overrides in this process."""
 
     def run_in_process(*overrides: str, folder: str = "run") -> Run:
-        directory = configuration_directory()
-        words = checked_overrides([*overrides, f"output_dir={tmp_path / folder}"], directory, sweeping=False)
-        with initialize_config_dir(str(directory), version_base="1.3"):
-            configuration = compose("train", overrides=words)
-        return train(configuration)
+        words = checked_overrides([*overrides, f"output_dir={tmp_path / folder}"])
+        return train(composed("train", words))
 
     return run_in_process
 

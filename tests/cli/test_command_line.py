@@ -67,7 +67,6 @@ def test_a_sweep_runs_every_choice_and_shows_them_together(command: Command, tmp
 def test_two_processes_share_a_run_and_one_folder(command: Command, tmp_path: Path) -> None:
     told = command(*ADDING, "trainer=ddp", "hydra.run.dir=here")
     assert told.returncode == 0, told.stderr
-    assert "No GPU found: 2 CPU processes (gloo) share every step." in told.stderr
     assert told.stdout.count("val/mse") == 1
     assert {folder.name for folder in tmp_path.iterdir()} == {"here"}
     assert len(list((tmp_path / "here").glob("events.out.tfevents.*"))) == 1

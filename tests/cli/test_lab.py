@@ -12,11 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from rnn_diag.cli.arguments import argument_names
-from rnn_diag.cli.configuration import configuration_directory
-from rnn_diag.cli.experiments import experiment_classes, experiment_names
-from rnn_diag.cli.lab import main, overview, understood
-from rnn_diag.lab.scalar_recursion import ScalarRecursion
+from rnn_diag.cli.compose import argument_names, checked_overrides
+from rnn_diag.cli.lab import experiment_classes, experiment_names, main, overview, understood
+from rnn_diag.lab.experiments.scalar_recursion import ScalarRecursion
 
 CHECKOUT = Path(__file__).parents[2]
 QUICK = ["scalar_recursion.weights=[0.5]", "scalar_recursion.steps=12"]
@@ -39,16 +37,16 @@ def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> object:
 
 
 def test_every_file_of_the_group_is_an_experiment_of_that_name() -> None:
-    classes = experiment_classes(configuration_directory())
-    assert set(classes) == set(experiment_names(configuration_directory()))
+    classes = experiment_classes()
+    assert set(classes) == set(experiment_names())
     for name, experiment in classes.items():
-        assert experiment.__module__ == f"rnn_diag.lab.{name}"
+        assert experiment.__module__ == f"rnn_diag.lab.experiments.{name}"
         assert set(argument_names(f"{experiment.__module__}.{experiment.__qualname__}")) == set(experiment().settings)
 
 
 def test_every_experiment_is_in_the_documentation() -> None:
     text = (CHECKOUT / "docs" / "lab.md").read_text()
-    missing = [name for name in experiment_names(configuration_directory()) if f"rnn-diag-lab {name}" not in text]
+    missing = [name for name in experiment_names() if f"rnn-diag-lab {name}" not in text]
     assert missing == []
 
 
@@ -56,7 +54,7 @@ def test_without_words_every_experiment_is_listed_with_its_question(lab, capsys:
     assert lab() == 0
     listed = capsys.readouterr().out
     assert listed == overview() + "\n"
-    for name, experiment in experiment_classes(configuration_directory()).items():
+    for name, experiment in experiment_classes().items():
         assert any(line.split()[:1] == [name] and experiment.question in line for line in listed.splitlines())
 
 
@@ -82,21 +80,22 @@ def test_a_setting_out_of_range_is_refused_before_anything_runs(lab, tmp_path: P
 
 
 def test_all_means_every_experiment_and_a_setting_chooses_its_own() -> None:
-    every = ",".join(experiment_names(configuration_directory()))
-    assert understood(["all"]) == [f"lab=[{every}]"]
-    assert understood(["scalar_recursion.steps=9"]) == ["lab=[scalar_recursion]", "++scalar_recursion.steps=9"]
+    target = "+{0}._target_=rnn_diag.lab.experiments.{0}.{1}".format
+    every = [target(name, found.__name__) for name, found in experiment_classes().items()]
+    chosen = target("scalar_recursion", "ScalarRecursion")
+    assert understood(["all"]) == sorted(every)
+    assert understood(["scalar_recursion.steps=9"]) == [chosen, "++scalar_recursion.steps=9"]
     assert understood(["pitchfork", "-m", "scalar_recursion.steps=9"]) == [
         "-m",
-        "lab=[pitchfork,scalar_recursion]",
+        target("pitchfork", "Pitchfork"),
+        chosen,
         "++scalar_recursion.steps=9",
     ]
 
 
 def test_training_does_not_take_the_lab_for_a_group() -> None:
-    from rnn_diag.cli.overrides import checked_overrides
-
     with pytest.raises(ValueError, match="unknown option 'lab'"):
-        checked_overrides(["lab=scalar_recursion"], configuration_directory(), sweeping=False)
+        checked_overrides(["lab=scalar_recursion"])
 
 
 def test_a_run_leaves_report_numbers_and_events_in_its_folder(

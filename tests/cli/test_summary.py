@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from rnn_diag.callbacks.diagnostic import Diagnostic
-from rnn_diag.cli.assembly import Run
+from rnn_diag.cli.build import Run
 from rnn_diag.cli.summary import STATISTICS_PER_LAYER, print_summary
 from rnn_diag.measurements.statistics import Statistic
 from tests.cli.conftest import QUICK, STEPS

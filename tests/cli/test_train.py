@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from rnn_diag.cli.assembly import Run
-from rnn_diag.cli.configuration import configuration_directory
+from rnn_diag.batch import Batch
+from rnn_diag.cli.build import Run
+from rnn_diag.cli.compose import checked_overrides, composed, configuration_directory
+from rnn_diag.cli.train import reported
+from rnn_diag.models import SequenceRegressor
 from tests.cli.conftest import QUICK, STEPS
 from tests.tasks.small import SMALL
 
@@ -115,6 +120,75 @@ def test_testing_scores_the_best_checkpoint(run: Callable[..., Run], small: Call
     assert torch.isfinite(finished.trainer.callback_metrics["test/mse"])
 
 
+def test_testing_without_a_validation_scores_the_last_weights_and_says_so(
+    run: Callable[..., Run], small: Callable[[str], list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished = run(*small("adding"), *QUICK, *STEPS, "logger=none", "test=true", "trainer.max_steps=1")
+    assert torch.isfinite(finished.trainer.callback_metrics["test/mse"])
+    told = capsys.readouterr()
+    assert told.err == (
+        "rnn-diag-train: test=true scores the last weights: the run ended before a checkpoint was validated\n"
+    )
+    assert "test/mse" in told.out
+
+
+@pytest.mark.parametrize(("task", "worst"), [("adding", math.inf), ("digits", -math.inf)])
+def test_a_sweep_takes_a_run_without_a_validation_for_the_worst(
+    task: str, worst: float, small: Callable[[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*small(task), *QUICK, *STEPS, "logger=none", "trainer.max_steps=1", f"output_dir={tmp_path}"]
+    assert reported(composed("train", checked_overrides(words))) == worst
+    assert capsys.readouterr().err.endswith("was measured; a sweep takes it for the worst\n")
+
+
+def test_a_sweep_is_given_the_best_value_of_the_monitored_metric(
+    small: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    words = [*small("adding"), *QUICK, *STEPS, "logger=none", f"output_dir={tmp_path}"]
+    assert 0 < reported(composed("train", checked_overrides(words))) < math.inf
+
+
+def test_an_interrupted_run_shows_its_table(
+    run: Callable[..., Run],
+    small: Callable[[str], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    step = SequenceRegressor.training_step
+
+    def interrupted(self: SequenceRegressor, batch: Batch, index: int) -> Tensor:
+        if index == 2:
+            raise KeyboardInterrupt
+        return step(self, batch, index)
+
+    monkeypatch.setattr(SequenceRegressor, "training_step", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit):
+            run(*small("adding"), *QUICK, *STEPS, "logger=none")
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    told = capsys.readouterr().out
+    assert "train/mse" in told and "2 steps" in told
+
+
+@pytest.mark.parametrize("word", ["cell=gru", "cell.hidden_size=5", "cell=rnn"])
+def test_a_checkpoint_of_another_network_is_refused_in_one_line(
+    word: str, small: Callable[[str], list[str]], tmp_path: Path, run: Callable[..., Run]
+) -> None:
+    options = [*small("adding"), *QUICK, *STEPS, "logger=none"]
+    run(*options, folder="first")
+    checkpoint = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    words = [*options, word, f"checkpoint={checkpoint}", f"output_dir={tmp_path / 'second'}"]
+    with pytest.raises(SystemExit) as ended:
+        reported(composed("train", checked_overrides(words)))
+    message = str(ended.value.code)
+    assert message.startswith(
+        f"rnn-diag-train: checkpoint='{checkpoint}' does not fit this configuration; expected the"
+    )
+    assert "\n" not in message and len(message) < 600
+
+
 def test_the_best_and_the_last_checkpoint_lie_in_the_output_folder(
     run: Callable[..., Run], small: Callable[[str], list[str]], tmp_path: Path
 ) -> None:
@@ -151,14 +225,15 @@ def test_options_of_a_callback_that_was_not_chosen_are_reported(run: Callable[..
 
 
 def test_a_rate_that_the_optimizer_refuses_is_reported_before_training(
-    run: Callable[..., Run], small: Callable[[str], list[str]]
+    small: Callable[[str], list[str]], tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match="Invalid learning rate: -1"):
-        run(*small("adding"), *QUICK, "optimizer.lr=-1")
+    words = checked_overrides([*small("adding"), *QUICK, "optimizer.lr=-1", f"output_dir={tmp_path}"])
+    with pytest.raises(SystemExit, match=r"^rnn-diag-train: Invalid learning rate: -1"):
+        reported(composed("train", words))
 
 
 def test_a_missing_checkpoint_is_reported(run: Callable[..., Run]) -> None:
-    with pytest.raises(ValueError, match=r"checkpoint='none.ckpt' is no file; expected a .ckpt file"):
+    with pytest.raises(ValueError, match=r"checkpoint='none.ckpt'; expected a .ckpt file"):
         run("task=adding", *QUICK, "checkpoint=none.ckpt")
 
 

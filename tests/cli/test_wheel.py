@@ -31,7 +31,7 @@ def test_the_wheel_examines_in_an_empty_folder(tmp_path: Path) -> None:
     site, empty = built_wheel(tmp_path), tmp_path / "empty"
     empty.mkdir()
     program = (
-        "import rnn_diag.cli.configuration as c; print(c.configuration_directory()); "
+        "import rnn_diag.cli.compose as c; print(c.configuration_directory()); "
         "from rnn_diag.cli.doctor import main; main()"
     )
     words = ["task=adding", "task.train_size=64", "task.held_out_size=32", "cell.hidden_size=8", "--fail-on", "warning"]
@@ -58,7 +58,7 @@ def test_the_wheel_trains_in_an_empty_folder(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     program = (
-        "import rnn_diag.cli.configuration as c; print(c.configuration_directory()); "
+        "import rnn_diag.cli.compose as c; print(c.configuration_directory()); "
         "from rnn_diag.cli.train import main; main()"
     )
     told = subprocess.run(

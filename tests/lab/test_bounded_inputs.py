@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from rnn_diag.lab.bounded_inputs import BoundedInputs
+from rnn_diag.lab.experiments.bounded_inputs import BoundedInputs
 
 
 def test_the_integrator_answers_a_kick_with_one_and_a_lasting_input_with_the_number_of_steps() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from rnn_diag.lab.brace_cell import BraceCell
 from rnn_diag.lab.brace_reader import BraceReader, Training
 from rnn_diag.lab.brace_unit import Unit, find_unit, natural_braces, reactions
+from rnn_diag.lab.experiments.brace_cell import BraceCell
 from rnn_diag.lab.marked_text import BraceTokens, some_windows
 from rnn_diag.tasks import Braces
 from tests.lab.source_code import write_source

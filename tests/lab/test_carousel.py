@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rnn_diag.lab.carousel import Carousel
+from rnn_diag.lab.experiments.carousel import Carousel
 from rnn_diag.lab.recorded_gradients import at_the_end, recorded
 
 SMALL = {"radii": (0.5,), "forget_biases": (0.0, 3.0), "units": 6, "steps": 70}

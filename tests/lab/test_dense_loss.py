@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rnn_diag.lab.dense_loss import DenseLoss, _unit
+from rnn_diag.lab.experiments.dense_loss import DenseLoss, _unit
 
 
 def test_the_total_gradient_is_a_geometric_sum_and_its_parts_are_powers() -> None:

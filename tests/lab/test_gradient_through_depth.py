@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rnn_diag.lab.deep_net import chain_against_autograd
-from rnn_diag.lab.gradient_through_depth import GradientThroughDepth, _journey
+from rnn_diag.lab.experiments.gradient_through_depth import GradientThroughDepth, _journey
 from rnn_diag.lab.networks import gaussian_matrix
 
 FUNCTIONS = {

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from rnn_diag.lab.gru_leak import GruLeak, _leak
+from rnn_diag.lab.experiments.gru_leak import GruLeak, _leak
 
 
 def test_half_of_the_state_is_left_per_step_when_the_gate_is_half_open() -> None:

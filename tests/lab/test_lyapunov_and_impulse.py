@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from rnn_diag.lab.lyapunov_and_impulse import LyapunovAndImpulse
+from rnn_diag.lab.experiments.lyapunov_and_impulse import LyapunovAndImpulse
 
 SMALL = LyapunovAndImpulse(units=4, many_units=60, steps=160, lags=31)
 

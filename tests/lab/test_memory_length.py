@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from rnn_diag.lab.experiments.memory_length import MemoryLength
 from rnn_diag.lab.mean_field import mean_field
-from rnn_diag.lab.memory_length import MemoryLength
 from rnn_diag.lab.networks import gaussian_matrix
 
 

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
+from rnn_diag.lab.experiments.nonlinearities import Nonlinearities
+from rnn_diag.lab.experiments.pitchfork import Pitchfork
 from rnn_diag.lab.fixed_points import convergence_rate, fixed_points, resting_place
-from rnn_diag.lab.nonlinearities import Nonlinearities
-from rnn_diag.lab.pitchfork import Pitchfork
 
 
 @pytest.mark.parametrize("weight", [-3.0, 0.0, 0.7, 1.0, 1.3, 6.0])

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from rnn_diag.diagnostics import module_trace
+from rnn_diag.lab.experiments.peepholes import Peepholes, _clock
 from rnn_diag.lab.networks import one_input
 from rnn_diag.lab.peephole_reference import backward_errors
-from rnn_diag.lab.peepholes import Peepholes, _clock
 from rnn_diag.lab.single_units import SingleUnits
 from rnn_diag.nn import LSTM, PeepholeLSTM
 from rnn_diag.tasks import Timing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rnn_diag.lab.scalar_recursion import ScalarRecursion
+from rnn_diag.lab.experiments.scalar_recursion import ScalarRecursion
 
 
 def test_the_table_holds_the_known_half_lives_and_verdicts() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rnn_diag.lab.vector_recursion import VectorRecursion
+from rnn_diag.lab.experiments.vector_recursion import VectorRecursion
 
 
 def test_the_non_normal_matrix_grows_to_a_known_peak_before_it_forgets() -> None:

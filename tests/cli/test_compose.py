@@ -6,13 +6,11 @@ import re
 
 import pytest
 
-from rnn_diag.cli.arguments import argument_names
-from rnn_diag.cli.configuration import configuration_directory
-from rnn_diag.cli.overrides import checked_overrides
+from rnn_diag.cli.compose import argument_names, checked_overrides
 
 
 def check(*overrides: str, sweeping: bool = False) -> list[str]:
-    return checked_overrides(overrides, configuration_directory(), sweeping)
+    return checked_overrides(overrides, sweeping)
 
 
 @pytest.mark.parametrize(

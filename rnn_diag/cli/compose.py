@@ -1,22 +1,23 @@
-"""The words of a command line: each is known, or the error says which words there are."""
+"""From the words of a command line to a configuration: each word is known, or the error lists the choices."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType
 from hydra.errors import HydraException
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
-
-from rnn_diag.cli.arguments import argument_names
 
 HYDRA: Final = "hydra"
 """The group whose overrides are Hydra's own business."""
@@ -27,23 +28,82 @@ SEARCH_PATH: Final = "hydra.searchpath"
 Groups = Mapping[str, Sequence[str]]
 """Every group with its choices."""
 
+WITH_A_VALUE: Final = frozenset(
+    ("-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir")
+)
+"""The flags of Hydra that are followed by a word of their own."""
 
-def checked_overrides(overrides: Sequence[str], directory: Path, sweeping: bool, name: str = "train") -> list[str]:
-    """Return the overrides as Hydra wants them, when each names a choice or an option that there is.
+OPTUNA: Final = frozenset(("sweep=optuna", "hydra/sweeper=optuna"))
+DIRECTIONS: Final = {"min": "minimize", "max": "maximize"}
+
+
+def configuration_directory() -> Path:
+    """Return the folder `conf`: inside the package, as a copy in a wheel and as a link in a checkout.
+
+    Hydra finds it as `pkg://rnn_diag.conf`, too.
+
+    Raises:
+        RuntimeError: If it is not there.
+    """
+    folder = Path(__file__).resolve().parent.parent / "conf"
+    if not (folder / "train.yaml").is_file():
+        raise RuntimeError(f"no train.yaml in {folder}; expected the configuration there")
+    return folder.resolve()
+
+
+def register_resolvers() -> None:
+    """Make known what configuration files ask of the code and of the machine."""
+    directory = configuration_directory()
+    resolvers: dict[str, Callable[..., Any]] = {
+        "listed_choices": lambda: listed_choices(directory),  # of the help
+        "processes": lambda: "auto" if torch.cuda.is_available() else 2,
+    }
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
+
+
+def composed(name: str, overrides: Sequence[str]) -> DictConfig:
+    """Return a configuration by its name, such as `train`, with overrides that need no checking."""
+    register_resolvers()
+    with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
+        return compose(name, overrides=list(overrides))
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the flags of a command line, each with its value behind it, and the overrides.
+
+    Example:
+        >>> split_words(["task=adding", "-m", "cell=gru,lstm", "-c", "job"])
+        (['-m', '-c', 'job'], ['task=adding', 'cell=gru,lstm'])
+    """
+    flags: list[str] = []
+    overrides: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        (flags if word.startswith("-") or before in WITH_A_VALUE else overrides).append(word)
+    return flags, overrides
+
+
+def checked_overrides(
+    overrides: Sequence[str], sweeping: bool = False, name: str = "train", before: Sequence[str] = ()
+) -> list[str]:
+    """Return the overrides as Hydra takes them, if each names an existing choice or option.
 
     An option that the configuration does not spell out, but that is an argument of the class it configures, is marked
     with `++`, so that the files need not repeat what the code says. What starts with `+`, `++` or `~` is taken as it
-    is: whoever writes that knows what it means.
+    is: whoever writes that knows what it means. An Optuna sweep is given the direction in which the model's monitored
+    metric gets better.
 
     Args:
         overrides: What the command line says, such as `cell=gru` or `cell.num_layers=2`.
-        directory: The configuration folder.
         sweeping: Whether comma-separated values are to be run one by one.
-        name: The configuration that the command composes; the groups of its defaults are those that there are.
+        name: The configuration that the command composes; the groups are those of its defaults.
+        before: Overrides that come before these and need no checking.
 
     Raises:
         ValueError: If one of them cannot be read or names a choice or an option that does not exist.
     """
+    register_resolvers()
+    directory = configuration_directory()
     parsed = [_parsed(override) for override in overrides]
     elsewhere = [str(override.input_line) for override in parsed if override.key_or_group == SEARCH_PATH]
     with initialize_config_dir(str(directory), version_base="1.3"):
@@ -52,8 +112,36 @@ def checked_overrides(overrides: Sequence[str], directory: Path, sweeping: bool,
         for group, choices in chosen.items():
             _check_choices(group, choices, groups[group], sweeping)
         first = [f"{group}={_spelt(choices[0])}" for group, choices in chosen.items()]
-        configuration = compose(name, overrides=[*elsewhere, *first], return_hydra_config=True)
-    return [_completed(override, configuration, groups) for override in parsed]
+        configuration = compose(name, overrides=[*elsewhere, *before, *first], return_hydra_config=True)
+    completed = [_completed(override, configuration, groups) for override in parsed]
+    if sweeping and OPTUNA & set(completed) and not any("hydra.sweeper.direction" in word for word in completed):
+        mode = get_object(configuration.model._target_).monitor_mode
+        completed.append(f"hydra.sweeper.direction={DIRECTIONS[mode]}")
+    return completed
+
+
+def argument_names(target: str | None) -> list[str]:
+    """Return the names of the arguments of a class or function, given by its dotted name.
+
+    A constructor that hands `**options` on to its base class takes the base class's arguments as well.
+
+    Example:
+        >>> argument_names("torch.optim.lr_scheduler.StepLR")
+        ['gamma', 'last_epoch', 'optimizer', 'step_size']
+    """
+    if target is None:
+        return []
+    found = get_object(target)
+    functions = [found]
+    if isinstance(found, type):
+        functions = [vars(base)["__init__"] for base in found.__mro__ if "__init__" in vars(base)]
+    names: set[str] = set()
+    for function in functions:
+        parameters = inspect.signature(function).parameters.values()
+        names.update(parameter.name for parameter in parameters if _is_named(parameter))
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return sorted(names - {"self"})
 
 
 def listed_choices(directory: Path, name: str = "train") -> str:
@@ -160,3 +248,8 @@ def _unknown(inside: str, word: str, options: Sequence[str], groups: Groups) -> 
     choices = sorted(known - {HYDRA})
     name = f"{inside}.{word}" if inside else repr(word)
     return f"unknown option {name}; {suggestion(word, choices)}choices: {', '.join(choices) or 'none'}"
+
+
+def _is_named(parameter: inspect.Parameter) -> bool:
+    named: tuple[Any, ...] = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return parameter.kind in named
