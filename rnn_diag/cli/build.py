@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import lightning.pytorch as pl
 import torch
@@ -26,6 +26,12 @@ from rnn_diag.interventions import initialization
 from rnn_diag.interventions.flossing import gradient_flossing
 from rnn_diag.models import SequenceModel
 from rnn_diag.tasks import SequenceTask
+
+CALLED: Final = ("_target_", "equations")
+"""Keys whose text names what is called."""
+
+NAMES_A_FILE: Final = ("path", "folder")
+"""Arguments of tasks that name what is read."""
 
 
 class Bar(RichProgressBar if find_spec("rich") else TQDMProgressBar):  # type: ignore[misc]
@@ -96,21 +102,35 @@ def instantiated(node: Any, name: str) -> Any:
     return made
 
 
-def check_targets(configuration: DictConfig) -> None:
-    """Refuse a configuration that would call anything but what runs of this package are made of.
+def check_targets(configuration: DictConfig, given: Collection[str] = ()) -> None:
+    """Refuse a configuration that would call anything but the parts of a run, or read a file that it names.
 
-    Nothing is imported to find out. What is named must be one of the known classes itself, under whatever name.
+    Nothing is imported to find out. A target must be one of the known classes itself, under whatever name.
+
+    Args:
+        configuration: Resolved.
+        given: Options that the user names on the command line, and so vouches for.
 
     Raises:
         ValueError: If it would, with what and where.
     """
     known = [*_parts_of_a_run()]
-    for where, target in _calls(OmegaConf.to_container(configuration)):
-        if not any(_already_imported(target) is one for one in known):
-            raise ValueError(
-                f"{where}={target!r}; expected a cell, task, model, initialization, optimizer or scheduler of rnn_diag "
-                "or torch; this comes with the checkpoint, and --trust calls it nevertheless"
+    for where, value in _instructions(OmegaConf.to_container(configuration)):
+        key = where.rpartition(".")[2]
+        if key in NAMES_A_FILE:
+            if where in given:
+                continue
+            why = f"would be read; give {where}=... as well, if it should be"
+        elif key in CALLED:
+            if any(_already_imported(value) is one for one in known):
+                continue
+            why = (
+                "would be called; expected a cell, task, model, initialization, optimizer or scheduler of rnn_diag or "
+                "torch; --trust calls it"
             )
+        else:
+            why = "would become something else; --trust takes it"
+        raise ValueError(f"{where}={value!r} comes with the checkpoint and {why}")
 
 
 def _parts_of_a_run() -> Iterator[object]:
@@ -126,23 +146,24 @@ def _parts_of_a_run() -> Iterator[object]:
     yield gradient_flossing
 
 
-def _calls(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield what a configuration would have called, and texts that might yet become something else."""
+def _instructions(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what a configuration would have called or read, and texts that might yet become something else."""
     entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in entries:
         inside = f"{where}.{key}".lstrip(".")
-        named = key == "_target_" or (key == "equations" and isinstance(value, str))
-        if named or (isinstance(value, str) and "${" in value):
+        text = isinstance(value, str)
+        called = key == "_target_" or (key == "equations" and text)
+        read = key in NAMES_A_FILE and value is not None
+        if called or read or key == "_args_" or (text and "${" in value):
             yield inside, value
-        yield from _calls(value, inside)
+        yield from _instructions(value, inside)
 
 
 def _already_imported(target: Any) -> object:
-    first, *names = str(target).split(".")
-    found: object = sys.modules.get(first)
-    for name in names:
-        found = getattr(found, name, None)
-    return found
+    """Return what an imported module holds under a dotted name, without asking anything of it; None if nothing."""
+    module, _, name = str(target).rpartition(".")
+    found = sys.modules.get(module)
+    return None if found is None else vars(found).get(name)
 
 
 def _check_arguments(made: partial[Any], name: str) -> None:

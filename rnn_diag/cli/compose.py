@@ -38,17 +38,18 @@ DIRECTIONS: Final = {"min": "minimize", "max": "maximize"}
 
 
 def configuration_directory() -> Path:
-    """Return the folder `conf`: inside the package, as a copy in a wheel and as a link in a checkout.
+    """Return the folder `conf`: inside the package, or next to it in a source tree without links.
 
     Hydra finds it as `pkg://rnn_diag.conf`, too.
 
     Raises:
         RuntimeError: If it is not there.
     """
-    folder = Path(__file__).resolve().parent.parent / "conf"
-    if not (folder / "train.yaml").is_file():
-        raise RuntimeError(f"no train.yaml in {folder}; expected the configuration there")
-    return folder.resolve()
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder.resolve()
+    raise RuntimeError(f"no train.yaml in {package / 'conf'}; expected the configuration there")
 
 
 def register_resolvers() -> None:

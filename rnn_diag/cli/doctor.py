@@ -60,25 +60,27 @@ def examined(
         checkpoint: Its weights are taken; if it lies where `rnn-diag-train` wrote it, so is its configuration, which
             the overrides then change.
         sequences: How many sequences of the batch are looked at.
-        trust: Whether the checkpoint's configuration may name other classes than those of this package, torch and
-            Lightning that a run is made of: whatever it names is called.
+        trust: Whether the checkpoint's configuration may name anything: what it names is called and read.
 
     Raises:
         ValueError: If an override is not understood, the checkpoint cannot be read, its weights do not fit the model,
-            or its configuration would call something else.
+            or its configuration would call something that is no part of a run, or read a file.
     """
     import lightning.pytorch as pl
 
     from rnn_diag.cli.build import assembled, check_targets
+    from rnn_diag.cli.compose import SEARCH_PATH
     from rnn_diag.doctor import examine
 
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise ValueError(f"checkpoint={checkpoint!r}; expected a .ckpt file")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     words = _overrides_of(checkpoint)
-    configuration = _composed([*words, *overrides])
     if words and not trust:
-        check_targets(configuration)
+        words = _plain(words)
+        elsewhere = [word for word in overrides if _key(word) == SEARCH_PATH]
+        check_targets(_composed([*elsewhere, *words]), set(map(_key, overrides)))
+    configuration = _composed([*words, *overrides])
     pl.seed_everything(configuration.seed, workers=True, verbose=False)
     run = assembled(configuration)
     if checkpoint is not None:
@@ -97,13 +99,33 @@ def _loss(model: Any, batch: Any) -> Any:
 def _composed(overrides: Sequence[str]) -> DictConfig:
     from omegaconf import OmegaConf
 
-    from rnn_diag.cli.compose import checked_overrides, composed
+    from rnn_diag.cli.compose import SEARCH_PATH, checked_overrides, composed
 
-    kept = [word for word in overrides if _group(word) not in NOT_ASKED]
+    kept = [word for word in overrides if _key(word) == SEARCH_PATH or _group(word) not in NOT_ASKED]
     clip = [word for word in overrides if word.lstrip("+").startswith("trainer.gradient_clip_val=")]
     configuration = composed("train", checked_overrides([*kept, *clip, *BARE, "output_dir=."]))
     content: Any = OmegaConf.to_container(configuration, resolve=True)
     return OmegaConf.create({**content, "callbacks": {}, "logger": {}, "checkpoint": None})
+
+
+def _plain(words: Sequence[str]) -> list[str]:
+    """Return those words of a checkpoint that concern an examination, if each picks a choice or sets an option.
+
+    Raises:
+        ValueError: If one of them would add a configuration file or be computed from something else.
+    """
+    asked = [word for word in words if _group(word) not in NOT_ASKED]
+    for word in asked:
+        key, added = _key(word), word.startswith("+")
+        if "${" in word or set("@/~") & set(word.partition("=")[0]) or (added and "." not in key):
+            raise ValueError(
+                f"{word!r} comes with the checkpoint; expected group=choice or group.option=value; --trust takes it"
+            )
+    return asked
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]
 
 
 def _group(word: str) -> str:

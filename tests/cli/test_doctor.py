@@ -87,7 +87,8 @@ def test_the_callback_is_one_word_on_the_command_line() -> None:
 
 
 EVIL = {
-    "a task that is a program": (["++task={_target_: os.mkdir, path: PROOF}"], "unknown task"),
+    "a task that is a program": (["++task={_target_: os.mkdir, path: PROOF}"], "'++task={_target_: os.mkdir"),
+    "a choice that is a program": (["task={_target_: os.mkdir, path: PROOF}"], "unknown task"),
     "a target of the task": (["task._target_=os.mkdir", "+task.path=PROOF"], "task._target_='os.mkdir'"),
     "an initialization": (
         ["++initialization.x={_target_: shutil.copytree, src: ., dst: PROOF}"],
@@ -102,6 +103,14 @@ EVIL = {
         ["++initialization.x={_target_: rnn_diag.tasks.text_files.os.mkdir, path: PROOF}"],
         "initialization.x._target_='rnn_diag.tasks.text_files.os.mkdir'",
     ),
+    "behind the name of a known class": (
+        ["++initialization.x={_target_: lightning.pytorch.trainer.trainer.os.system, command: mkdir PROOF}"],
+        "initialization.x._target_='lightning.pytorch.trainer.trainer.os.system'",
+    ),
+    "a method of a known class": (
+        ["++initialization.x={_target_: rnn_diag.models.LanguageModel.load_from_checkpoint, checkpoint_path: x}"],
+        "initialization.x._target_='rnn_diag.models.LanguageModel.load_from_checkpoint'",
+    ),
     "torch's own unpickling": (
         ["++initialization.x={_target_: torch.load, f: x}"],
         "initialization.x._target_='torch.load'",
@@ -114,12 +123,21 @@ EVIL = {
         ["cell=recurrent", "cell.equations=makes_a_folder.f"],
         "cell.equations='makes_a_folder.f'",
     ),
+    "arguments without their names": (["++task._args_=[1]"], "task._args_=[1]"),
+    "a file to read": (["++task.path=PROOF"], "task.path="),
+    "a file in a list": (["++optimizer.x=[{path: PROOF}]"], "optimizer.x.0.path="),
     "a configuration that is made late": (
         ["++initialization.x='\\${oc.create:{_target_: os.mkdir, path: PROOF}}'"],
-        "initialization.x=",
+        "++initialization.x=",
     ),
-    "the environment": (["output_dir='${oc.env:HOME}'", "task._target_='${oc.env:EVIL}'"], "task._target_='os.mkdir'"),
+    "the environment": (["task._target_='${oc.env:EVIL}'"], "task._target_='${oc.env:EVIL}'"),
     "a search path of its own": (["hydra.searchpath=[file://FOLDER]", "task=makes_a_folder"], "unknown task"),
+    "a file in place of a choice": (["task=../../FOLDER/task/makes_a_folder"], "unknown task"),
+    "a defaults list of its own": (
+        ["+task@initialization.x=../..FOLDER/task/makes_a_folder"],
+        "'+task@initialization.x",
+    ),
+    "a group of its own": (["+task=../../FOLDER/task/makes_a_folder"], "'+task="),
 }
 
 
@@ -140,6 +158,14 @@ def test_the_folder_of_a_checkpoint_calls_nothing_that_a_run_is_not_made_of(
     with pytest.raises(ValueError, match=re.escape(message)):
         examined([], checkpoint)
     assert not proof.exists()
+
+
+def test_a_file_that_the_user_names_too_is_read(tmp_path: Path) -> None:
+    (tmp_path / "text.c").write_text("int f(int x) { return x; }\n" * 200)
+    words = ["task=source_text", f"task.path={tmp_path / 'text.c'}", "cell.hidden_size=4"]
+    checkpoint = run_folder(tmp_path, words, {})
+    with pytest.raises(ValueError, match="does not fit this configuration"):  # of the checkpoint, which is empty
+        examined(words[1:2], checkpoint)
 
 
 def test_trust_calls_what_the_folder_names(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from tests.cli.test_command_line import ADDING
 CHECKOUT = Path(__file__).parents[2]
 
 
-def built_wheel(tmp_path: Path) -> Path:
-    """Return the folder that the wheel was unpacked into."""
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(CHECKOUT)]
+def built_wheel(tmp_path: Path, *options: str) -> Path:
+    """Return the folder that the wheel was unpacked into; without options it is built from a source distribution."""
+    build = [sys.executable, "-m", "build", *options, "--no-isolation", "--outdir", str(tmp_path), str(CHECKOUT)]
     subprocess.run(build, check=True, capture_output=True, timeout=110)
     (wheel,) = tmp_path.glob("*.whl")
     site = tmp_path / "site"
@@ -54,7 +54,7 @@ def test_the_wheel_examines_in_an_empty_folder(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_wheel_trains_in_an_empty_folder(tmp_path: Path) -> None:
-    site = built_wheel(tmp_path)
+    site = built_wheel(tmp_path, "--wheel")
     empty = tmp_path / "empty"
     empty.mkdir()
     program = (
