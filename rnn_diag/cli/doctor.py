@@ -36,7 +36,7 @@ EXAMPLES = """examples:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Examine, print the report, and end with 1 where a finding is as bad as `--fail-on` says."""
+    """Examine, print the report, and end with 1 where a finding reaches the severity of `--fail-on`."""
     arguments = _parser().parse_args(words)
     with ends_with_one_line(PROGRAM, ValueError, TypeError, RuntimeError, OSError, ModuleNotFoundError):
         if arguments.compare:
@@ -212,19 +212,19 @@ def _parser() -> argparse.ArgumentParser:
         help="let the checkpoint's configuration call what it names, also outside this package; "
         "only for folders whose author may run programs as you",
     )
-    parser.add_argument("--sequences", metavar="N", type=int, default=8, help="look at so many sequences (default: 8)")
+    parser.add_argument("--sequences", metavar="N", type=int, default=8, help="look at N sequences (default: 8)")
     parser.add_argument("--json", metavar="FILE", help="write the report here")
     parser.add_argument(
         "--fail-on",
         choices=LEVELS,
         metavar="SEVERITY",
-        help=f"end with exit status 1 if a finding is as bad as this: {', '.join(LEVELS)}",
+        help=f"end with exit status 1 if a finding is at least this severe: {', '.join(LEVELS)}",
     )
     parser.add_argument(
         "--compare",
         nargs=2,
         metavar=("BEFORE", "AFTER"),
-        help="say what differs between two reports, and do no more; a doctor.json of a run is one, too",
+        help="say what differs between two reports (a run's doctor.json is one), and do no more",
     )
     return parser
 

@@ -103,7 +103,7 @@ def _fit(run: Run, checkpoint: str | None) -> None:
 
 
 def misfit(checkpoint: str, error: Exception) -> str:
-    """Return what is said of a checkpoint whose weights are those of another model."""
+    """Return the message for a checkpoint whose weights belong to another model."""
     first = next((line for line in str(error).splitlines()[1:] if line.strip()), str(error)).strip()
     return (
         f"checkpoint={checkpoint!r} does not fit this configuration; expected the words that it was trained with, "
