@@ -21,7 +21,7 @@ from rnn_diag.lab import Experiment, experiments
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from rnn_diag.lab.attempt import Attempt
+    from rnn_diag.lab.report.run import Attempt
 
 ALL: Final = "all"
 """The word for every experiment."""
@@ -133,10 +133,9 @@ def conducted(configuration: DictConfig) -> list[Attempt]:
     """
     from torch.utils.tensorboard.writer import SummaryWriter
 
-    from rnn_diag.lab.attempt import attempted
-    from rnn_diag.lab.events import write_events
-    from rnn_diag.lab.files import write_files, write_results
-    from rnn_diag.lab.report import report
+    from rnn_diag.lab.report.files import write_events, write_files, write_results
+    from rnn_diag.lab.report.page import report
+    from rnn_diag.lab.report.run import attempted
 
     made, folder = datetime.now(), Path(configuration.output_dir)
     experiments = _experiments(configuration)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,3 +127,20 @@ class Experiment(ABC):
     def settings(self) -> dict[str, Any]:
         """The settings by name."""
         return {setting.name: getattr(self, setting.name) for setting in fields(self)}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread inside the block: the same sums in the same order, however many cores there are.
+
+    Example:
+        >>> with one_thread():
+        ...     torch.get_num_threads()
+        1
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

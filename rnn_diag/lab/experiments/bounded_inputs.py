@@ -12,10 +12,10 @@ from torch import Tensor
 from rnn_diag.arguments import numbers, whole
 from rnn_diag.diagnostics import ImpulseResponse, impulse_response, module_trace, tanh_saturation
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
-from rnn_diag.lab.figure_style import THEORY, LineEnd, figure, label_ends, name_axes, ordered_colours
-from rnn_diag.lab.fixed_points import fixed_points
-from rnn_diag.lab.networks import network, one_input
-from rnn_diag.lab.numbers import named
+from rnn_diag.lab.parts.figures import THEORY, LineEnd, figure, label_ends, name_axes, ordered_colours
+from rnn_diag.lab.parts.networks import network, one_input
+from rnn_diag.lab.parts.theory_values import fixed_points
+from rnn_diag.lab.parts.words import named
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:

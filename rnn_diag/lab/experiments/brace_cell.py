@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from rnn_diag.arguments import number, whole
 from rnn_diag.diagnostics import UnitState, gate_saturation, unit_states
-from rnn_diag.lab.brace_figure import Course, unit_and_gates
-from rnn_diag.lab.brace_findings import HELD_OUT, Found, measured
-from rnn_diag.lab.brace_reader import BraceReader, Training
-from rnn_diag.lab.brace_unit import PLACES
-from rnn_diag.lab.coloured_text import coloured_figure, coloured_html
-from rnn_diag.lab.excerpt import Excerpt, best_excerpt
-from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
-from rnn_diag.lab.marked_text import some_windows
-from rnn_diag.lab.one_thread import one_thread
+from rnn_diag.lab.braces.figures import Course, coloured_figure, coloured_html, unit_and_gates
+from rnn_diag.lab.braces.findings import HELD_OUT, Found, measured
+from rnn_diag.lab.braces.reader import BraceReader, Training
+from rnn_diag.lab.braces.text import Excerpt, best_excerpt, some_windows
+from rnn_diag.lab.braces.unit import PLACES
+from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table, one_thread
 from rnn_diag.tasks import Braces
 from rnn_diag.tasks.lexer import Region
 

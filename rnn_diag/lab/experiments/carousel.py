@@ -13,12 +13,10 @@ from torch import Tensor
 from rnn_diag.arguments import number, numbers, whole
 from rnn_diag.diagnostics import carousel, cell_grad_norms, hidden_grad_norms, lyapunov_exponents, recurrent_spectrum
 from rnn_diag.interventions.initialization import forget_gate_bias
-from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
-from rnn_diag.lab.figure_style import THEORY, LineEnd, figure, label_ends, name_axes, ordered_colours
-from rnn_diag.lab.networks import gaussian_matrix, network
-from rnn_diag.lab.numbers import named, written
-from rnn_diag.lab.one_thread import one_thread
-from rnn_diag.lab.recorded_gradients import at_the_end, recorded
+from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table, one_thread
+from rnn_diag.lab.parts.figures import THEORY, LineEnd, figure, label_ends, name_axes, ordered_colours
+from rnn_diag.lab.parts.networks import at_the_end, gaussian_matrix, network, recorded
+from rnn_diag.lab.parts.words import named, written
 from rnn_diag.nn import LSTM
 from rnn_diag.trace import Trace
 

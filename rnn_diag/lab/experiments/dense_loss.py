@@ -12,11 +12,9 @@ from torch import Tensor
 from rnn_diag.arguments import numbers, whole
 from rnn_diag.diagnostics import hidden_grad_norms, lagged_grad_norms, memory_horizon
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
-from rnn_diag.lab.falling_lines import name_beside
-from rnn_diag.lab.figure_style import GUIDE, THEORY, figure, name_axes, ordered_colours
-from rnn_diag.lab.networks import network
-from rnn_diag.lab.numbers import named, written
-from rnn_diag.lab.recorded_gradients import at_the_end, recorded
+from rnn_diag.lab.parts.figures import GUIDE, THEORY, figure, name_axes, name_beside, ordered_colours
+from rnn_diag.lab.parts.networks import at_the_end, network, recorded
+from rnn_diag.lab.parts.words import named, written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, final
 
 import torch
 from torch import Tensor
 
 from rnn_diag.arguments import number, some_of, whole
-from rnn_diag.cells import Equations, RNNEquations, State, Weights
+from rnn_diag.cells import AutogradEquations, Equations, Gate, RNNEquations, State, Step, Weights
 from rnn_diag.diagnostics import Spectrum, hidden_grad_norms, recurrent_spectrum, state_jacobian
-from rnn_diag.lab.deep_net import chain_against_autograd
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
-from rnn_diag.lab.figure_style import (
+from rnn_diag.lab.parts.figures import (
     COLOURS,
     FAINT,
     GUIDE,
@@ -25,9 +24,8 @@ from rnn_diag.lab.figure_style import (
     label_ends,
     name_axes,
 )
-from rnn_diag.lab.networks import gaussian_matrix
-from rnn_diag.lab.numbers import listed
-from rnn_diag.lab.softmax_recurrence import SoftmaxEquations
+from rnn_diag.lab.parts.networks import gaussian_matrix
+from rnn_diag.lab.parts.words import listed
 from rnn_diag.trace import OutputGrads, Trace
 
 if TYPE_CHECKING:
@@ -244,3 +242,48 @@ def _figure(journeys: Sequence[Journey], spectrum: Spectrum) -> Figure:
     label_ends(slopes, [LineEnd(height, text, FAINT) for height, text in bounds.items()])
     label_ends(stretches, [LineEnd(height, text, FAINT) for height, text in singular.items()])
     return made
+
+
+def chain_against_autograd(units: int, layers: int, radius: float, seed: int) -> float:
+    r"""Return how far the written-out gradient at the input of a deep tanh net is from autograd's, relatively.
+
+    .. math:: \nabla_{f_0} L = W_1^T \nabla f_1 \cdots W_N^T \nabla f_N \cdot \nabla L
+
+    An RNN is the case in which all W are one matrix.
+
+    Args:
+        units: Of every layer.
+        layers: How many.
+        radius: As in `gaussian_matrix`.
+        seed: Of the weights, the input and the loss.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    weights = [gaussian_matrix(units, radius, seed + 1 + layer) for layer in range(layers)]
+    start, direction = torch.randn(2, units, generator=generator, dtype=torch.float64).unbind()
+    first = start.clone().requires_grad_()
+    features = [first]
+    for weight in weights:
+        features.append(torch.tanh(weight @ features[-1]))
+    (by_autograd,) = torch.autograd.grad(features[-1] @ direction, first)
+    chained = direction
+    for weight, feature in zip(reversed(weights), reversed(features[1:]), strict=True):
+        chained = weight.T @ ((1 - feature.detach().square()) * chained)
+    return float((chained - by_autograd).norm() / by_autograd.norm())
+
+
+@final
+class SoftmaxEquations(AutogradEquations):
+    """`h_t = softmax(z_t)`; the activation Jacobian is the full matrix `diag(h) - h h^T`."""
+
+    name: ClassVar[str] = "softmax"
+    blocks: tuple[Gate, ...] = (Gate("hidden", 0.0, 1.0),)
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """None: nothing is gated."""
+        return ()
+
+    def forward_step(self, projected: Tensor, recurrent: Tensor, previous: State, weights: Weights) -> Step:
+        """Return `h = softmax(z)`."""
+        z = projected + recurrent
+        return Step(torch.softmax(z, dim=-1), None, (), (z,))

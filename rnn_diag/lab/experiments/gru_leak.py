@@ -12,20 +12,19 @@ from torch import Tensor
 
 from rnn_diag.arguments import numbers, whole
 from rnn_diag.diagnostics import half_life, impulse_response, module_trace, state_jacobian
-from rnn_diag.lab.blank_layer import blank_layer
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
-from rnn_diag.lab.falling_lines import name_beside
-from rnn_diag.lab.figure_style import (
+from rnn_diag.lab.parts.figures import (
     COLOURS,
     GUIDE,
     INK,
     THEORY,
     figure,
     name_axes,
+    name_beside,
     ordered_colours,
 )
-from rnn_diag.lab.networks import one_input
-from rnn_diag.lab.numbers import named
+from rnn_diag.lab.parts.networks import blank_layer, one_input
+from rnn_diag.lab.parts.words import named
 from rnn_diag.nn import GRU
 from rnn_diag.trace import Trace
 

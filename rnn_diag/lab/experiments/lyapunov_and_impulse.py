@@ -12,13 +12,11 @@ from torch import Tensor
 
 from rnn_diag.arguments import number, whole
 from rnn_diag.diagnostics import impulse_response, lyapunov_exponents, module_trace
-from rnn_diag.lab.blank_layer import blank_layer
-from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
-from rnn_diag.lab.figure_style import FAINT, INK, THEORY, LineEnd, figure, label_ends, name_axes, ordered_colours
-from rnn_diag.lab.mean_field import mean_field
-from rnn_diag.lab.networks import gaussian_matrix, network
-from rnn_diag.lab.numbers import written
-from rnn_diag.lab.one_thread import one_thread
+from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table, one_thread
+from rnn_diag.lab.parts.figures import FAINT, INK, THEORY, LineEnd, figure, label_ends, name_axes, ordered_colours
+from rnn_diag.lab.parts.networks import blank_layer, gaussian_matrix, network
+from rnn_diag.lab.parts.theory_values import mean_field
+from rnn_diag.lab.parts.words import written
 from rnn_diag.nn import LSTM
 from rnn_diag.trace import Trace
 

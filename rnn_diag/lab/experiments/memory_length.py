@@ -14,10 +14,10 @@ from rnn_diag.arguments import number, numbers, one_of, some_of, whole
 from rnn_diag.cells.rnn import NONLINEARITIES
 from rnn_diag.diagnostics import half_life, lagged_state_norms, memory_horizon, module_trace, recurrent_spectrum
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
-from rnn_diag.lab.figure_style import COLOURS, THEORY, LineEnd, figure, label_ends, name_axes
-from rnn_diag.lab.mean_field import MeanField, mean_field
-from rnn_diag.lab.networks import gaussian_matrix, network
-from rnn_diag.lab.numbers import listed, named
+from rnn_diag.lab.parts.figures import COLOURS, THEORY, LineEnd, figure, label_ends, name_axes
+from rnn_diag.lab.parts.networks import gaussian_matrix, network
+from rnn_diag.lab.parts.theory_values import MeanField, mean_field
+from rnn_diag.lab.parts.words import listed, named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,10 +12,10 @@ from torch import Tensor
 from rnn_diag.arguments import numbers, whole
 from rnn_diag.diagnostics import half_life, impulse_response, module_trace
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
-from rnn_diag.lab.figure_style import LineEnd, figure, label_ends, name_axes, ordered_colours
-from rnn_diag.lab.fixed_points import convergence_rate, resting_place
-from rnn_diag.lab.networks import network, one_input
-from rnn_diag.lab.numbers import named
+from rnn_diag.lab.parts.figures import LineEnd, figure, label_ends, name_axes, ordered_colours
+from rnn_diag.lab.parts.networks import network, one_input
+from rnn_diag.lab.parts.theory_values import convergence_rate, resting_place
+from rnn_diag.lab.parts.words import named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

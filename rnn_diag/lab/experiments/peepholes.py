@@ -11,14 +11,12 @@ from torch import Tensor
 
 from rnn_diag.arguments import number, whole
 from rnn_diag.diagnostics import module_trace
-from rnn_diag.lab.blank_layer import blank_layer
-from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
-from rnn_diag.lab.figure_style import COLOURS, FAINT, GUIDE, THEORY, figure, name_axes
-from rnn_diag.lab.networks import one_input
-from rnn_diag.lab.numbers import written
-from rnn_diag.lab.one_thread import one_thread
-from rnn_diag.lab.peephole_reference import BackwardErrors, backward_errors
-from rnn_diag.lab.single_units import SingleUnits
+from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table, one_thread
+from rnn_diag.lab.parts.figures import COLOURS, FAINT, GUIDE, THEORY, figure, name_axes
+from rnn_diag.lab.parts.networks import blank_layer, one_input
+from rnn_diag.lab.parts.peephole_reference import BackwardErrors, backward_errors
+from rnn_diag.lab.parts.single_units import SingleUnits
+from rnn_diag.lab.parts.words import written
 from rnn_diag.nn import LSTM, PeepholeLSTM
 from rnn_diag.nn.layer import RecurrentLayer
 from rnn_diag.tasks import Timing

@@ -13,9 +13,9 @@ from torch import Tensor
 from rnn_diag.arguments import numbers, whole
 from rnn_diag.diagnostics import ImpulseResponse, impulse_response, module_trace
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, Table
-from rnn_diag.lab.figure_style import GUIDE, THEORY, LineEnd, figure, label_ends, name_axes, ordered_colours
-from rnn_diag.lab.networks import network, one_input
-from rnn_diag.lab.numbers import named
+from rnn_diag.lab.parts.figures import GUIDE, THEORY, LineEnd, figure, label_ends, name_axes, ordered_colours
+from rnn_diag.lab.parts.networks import network, one_input
+from rnn_diag.lab.parts.words import named
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""An LSTM that reads source code: which unit holds an open brace."""
