@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from rnn_diag.cli.configuration import configuration_directory
+from rnn_diag.cli.compose import checked_overrides, configuration_directory
 from rnn_diag.cli.lab import understood
-from rnn_diag.cli.overrides import checked_overrides
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -138,15 +137,14 @@ def test_a_block_that_does_not_run_says_why() -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if list(commands(page))], ids=named)
 def test_the_commands_of_a_page_are_understood(page: Path) -> None:
-    directory = configuration_directory()
     for program, *words in commands(page):
         overrides = [word for word in words if "=" in word and not word.startswith("-")]
         if program == "rnn-diag-lab":
             understood(words)
         elif program == "rnn-diag-doctor":
-            checked_overrides(overrides, directory, sweeping=False)
+            checked_overrides(overrides, sweeping=False)
         elif program == "rnn-diag-train":
-            checked_overrides(overrides, directory, sweeping=bool({"-m", "--multirun"} & set(words)))
+            checked_overrides(overrides, sweeping=bool({"-m", "--multirun"} & set(words)))
         elif program in ("bash", "python") and words[0].endswith((".sh", ".py")) and "/" in words[0]:
             assert (ROOT / words[0]).is_file() or words[0].startswith("src/"), words
 
