@@ -47,3 +47,23 @@ def test_autocast_is_within_its_tolerance(kind: type[nn.RNNBase], dtype: torch.d
             output, _ = module(inputs)
         (64 * output.float().pow(2).mean()).backward()
     assert all(trace.is_faithful for trace in recording.values()), list(recording.values())
+
+
+@pytest.mark.parametrize("rounded_to", ["TF32", "bfloat16", "float16"])
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_rounding_that_a_network_amplifies_is_told_from_wrong_equations(
+    kind: type[nn.RNNBase], rounded_to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", rounded_to == "TF32")
+    module, inputs = kind(64, 256).cuda(), torch.randn(200, 16, 64, device="cuda")
+    with torch.no_grad():
+        module.weight_hh_l0.mul_(2.5)
+    half = None if rounded_to == "TF32" else getattr(torch, rounded_to)
+    with record(module, sequences=8) as recording:
+        with torch.autocast("cuda", half, enabled=half is not None):
+            output, _ = module(inputs)
+        (output[-1].float().square().mean() * 1024).backward()
+    trace = recording["l0"]
+    assert trace.is_faithful and trace.fidelity < 1e-9, trace.fidelity_reason
+    assert trace.precision == rounded_to
+    assert trace.rounding > 1e-5
