@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -195,14 +194,6 @@ def test_the_best_and_the_last_checkpoint_lie_in_the_output_folder(
     run(*small("adding"), *QUICK, *STEPS, "logger=tensorboard")
     assert {file.name for file in (tmp_path / "run" / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert list((tmp_path / "run").glob("events.out.tfevents.*"))
-
-
-def test_a_run_leaves_the_environment_as_it_was(run: Callable[..., Run], small: Callable[[str], list[str]]) -> None:
-    before = dict(os.environ)
-    run(*small("adding"), *QUICK, *STEPS, "logger=none")
-    assert {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"} == {
-        name: value for name, value in before.items() if name != "PYTEST_CURRENT_TEST"
-    }
 
 
 def test_a_task_that_does_not_fit_the_model_is_refused_before_training(

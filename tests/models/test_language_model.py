@@ -1,4 +1,4 @@
-"""Truncated backpropagation through time: which state a batch starts from."""
+"""Truncated backpropagation through time: which state a batch starts from; bits and perplexity."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from rnn_diag.models import LanguageModel
-from rnn_diag.tasks import Batch
+from rnn_diag.tasks import Batch, TaskSpec
+from tests.models.fitting import SMALL_LSTM, Data, answer_always, fit, model_with_frozen_weights
 
 FIRST = torch.arange(12).reshape(2, 6) % 4
 SECOND = 4 + torch.arange(12).reshape(2, 6) % 3  # no token of it is in the first piece
@@ -60,3 +61,13 @@ def test_a_new_epoch_forgets(model: LanguageModel) -> None:
     model.on_train_epoch_start()
     fresh = model.outputs(Batch(SECOND, SECOND, continues=True), "train")
     torch.testing.assert_close(fresh, model(SECOND), rtol=0, atol=0)
+
+
+def test_a_uniform_language_model_needs_log2_of_the_vocabulary() -> None:
+    model = answer_always(LanguageModel(SMALL_LSTM, 8), [0.0] * 8)
+    tokens = torch.randint(8, (2, 6))
+    task = TaskSpec("next_token", 8, 8, True, True, 5, {"bits_per_character": 3.5}, "Guesses.")
+    trainer = fit(model_with_frozen_weights(model), Data(task, [Batch(tokens, tokens)]))
+    assert trainer.callback_metrics["val/bits_per_character"].item() == pytest.approx(3.0, rel=1e-6)
+    assert trainer.callback_metrics["val/perplexity"].item() == pytest.approx(8.0, rel=1e-5)
+    assert trainer.callback_metrics["baseline/bits_per_character"].item() == pytest.approx(3.5)

@@ -1,54 +1,9 @@
-"""Pictures as sequences: scikit-learn's digits, and MNIST from IDX files written here."""
+"""What all image tasks share: splits by class and one permutation."""
 
-import gzip
-import struct
-
-import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from rnn_diag.tasks import Digits, SequentialMNIST
-from rnn_diag.tasks.smnist import FILES, read_idx
-
-
-def idx(array):
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + bytes(array.flatten().tolist())
-
-
-@pytest.fixture
-def mnist():
-    """Sixty training and ten test pictures of 4 by 3 pixels; pixel values and labels count up."""
-    arrays = (
-        torch.arange(60 * 12).reshape(60, 4, 3) % 256,
-        torch.arange(60) % 5,
-        torch.arange(10 * 12).reshape(10, 4, 3) % 256,
-        torch.arange(10) % 5,
-    )
-    return dict(zip(FILES, arrays, strict=True))
-
-
-def write(mnist, folder, zipped=False):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, array in mnist.items():
-        content = idx(array)
-        (folder / (name + ".gz" * zipped)).write_bytes(gzip.compress(content, mtime=0) if zipped else content)
-
-
-def test_digits_are_read_row_by_row_or_pixel_by_pixel_in_reading_order():
-    rows, pixels = Digits(by="row").sequences("test").whole, Digits(by="pixel").sequences("test").whole
-    assert rows.inputs.shape[1:] == (8, 8) and pixels.inputs.shape[1:] == (64, 1)
-    assert torch.equal(rows.inputs.flatten(1), pixels.inputs.flatten(1))
-    assert torch.equal(rows.targets, pixels.targets)
-
-
-def test_every_digit_of_the_collection_is_in_exactly_one_split():
-    splits = [Digits().images[split] for split in ("train", "validation", "test")]
-    together = torch.cat([torch.cat([s.pixels.flatten(1) * 16, s.labels[:, None]], dim=1) for s in splits]).tolist()
-    data = load_digits()
-    expected = [
-        [*image.flatten().tolist(), float(label)] for image, label in zip(data.images, data.target, strict=True)
-    ]
-    assert sorted(together) == sorted(expected)
+from rnn_diag.tasks import Digits
 
 
 def test_every_class_has_its_tenth_in_validation_and_test():
@@ -64,61 +19,3 @@ def test_permutation_is_one_for_all_pictures_and_splits_and_follows_the_seed():
         assert torch.equal(shuffled.sequences(split).whole.inputs, plain.sequences(split).whole.inputs[:, order])
     first = Digits(permuted=True, seed=1).as_sequences(plain.images["test"].pixels)
     assert not torch.equal(first, shuffled.as_sequences(plain.images["test"].pixels))
-
-
-def test_baseline_of_digits_is_the_accuracy_of_the_most_frequent_class():
-    task = Digits()
-    majority = task.images["train"].labels.mode().values
-    expected = (task.images["validation"].labels == majority).double().mean().item()
-    assert task.spec.baseline == {"accuracy": expected}
-    assert 0.05 < expected < 0.15
-
-
-@pytest.mark.parametrize("zipped", [False, True])
-@pytest.mark.parametrize("below", ["", "raw", "MNIST/raw"])
-def test_mnist_is_read_from_plain_or_zipped_files(mnist, tmp_path, zipped, below):
-    write(mnist, tmp_path / below, zipped)
-    task = SequentialMNIST(str(tmp_path), by="row", batch_size=5)
-    assert (task.spec.steps, task.spec.input_size) == (4, 3)
-    test = task.sequences("test").whole
-    assert torch.equal((test.inputs * 255).round().long(), mnist[FILES[2]])
-    assert torch.equal(test.targets, mnist[FILES[3]])
-    assert task.images["validation"].labels.bincount().tolist() == [1] * 5
-    assert task.images["train"].labels.bincount().tolist() == [11] * 5
-    assert torch.cat([task.images[s].pixels for s in ("train", "validation")]).unique(dim=0).shape[0] == 60
-
-
-def test_missing_files_are_named_with_the_folders_that_were_searched(mnist, tmp_path):
-    write(mnist, tmp_path)
-    (tmp_path / FILES[1]).unlink()
-    with pytest.raises(ValueError) as error:
-        SequentialMNIST(str(tmp_path)).setup("fit")
-    assert str(error.value) == (
-        f"folder='{tmp_path}' lacks train-labels-idx1-ubyte (or the same with .gz); "
-        f"looked in: {tmp_path}, {tmp_path}/raw, {tmp_path}/MNIST/raw"
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a", b"P5 4 3", "begins with bytes 50 35 20 34; expected 00 00 08, an IDX file of bytes"),
-        ("a", b"", "begins with bytes ; expected 00 00 08"),
-        ("a", idx(torch.arange(12).reshape(3, 4))[:-1], "holds 11 values; its header says 3 x 4"),
-        ("a", idx(torch.arange(12).reshape(3, 4)) + b"x", "holds 13 values; its header says 3 x 4"),
-        ("a", b"\0\0\x08\x03\0\0", "ends after 6 bytes; its header alone needs 16"),
-        ("a.gz", b"not zipped", "cannot be unzipped"),
-        ("a.gz", gzip.compress(b"abc" * 100, mtime=0)[:-12], "cannot be unzipped"),
-    ],
-)
-def test_a_file_that_is_no_idx_file_is_named(tmp_path, name, content, message):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=message) as error:
-        read_idx(tmp_path / name)
-    assert str(tmp_path / name) in str(error.value)
-
-
-def test_pictures_and_labels_must_be_equally_many(mnist, tmp_path):
-    write(mnist | {FILES[3]: torch.arange(9)}, tmp_path)
-    with pytest.raises(ValueError, match=r"t10k: images of shape \(10, 4, 3\), labels of shape \(9,\)"):
-        SequentialMNIST(str(tmp_path)).setup("fit")

@@ -65,14 +65,6 @@ def test_streams_leave_out_less_than_one_piece_each():
     assert streams[4].inputs.tolist() == [list(range(40, 50))]
 
 
-def test_every_file_begins_with_its_token(tmp_path):
-    for number in range(20):
-        (tmp_path / f"{number}.txt").write_text("abc" * 10)
-    task = SourceText(str(tmp_path), sequence_length=5, batch_size=2)
-    assert task.vocabulary.decode(task.tokens["validation"]) == "␜" + "abc" * 10
-    assert (task.tokens["train"] == task.vocabulary.file_token).sum() == 18
-
-
 def test_unigram_bits_of_even_frequencies_are_the_logarithm_of_their_number():
     assert unigram_bits(torch.arange(8), torch.tensor([3, 3, 5]), tokens=8) == pytest.approx(3, abs=1e-12)
 
@@ -117,14 +109,6 @@ def test_validation_text_shorter_than_a_sequence_is_an_error_too(path):
     task = SourceText(path, sequence_length=1000, batch_size=1)
     with pytest.raises(ValueError, match="the validation text of path="):
         task.val_dataloader()
-
-
-def test_a_character_that_training_lacks_is_an_error_in_strict_mode(tmp_path):
-    file = tmp_path / "text.txt"
-    file.write_text("a" * 950 + "é" * 50)
-    assert (SourceText(str(file), unknown="token", sequence_length=5).tokens["test"] == 0).all()
-    with pytest.raises(ValueError, match="character 'é'"):
-        _ = SourceText(str(file), unknown="error", sequence_length=5).tokens
 
 
 class CountingModel(pl.LightningModule):

@@ -1,0 +1,41 @@
+"""Several processes for one run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from rnn_diag.cli.build import Run
+from rnn_diag.cli.ranks import inherited_configuration, launching
+from tests.cli.conftest import QUICK, STEPS
+
+
+def test_a_run_leaves_the_environment_as_it_was(run: Callable[..., Run], small: Callable[[str], list[str]]) -> None:
+    before = dict(os.environ)
+    run(*small("adding"), *QUICK, *STEPS, "logger=none")
+    assert {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"} == {
+        name: value for name, value in before.items() if name != "PYTEST_CURRENT_TEST"
+    }
+
+
+def test_a_started_process_finds_the_configuration_of_its_run(tmp_path: Path) -> None:
+    configuration = OmegaConf.create({"output_dir": str(tmp_path / "run"), "seed": 3})
+    assert inherited_configuration() is None
+    with launching(configuration):
+        assert inherited_configuration() == configuration
+        with launching(OmegaConf.create({"output_dir": str(tmp_path / "other")})):  # a rank that trains
+            assert inherited_configuration() == configuration
+    assert inherited_configuration() is None
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_environment_is_as_before_after_an_error(tmp_path: Path) -> None:
+    before = dict(os.environ)
+    with pytest.raises(KeyError), launching(OmegaConf.create({"output_dir": str(tmp_path)})):
+        os.environ["LOCAL_RANK"] = "1"
+        raise KeyError
+    assert dict(os.environ) == before
