@@ -31,11 +31,12 @@ class Coverage(NamedTuple):
         module_type: Its class.
         status: How it was captured.
         reason: What the status means here.
-        hint: `register` where registering the module's class may help.
+        hint: `register` where registering the module's class may help; `hidden` of a module that its owner holds in a
+            plain list, tuple or dict.
     """
 
     layer: str
     module_type: str
     status: Status
     reason: str
-    hint: Literal["", "register"] = ""
+    hint: Literal["", "register", "hidden"] = ""

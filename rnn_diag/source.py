@@ -283,7 +283,7 @@ class LayerSource:
         """The position of every sequence's own last step."""
         steps, batch = self.inputs.shape[:2]
         full = torch.full((batch,), steps, device=self.inputs.device)
-        return (full if self.mask is None else self.mask.sum(0)) - 1
+        return ((full if self.mask is None else self.mask.sum(0)) - 1).clamp(min=0)
 
     @property
     def state_grads(self) -> dict[str, Tensor]:

@@ -45,6 +45,8 @@ class Provenance:
         state_changed_between_calls: Whether the model made the state that a call was given from the one that the call
             before returned in a way that cannot be followed unit by unit: total gradients are exact, and what single
             losses send back past such a call is not known (NaN).
+        is_piece: Whether the state came from another trace of the layer, or went on into one, in a way that is not
+            followed: it branches, or continues with other sequences than those that were returned.
         frozen: Whether its `weight_hh` needed no gradient.
         kernel_dtype: What it was computed in: under autocast a kernel may return more digits than it has.
     """
@@ -56,6 +58,7 @@ class Provenance:
     on_graph: bool = False
     state_on_graph: bool = False
     state_changed_between_calls: bool = False
+    is_piece: bool = False
     frozen: bool = False
     kernel_dtype: torch.dtype = torch.float64
 

@@ -50,10 +50,10 @@ class Doctor(DiagnosticCallback, Subscriber):
     """Says in words what is wrong with the recurrent layers while they train, and what to try first.
 
     It looks first at the first batch, so that a bad start is known at once. A finding is told in one line when it comes
-    up or gets worse: as a `DiagnosticWarning` from "warning" on. At the end there is a table, and `doctor.json` in the
-    run's folder (the logger's, or else `default_root_dir`), which `rnn_diag.compare` reads; `report` has the same. Deep
-    copies, which some projects train with, leave their report at the original, too; copies in other processes do not:
-    look into `doctor.json` then.
+    up or gets worse: as a `DiagnosticWarning` from "warning" on. At the end there are a few lines, and `doctor.json` in
+    the run's folder (the logger's, or else `default_root_dir`), which `rnn_diag.compare` reads; `report` is the same.
+    Deep copies, which some projects train with, leave their report at the original, too; copies in other processes do
+    not: look into `doctor.json` then.
 
     Some things take several batches to be known: that gradients are clipped nearly always (10 measured steps), that a
     state is carried over (3), and that a layer gets no gradient or never runs (3, over at least 10 batches, in none of
@@ -89,6 +89,7 @@ class Doctor(DiagnosticCallback, Subscriber):
         stop_on: Findings, such as `["non_finite", "exploding"]`, that end the fit once they are critical.
         preflight: `"report"` to print a report on the first batch; `"advice"`, `"warning"` or `"critical"` to refuse
             the run, too, with `rnn_diag.callbacks.Refused`, if a finding is as bad. None for neither.
+        verbose: Whether a table with every finding and its numbers is printed at the end, rather than the worst five.
         command_line: Whether advice names the options of `rnn-diag-train`, whose configurations set this, rather than
             calls. Both are in `doctor.json`.
 
@@ -106,11 +107,13 @@ class Doctor(DiagnosticCallback, Subscriber):
         max_overhead: float | None = Schedule.max_overhead,
         stop_on: list[str] | tuple[str, ...] = (),
         preflight: str | None = None,
+        verbose: bool = False,
         command_line: bool = False,
     ) -> None:
         super().__init__(Schedule(every_n_steps, sequences, layers, max_overhead))
         self.stop_on = tuple(one_of("stop_on", word, RULE_IDS) for word in stop_on)
         self.preflight = preflight
+        self.verbose = verbose
         self.command_line = command_line
         self._latest = Latest()
         self._begin(None)
@@ -162,7 +165,7 @@ class Doctor(DiagnosticCallback, Subscriber):
         }
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the table and write the file."""
+        """Print what was found and write the file."""
         super().on_train_end(trainer, pl_module)
         self._messages.close(trainer, self._history)
 
@@ -175,7 +178,7 @@ class Doctor(DiagnosticCallback, Subscriber):
         """Drop what earlier fits left."""
         self._latest.report = None
         self._history = RunHistory()
-        self._messages = DoctorMessages(folder)
+        self._messages = DoctorMessages(folder, self.verbose)
         self._preflight = None if self.preflight is None else Preflight(self.preflight)
 
     def _worded(self, report: Report) -> Report:

@@ -1,8 +1,8 @@
-"""Where the doctor's findings go: warnings, TensorBoard, a table at the end and a file; from rank zero alone."""
+"""Where the doctor's findings go: warnings, TensorBoard, the console and a file; from rank zero alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,15 +10,18 @@ from rnn_diag.callbacks.lightning import writers_of
 from rnn_diag.callbacks.session.publishing import statements
 from rnn_diag.callbacks.session.warnings import in_words, warn
 from rnn_diag.doctor.finding import Finding, Severity, alike
-from rnn_diag.doctor.history import RunHistory
+from rnn_diag.doctor.history import Episode, RunHistory
 from rnn_diag.doctor.report import Report, findings_table
 from rnn_diag.reporting.markdown import as_markdown
-from rnn_diag.terminal import Console
+from rnn_diag.terminal import Console, Text
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 FILE = "doctor.json"
+
+LINES = 5
+"""Findings that are printed at the end, a line each; the file has all."""
 
 
 class DoctorMessages:
@@ -26,10 +29,12 @@ class DoctorMessages:
 
     Args:
         folder: The run's, where the file is written; None for no file.
+        verbose: Whether a table with every number is printed at the end, rather than a few lines.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, verbose: bool = False) -> None:
         self._folder = folder
+        self._verbose = verbose
         self._standing: set[tuple[str, str, Severity]] | None = None
         self._shown: set[tuple[str, str, Severity]] = set()
 
@@ -66,19 +71,22 @@ class DoctorMessages:
             Console().print(report)
 
     def close(self, trainer: Trainer, history: RunHistory) -> None:
-        """Print the table of a run, and write its file."""
+        """Print what was found in a run, and write its file."""
         if history.report is None or not trainer.is_global_zero:
             return
-        console = Console()
-        if history.standing:
-            console.print(findings_table(history.standing, f"What the doctor found at step {history.step}"))
+        console, title = Console(), f"What the doctor found at step {history.step}"
+        lines = [f"over since step {one.last_step}: {one.worst.summary}" for one in _grave(history.past)]
+        if history.standing and self._verbose:
+            console.print(findings_table(history.standing, title))
+        elif history.standing:
+            lines = [title, *_shortened([*_lines(history), *lines])]
         else:
-            console.print(history.report.nothing_wrong, highlight=False)
-        for episode in (one for one in history.past if one.worst.severity >= Severity.WARNING):
-            console.print(f"over since step {episode.last_step}: {episode.worst.summary}", highlight=False)
+            console.print(Text(history.report.nothing_wrong))
+        for line in lines:
+            console.print(Text(line), soft_wrap=True)
         file = self.write(trainer, history)
         if file is not None:
-            console.print(f"all of it, with every number: {file}", highlight=False, soft_wrap=True)
+            console.print(Text(f"all of it, with every number: {file}"), soft_wrap=True)
 
     def write(self, trainer: Trainer, history: RunHistory) -> Path | None:
         """Write the file of a run; return where, or None where there is none."""
@@ -91,6 +99,26 @@ class DoctorMessages:
             self.warn(trainer, f"{FILE} is not written: {in_words(error)}")
             return None
         return self._folder / FILE
+
+
+def _grave(episodes: Iterable[Episode]) -> list[Episode]:
+    return [one for one in episodes if one.worst.severity >= Severity.WARNING]
+
+
+def _lines(history: RunHistory) -> list[str]:
+    """Return one line for all findings that differ in layer and numbers alone: where, since when, what, what to try."""
+    lines = []
+    for first, *others in alike(history.standing):
+        where = ", ".join(one.layer for one in (first, *others))
+        since = min(history.since(one) for one in (first, *others))
+        advice = f" Try: {first.advice}" if first.advice else ""
+        lines.append(f"{first.severity} at {where} since step {since}: {first.id}: {first.meaning}{advice}")
+    return lines
+
+
+def _shortened(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - LINES
+    return [*lines[:LINES], *([f"and {more} more"] if more > 0 else [])]
 
 
 def _identity(finding: Finding) -> tuple[str, str, Severity]:

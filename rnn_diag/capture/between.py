@@ -1,4 +1,4 @@
-"""What a model did to a state between two calls of a module: dropout, a mask, a normalisation; read off the graph."""
+"""What a model did to a state between two calls of a module: dropout, a mask, a slice; read off the graph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from torch.autograd.graph import Node
 from rnn_diag.capture.graph import Edge, edge_of
 
 FARTHEST = 64
-"""Nodes of the graph that are looked at behind a state."""
+"""Nodes of the graph behind a state that are evaluated, to know what was done to it."""
+
+FAR = 512
+"""Nodes that are looked at, to know whose state it was."""
 
 PRECISION = {torch.float64: 1e-12, torch.float32: 1e-5}
 """Largest relative difference of two derivatives that rounding explains; in half precision 2e-2."""
@@ -84,13 +87,15 @@ def derivatives(start: Edge, known: Mapping[Edge, object], seed: Tensor) -> dict
 
 
 def reachable(start: Edge, known: Mapping[Edge, Origin]) -> set[Origin]:
-    """Return where the known states behind a tensor are from, of those among its `FARTHEST` nearest nodes."""
+    """Return where the known states behind a tensor are from, of those among its `FAR` nearest nodes."""
     if start in known:
         return {known[start]}
-    return {known[edge] for edges in _behind(start[0], known).values() for edge in edges if edge in known}
+    return {known[edge] for edges in _behind(start[0], known, FAR).values() for edge in edges if edge in known}
 
 
-def change_of(given: Sequence[Tensor | None], known: Mapping[Edge, Origin], call: int, starts: set[int]) -> Change:
+def change_of(
+    given: Sequence[Tensor | None], known: Mapping[Edge, Origin], call: int, starts: set[int], axis: int | None
+) -> tuple[Change, Tensor | None]:
     """Return what was done to the state that a call returned until it was given to the next.
 
     Args:
@@ -98,28 +103,40 @@ def change_of(given: Sequence[Tensor | None], known: Mapping[Edge, Origin], call
         known: The states of all earlier calls, by their position on the graph.
         call: The number of the call that is continued.
         starts: The calls that began sequences; the states that they were given belong to no call.
+        axis: That of the batch, or None without one.
+
+    Returns:
+        The change, in the order of the sequences that were given; and which of those that were returned each of them
+        is, or None where they are all of them, in order.
 
     Raises:
-        Unfollowable: If the graph between cannot be evaluated.
+        Unfollowable: If the graph between cannot be evaluated, or mixes units or sequences.
     """
     passed: list[Tensor | None] = []
     held: list[Tensor | None] = []
+    orders: list[Tensor | None] = []
     for part, state in enumerate(given):
         if state is None:
-            return UNKNOWN
+            return UNKNOWN, None
         edge = edge_of(state)
-        factors = {known[s]: f for s, f in _factors(edge, known, state.detach()).items()} if edge else {}
+        found = _factors(edge, known, state.detach(), axis) if edge else {}
+        factors = {known[source]: factor for source, (factor, _) in found.items()}
+        orders += [rows for source, (_, rows) in found.items() if known[source].call == call]
         through, back = (factors.pop(Origin(call, part, of_result), None) for of_result in (True, False))
         if any(origin.of_result or origin.call not in starts for origin in factors):
-            return UNKNOWN  # another part of the state, or one from earlier than the call before
+            return UNKNOWN, None  # another part of the state, or one from earlier than the call before
         zeros = torch.zeros_like(state, requires_grad=False)
         passed.append(_unless_all(1.0, zeros if through is None else through))
         held.append(_unless_all(0.0, zeros if back is None else back))
-    return Change(tuple(passed), tuple(held))
+    if any(not _same_order(rows, orders[0]) for rows in orders):
+        return UNKNOWN, None
+    return Change(tuple(passed), tuple(held)), orders[0] if orders else None
 
 
-def _factors(edge: Edge, known: Mapping[Edge, Origin], like: Tensor) -> dict[Edge, Tensor]:
-    """Return the derivative by every source, unit by unit.
+def _factors(
+    edge: Edge, known: Mapping[Edge, Origin], like: Tensor, axis: int | None
+) -> dict[Edge, tuple[Tensor, Tensor | None]]:
+    """Return the derivative by every source, unit by unit, and the row of the source that each row is from.
 
     Raises:
         Unfollowable: If a unit depends on others than itself: ones cannot show that; another value for
@@ -127,12 +144,51 @@ def _factors(edge: Edge, known: Mapping[Edge, Origin], like: Tensor) -> dict[Edg
     """
     ones = torch.ones_like(like)
     generic = (torch.arange(like.numel(), device=like.device).cos() + 1.5).view(like.shape).to(like.dtype)
-    factors = derivatives(edge, known, ones)
+    factors, found = derivatives(edge, known, ones), {}
     for source, grad in derivatives(edge, known, generic).items():
-        factor = factors[source]
+        factor, rows = factors[source], None
         if grad.shape != like.shape or not _alike(grad, factor * generic):
-            raise Unfollowable("a unit of the state depends on others than itself")
-    return factors
+            rows = _rows(factor, derivatives(edge, known, _numbered(like, axis))[source], like, axis)
+            grad, factor = grad.index_select(axis or 0, rows), factor.index_select(axis or 0, rows)
+            if not _alike(grad, factor * generic):
+                raise Unfollowable("a unit of the state depends on others than itself")
+        found[source] = factor, rows
+    return found
+
+
+def _numbered(like: Tensor, axis: int | None) -> Tensor:
+    """Return the number of every row, from 1 on, in all of its units.
+
+    Raises:
+        Unfollowable: If there are no rows.
+    """
+    if axis is None:
+        raise Unfollowable("a unit of the state depends on others than itself")
+    numbers = torch.arange(1, like.shape[axis] + 1, device=like.device).to(like.dtype)
+    return numbers.view(*[-1 if one == axis else 1 for one in range(like.dim())]).expand_as(like)
+
+
+def _rows(factor: Tensor, numbered: Tensor, like: Tensor, axis: int | None) -> Tensor:
+    """Return the row of the source that each row is from, by the derivatives with respect to ones and to row numbers.
+
+    Raises:
+        Unfollowable: If a row is from none, or from several.
+    """
+    assert axis is not None
+    if factor.dim() != like.dim() or any(factor.shape[k] != like.shape[k] for k in range(like.dim()) if k != axis):
+        raise Unfollowable("the state has another shape than the one that was returned")
+    by_row, numbers = (value.movedim(axis, 0).flatten(1).double() for value in (factor, numbered))
+    largest = by_row.abs().argmax(1, keepdim=True)
+    scale, number = by_row.gather(1, largest).squeeze(1), numbers.gather(1, largest).squeeze(1)
+    used = scale != 0
+    targets = (number[used] / scale[used]).round().long() - 1
+    if not torch.equal(targets.sort().values, torch.arange(like.shape[axis], device=like.device)):
+        raise Unfollowable("a sequence continues none of those that were returned, or several")
+    return torch.empty_like(targets).index_copy(0, targets, used.nonzero().squeeze(1))
+
+
+def _same_order(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other or (one is not None and other is not None and torch.equal(one, other))
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
@@ -145,14 +201,14 @@ def _unless_all(value: float, factor: Tensor) -> Tensor | None:
     return None if bool((factor == value).all()) else factor
 
 
-def _behind(start: Node, known: Mapping[Edge, object]) -> dict[Node, tuple[Edge, ...]]:
+def _behind(start: Node, known: Mapping[Edge, object], farthest: int) -> dict[Node, tuple[Edge, ...]]:
     """Return the nodes behind one up to the known positions, nearest first, each with the positions behind it."""
     edges: dict[Node, tuple[Edge, ...]] = {}
     waiting = [start]
     for node in waiting:
         if node in edges:
             continue
-        if len(edges) == FARTHEST:
+        if len(edges) == farthest:
             break
         edges[node] = tuple(edge for edge in node.next_functions if edge[0] is not None)  # type: ignore[misc]
         waiting += [edge[0] for edge in edges[node] if edge not in known]
@@ -161,7 +217,7 @@ def _behind(start: Node, known: Mapping[Edge, object]) -> dict[Node, tuple[Edge,
 
 def _in_order(start: Node, known: Mapping[Edge, object]) -> list[Node]:
     """Return the nodes on paths from one to known positions, each before those behind it."""
-    edges = _behind(start, known)
+    edges = _behind(start, known, FARTHEST)
     useful: set[Node] = set()
     grew = True
     while grew:

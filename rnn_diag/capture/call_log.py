@@ -101,7 +101,6 @@ class CallLog:
         self, found: RecurrentModule, ran: Any, known: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
     ) -> None:
         call, arguments = self._read(found, ran, known, args, kwargs, result)
-        call.find_origin(self._lineages.setdefault(found.path, Lineage()))
         calls = self.calls[found.path]
         if in_backward() and calls:
             index = index_of_first_pass(call, calls)
@@ -118,18 +117,18 @@ class CallLog:
         self, found: RecurrentModule, ran: Any, known: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
     ) -> tuple[LayerCall | StepCall, tuple[Any, ...]]:
         """Return a call, and the arguments that it was made with: input and state."""
-        module = found.module
+        module, lineage = found.module, self._lineages.setdefault(found.path, Lineage())
         if found.registration is not None:
             seen = found.registration.seen(module, args, kwargs, result)
             weights = self._weights(found, given_weights(found)) if found.equations is not None else {}
-            return StepCall(*seen, weights.get("l0"), self.sequences), (seen.input, seen.before)
+            return StepCall(*seen, weights.get("l0"), self.sequences, lineage), (seen.input, seen.before)
         input, hx, *more = stock_arguments(*args, **kwargs)
         weights = self._weights(found, more[0] if more else given_weights(found))
         if found.is_cell:
             seen = step_of(read_like_torch(module, (input, hx), {}, result))
-            return StepCall(*seen, weights["l0"], self.sequences), (input, hx)
+            return StepCall(*seen, weights["l0"], self.sequences, lineage), (input, hx)
         assert isinstance(module, nn.RNNBase) and found.equations is not None
-        call = LayerCall(module, (input, hx), result, weights, self.sequences, found.equations.has_cell)
+        call = LayerCall(module, (input, hx), result, weights, self.sequences, found.equations.has_cell, lineage)
         if draws_masks(module):
             masks = ran.masks if isinstance(ran, LayerByLayer) else drawn_masks(module, known, result[0])
             call.masks = None if masks is None else call.chosen_masks(masks)

@@ -7,14 +7,14 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from rnn_diag.capture.graph import leads_to
-from rnn_diag.capture.sequences import Identity, Lineage, Link, identity
+from rnn_diag.capture.sequences import Identity, Lineage, Link, Rows, identity
 from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.packing import Packing
 from rnn_diag.engine.precision import Precision
@@ -26,15 +26,61 @@ class Selection:
 
     The choice looks random, so that no period of the batch (sample by node, sample by chunk, beam by sample) makes all
     followed sequences alike. It depends on the two numbers alone, and no generator of the process is drawn from.
+
+    Args:
+        batch: How many sequences the batch has.
+        sequences: How many of them are followed; None for all.
+        device: Where the indices are to be.
+        rows: Which sequences these are of the batch that an earlier call began with: those that were chosen there are
+            followed for as long as they last.
+
+    Attributes:
+        batch: See above.
+        complete: Whether all are followed.
+        indices: The followed ones.
     """
 
-    def __init__(self, batch: int, sequences: int | None, device: torch.device) -> None:
+    def __init__(self, batch: int, sequences: int | None, device: torch.device, rows: Rows | None = None) -> None:
         self.batch = batch
-        self.complete = sequences is None or sequences >= batch
-        if sequences is None or sequences >= batch:
+        began_with = batch if rows is None else rows.of
+        self.complete = sequences is None or sequences >= began_with
+        if sequences is None or sequences >= began_with:
             self.indices = torch.arange(batch, device=device)
-        else:
+        elif rows is None:
             self.indices = _chosen(batch, sequences, device)
+        else:
+            self.indices = torch.isin(rows.numbers, _chosen(began_with, sequences, device)).nonzero().squeeze(1)
+
+
+class Spread:
+    """Puts the sequences that are left of a batch back where they were; those that have ended are zero, or held.
+
+    Args:
+        left: The numbers of those that are left.
+        numbers: The numbers of all.
+        axis: That of the batch.
+
+    Attributes:
+        present: `[B]` which of all are left.
+    """
+
+    def __init__(self, left: Tensor, numbers: Tensor, axis: int) -> None:
+        found = left.unsqueeze(1) == numbers
+        self.present = found.any(0)
+        self._columns = found.int().argmax(1)
+        self._axis = axis
+
+    def __call__(self, rows: Tensor, others: Tensor | float = 0.0) -> Tensor:
+        """Return all sequences.
+
+        Args:
+            rows: Those that are left.
+            others: What the others are: one number, or what they were before.
+        """
+        if not isinstance(others, Tensor):
+            shape = [*rows.shape[: self._axis], len(self.present), *rows.shape[self._axis + 1 :]]
+            others = torch.full(shape, others, dtype=rows.dtype, device=rows.device)
+        return others.index_copy(self._axis, self._columns, rows)
 
 
 @lru_cache(maxsize=256)
@@ -60,8 +106,8 @@ class GradSums:
         """Return whether any gradient is not zero; None without gradients."""
         return torch.stack([grad.any() for grad in self._grads.values()]).any() if self._grads else None
 
-    def restricted(self, rows: Callable[[Tensor], Tensor]) -> GradSums:
-        """Return the same of some sequences."""
+    def read(self, rows: Callable[[Tensor], Tensor]) -> GradSums:
+        """Return the same of other sequences."""
         some = GradSums()
         some._grads = {name: rows(grad) for name, grad in self._grads.items()}
         return some
@@ -83,6 +129,9 @@ class Call(ABC):
         is_second_pass: Whether this is what a checkpoint ran again.
         differentiated_twice: Whether a backward pass through it built a graph of its own, to be differentiated again.
         elsewhere: Whether a sequence that was not copied got a gradient.
+        left: Which sequences are left of the batch that an earlier call began with; None where all are, in order.
+        is_spread: Whether the copies are of all sequences that an earlier call began with, see `among`.
+        present: `[B]` which of these took part in the call; None where all did.
         ends: What the state that it returned is recognised by.
         continues: Which returned states it may continue from, and what the model did to them in between.
         kernel_dtype: What it was computed in.
@@ -102,7 +151,18 @@ class Call(ABC):
         """Sequences of the batch, followed or not."""
         return self.selection.batch
 
-    def __init__(self, before: Sequence[Tensor | None], after: Sequence[Tensor], results: Iterable[Tensor]) -> None:
+    def __init__(
+        self,
+        before: Sequence[Tensor | None],
+        after: Sequence[Tensor],
+        results: Iterable[Tensor],
+        lineage: Lineage,
+        unbatched: bool,
+    ) -> None:
+        self._unbatched = unbatched
+        self._link, self.left = lineage.add(before, after, None if unbatched else self.batch_axis)
+        self.is_spread = False
+        self.present: Tensor | None = None
         self.grads = GradSums()
         self.had_grad = any(result.requires_grad for result in results)
         self.kernel_dtype = _kernel_dtype(after[0])
@@ -113,7 +173,6 @@ class Call(ABC):
         self.state_on_graph = any(state.requires_grad for state in given)
         self.continues = [Link(identity(given))] if len(given) == len(after) else []
         self.ends: list[Identity] = [identity(after)]
-        self._states: tuple[Sequence[Tensor | None], Sequence[Tensor]] | None = (before, after)
         self._alive = [state.detach() for state in after]  # so that no other tensor takes their memory
         self._handles: list[Any] = []
         self.trained: set[str] = set()
@@ -124,12 +183,10 @@ class Call(ABC):
     def state(self, state: Tensor) -> Tensor:
         """Return the followed sequences of a part of the state, in the form of the copies."""
 
-    def find_origin(self, lineage: Lineage) -> None:
-        """Find out which earlier call it continues, if the state that it was given is not the very one returned."""
-        if self._states is not None:
-            link = lineage.add(*self._states)
-            self.continues += [] if link is None else [link.read(self.state)]
-        self._states = None
+    def _continue_from_link(self) -> None:
+        """Remember which earlier call it continues, if the state that it was given is not the very one returned."""
+        self.continues += [] if self._link is None else [self._link.read(self.state)]
+        self._link = None
 
     def take_grad_of(self, name: str, tensor: Tensor, read: Callable[[Tensor], Tensor]) -> None:
         """Take the total gradient of a tensor on the graph when it comes, `read` into the form of the copies."""
@@ -161,14 +218,21 @@ class Call(ABC):
 
     def release(self) -> None:
         """Hold none of the model's memory any longer."""
-        self._alive, self._states = [], None
+        self._alive = []
         for handle in self._handles:
             handle.remove()
         self._handles = []
 
     def selected(self, sequences: int | None) -> Selection:
         """Return which of the batch's sequences are meant by a number of them, as far as they were copied."""
-        return Selection(self.batch, sequences, self.inputs.device) if self.selection.complete else self.selection
+        if not self.selection.complete:
+            return self.selection
+        return Selection(self.batch, sequences, self.inputs.device, self.left)
+
+    @property
+    def numbers(self) -> Tensor:
+        """Which sequences were copied, by their numbers in the batch that this or an earlier call began with."""
+        return self.selection.indices if self.left is None else self.left.numbers[self.selection.indices]
 
     def rows(self, sequences: int | None) -> Callable[[Tensor], Tensor]:
         """Return what picks these sequences of a copy."""
@@ -188,10 +252,31 @@ class Call(ABC):
         some.elsewhere = self.grads.any()
         return some
 
+    def among(self, numbers: Tensor, previous: Self | None) -> Self:
+        """Return the call with all sequences that an earlier one began with: those that have ended take no part in it.
+
+        Args:
+            numbers: Those sequences, see `numbers`.
+            previous: The call before, in the same form; None for the first.
+        """
+        some, spread = copy.copy(self), Spread(self.numbers, numbers, self.batch_axis)
+        some.is_spread = True
+        some.present = None if bool(spread.present.all()) else spread.present
+        some._spread(spread, previous)
+        return some
+
     def _restrict(self, rows: Callable[[Tensor], Tensor]) -> None:
         self.inputs = rows(self.inputs)
         self.initial = tuple(map(rows, self.initial))
-        self.grads = self.grads.restricted(rows)
+        self.grads = self.grads.read(rows)
+
+    def _spread(self, spread: Spread, previous: Self | None) -> None:
+        self.inputs = spread(self.inputs)
+        self.initial = tuple(map(spread, self.initial))
+        self.grads = self.grads.read(spread)
+
+
+AnyCall = TypeVar("AnyCall", bound=Call)
 
 
 class LayerCall(Call):
@@ -219,21 +304,21 @@ class LayerCall(Call):
         weights: dict[str, Weights],
         sequences: int | None,
         has_cell: bool,
+        lineage: Lineage,
     ) -> None:
         input, hx = arguments
         output, final = result
         final = tuple(final) if has_cell else (final,)
         states = (None,) * len(final) if hx is None else tuple(hx) if has_cell else (hx,)
         data = output.data if isinstance(output, PackedSequence) else output
-        super().__init__(states, final, (data, *final))
         packing = Packing.of(_detached(input), module.batch_first, type(module).__name__)
-        self.selection = Selection(packing.batch, sequences, packing.data.device)
+        super().__init__(states, final, (data, *final), lineage, packing.unbatched)
+        self.selection = Selection(packing.batch, sequences, packing.data.device, self.left)
         self.dtype = trace_dtype(next(iter(weights.values())).weight_hh.dtype)
         self.weights = weights
         self.precision = Precision.of(module._flat_weights[0])  # type: ignore[arg-type]
         self.masks: dict[int, tuple[Tensor, ...]] | None = {}
         self._batch_first = module.batch_first
-        self._unbatched = packing.unbatched
         self._columns = _columns(packing, self.selection)
         self.inputs = self._steps(packing)
         mask = packing.mask
@@ -247,6 +332,7 @@ class LayerCall(Call):
         for name, state in zip(("hidden", "cell"), final, strict=False):
             self.take_grad_of(name, state, self.state)
         self.read_input_grad = partial(self._steps_of, _packed_as(input))
+        self._continue_from_link()
 
     def chosen_masks(self, masks: list[tuple[Any, ...]]) -> dict[int, tuple[Tensor, ...]]:
         """Return the followed sequences' dropout masks, by the layer that they feed."""
@@ -267,7 +353,7 @@ class LayerCall(Call):
         exact.inputs = self.inputs.double()
         exact.initial = tuple(part.double() for part in self.initial)
         exact.weights = {suffix: weights.to(torch.float64) for suffix, weights in self.weights.items()}
-        exact.grads = self.grads.restricted(lambda grad: grad.double())
+        exact.grads = self.grads.read(lambda grad: grad.double())
         return exact
 
     def _steps_of(self, packed_as: tuple[Any, ...] | None, steps: Tensor) -> Tensor:
@@ -285,6 +371,14 @@ class LayerCall(Call):
         if self.masks is not None:
             self.masks = {layer: tuple(map(rows, masks)) for layer, masks in self.masks.items()}
 
+    def _spread(self, spread: Spread, previous: Self | None) -> None:
+        super()._spread(spread, previous)
+        self.output = spread(self.output)
+        if not bool(spread.present.all()):
+            self.mask = spread.present.expand(len(self.output), -1)
+        if self.masks is not None:
+            self.masks = {layer: tuple(map(spread, masks)) for layer, masks in self.masks.items()}
+
 
 class StepCall(Call):
     """One call of a cell: copies of what went in and out, and the total gradients of the state that came out.
@@ -295,6 +389,7 @@ class StepCall(Call):
         after: Parts of the state that it returned, by name.
         weights: Its parameters, or None without equations.
         sequences: How many of the batch are copied; None for all.
+        lineage: The module's earlier calls.
 
     Attributes:
         after: Copies of each part of the state that it returned, by name.
@@ -309,13 +404,13 @@ class StepCall(Call):
         after: dict[str, Tensor],
         weights: Weights | None,
         sequences: int | None,
+        lineage: Lineage,
     ) -> None:
         returned = tuple(after.values())
-        super().__init__(before, returned, returned)
-        self._unbatched = input.dim() == 1
+        super().__init__(before, returned, returned, lineage, unbatched=input.dim() == 1)
         self.dtype = trace_dtype(returned[0].dtype if weights is None else weights.weight_hh.dtype)
         self.weights = weights
-        self.selection = Selection(1 if self._unbatched else input.shape[0], sequences, input.device)
+        self.selection = Selection(1 if self._unbatched else input.shape[0], sequences, input.device, self.left)
         self.inputs = self.state(input)
         self.initial = tuple(
             self.state(torch.zeros_like(new) if old is None else old) for old, new in zip(before, returned, strict=True)
@@ -324,6 +419,7 @@ class StepCall(Call):
         self.hidden_is_made_of_memory = len(returned) == 2 and leads_to(*returned, (input, list(before)))
         for name, state in after.items():
             self.take_grad_of(name, state, self.state)
+        self._continue_from_link()
 
     def state(self, rows: Tensor) -> Tensor:
         """Return the followed sequences of the input or of a part of the state, in the form of the copies."""
@@ -339,6 +435,16 @@ class StepCall(Call):
     def _restrict(self, rows: Callable[[Tensor], Tensor]) -> None:
         super()._restrict(rows)
         self.after = {name: rows(state) for name, state in self.after.items()}
+
+    def _spread(self, spread: Spread, previous: Self | None) -> None:
+        given = self.initial
+        super()._spread(spread, previous)
+        if previous is None:
+            self.after = {name: spread(state) for name, state in self.after.items()}
+        else:
+            held = previous.after
+            self.initial = tuple(spread(one, last) for one, last in zip(given, held.values(), strict=True))
+            self.after = {name: spread(state, held[name]) for name, state in self.after.items()}
 
 
 def _kernel_dtype(result: Tensor) -> torch.dtype:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Literal
 
 from rnn_diag.capture.call_log import CallLog
 from rnn_diag.capture.calls import Call, LayerCall
@@ -36,7 +37,8 @@ def coverage_of(
     if not calls:
         return Coverage(name, type_name(found.module), Status.NEVER_RAN, *why_silent(found.module))
     status, reason = _checked(name, found, calls, traces, engine, checked)
-    return Coverage(name, type_name(found.module), status, f"{_read(calls, traces)}; {reason}")
+    hint: Literal["", "hidden"] = "hidden" if found.holder else ""
+    return Coverage(name, type_name(found.module), status, f"{_read(calls, traces)}; {reason}", hint)
 
 
 def _read(calls: Sequence[Call], traces: Sequence[Trace]) -> str:
@@ -49,6 +51,8 @@ def _read(calls: Sequence[Call], traces: Sequence[Trace]) -> str:
         read += ", whose first states the model made or changed between calls"
     if any(trace.provenance.state_changed_between_calls for trace in traces):
         read += ", whose state the model changed between calls, and not unit by unit: single losses are not followed"
+    if any(trace.provenance.is_piece for trace in traces):
+        read += ", some of them pieces: a state branches, or goes on with other sequences than those that were returned"
     return read
 
 

@@ -65,8 +65,9 @@ class StepSource:
         self._check = check
         given = [torch.stack(parts) for parts in zip(*(call.initial for call in self._calls), strict=True)]
         changes = [change for _, change in steps]
-        self.mask = _held_back(changes, given)
-        self._between = None if self.mask is not None else self._what_was_between(changes, given)
+        left, held = _left(self._calls), _held_back(changes, given)
+        self.mask = held if left is None else left
+        self._between = self._what_was_between(changes, given) if held is None else None
 
     def _what_was_between(self, changes: list[Change | None], given: list[Tensor]) -> Between | None:
         as_returned = all(
@@ -177,7 +178,6 @@ class JoinedSource:
     """
 
     reverse = False
-    mask: Tensor | None = None
     returned: State | None = None
 
     def __init__(self, parts: Sequence[Trace], changes: Sequence[Change | None], check: Callable[[], Fidelity]) -> None:
@@ -189,6 +189,7 @@ class JoinedSource:
         self.weights = first.weights
         self.inputs = torch.cat([part.inputs for part in parts])
         self.initial = State(first.initial_hidden, first.initial_cell)
+        self.mask = torch.cat([part.mask for part in parts]) if any(p.source.mask is not None for p in parts) else None
 
     @cached_property
     def hidden(self) -> Tensor:
@@ -214,7 +215,7 @@ class JoinedSource:
             ),
         )
         hidden, cell = torch.cat([part.hidden for part in parts]), _joined([part.cell for part in parts])
-        return Unrolled(parts[0].initial, hidden, cell, steps, between=self._between(parts))
+        return Unrolled(parts[0].initial, hidden, cell, steps, self.mask, between=self._between(parts))
 
     @property
     def has_gradients(self) -> bool:
@@ -307,6 +308,14 @@ def _held(change: Change | None, part: int, like: Tensor) -> Tensor:
     """Return the derivative of what a call was given with respect to what the last was given."""
     factor = None if change is None or not change.is_known else change.held[part]
     return torch.zeros_like(like) if factor is None else factor
+
+
+def _left(calls: Sequence[StepCall]) -> Tensor | None:
+    """Return the valid steps `[T, B]` where sequences left the batch as they ended; None where none did."""
+    if all(call.present is None for call in calls):
+        return None
+    everyone = torch.ones(len(calls[0].inputs), dtype=torch.bool, device=calls[0].inputs.device)
+    return torch.stack([everyone if call.present is None else call.present for call in calls])
 
 
 def _held_back(changes: Sequence[Change | None], given: Sequence[Tensor]) -> Tensor | None:

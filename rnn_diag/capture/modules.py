@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from inspect import signature
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -18,8 +19,16 @@ from rnn_diag.coverage import Coverage, Status
 
 _SOUNDS_RECURRENT = re.compile(r"LSTM|GRU|RNN|SRU|[Rr]ecurrent|(Lstm|Gru|Rnn|Sru|^lstm|^gru|^rnn)(?![a-z])")
 
+_SOUNDS_LIKE_A_STATE = re.compile(
+    r"hx|hc|h|c|[hc]_?(0|t|prev|cur)|hiddens?|hidden_states?|states?|carry|cell_state|mem|"
+    r"(prev|previous|last|cur|init|initial)_?(h|c|hidden|state|states|hidden_state)|(h|c|hidden|state)_?(prev|last)"
+)
+
 FEEDFORWARD = (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.LayerNorm)
 """Parts of a cell, whatever a subclass is called."""
+
+_OF_TORCH = frozenset(vars(nn.Module()))
+"""Attributes in which torch itself holds modules, parameters and hooks."""
 
 COMPILED = (
     "its steps are compiled into a larger graph, where they cannot be seen without changing the numbers; "
@@ -37,6 +46,7 @@ class RecurrentModule:
         equations: Its recurrence; None for a registered cell of which only the hidden state is known.
         suffixes: `l0`, `l0_reverse`, `l1`, … for each layer and direction.
         registration: What the user said of its class, if it is the user's.
+        holder: The plain list, tuple or dict that holds it, where torch does not look; empty of a registered module.
     """
 
     path: str
@@ -44,6 +54,7 @@ class RecurrentModule:
     equations: Equations | None
     suffixes: tuple[str, ...]
     registration: Registration | None = None
+    holder: str = ""
 
     def name(self, suffix: str) -> str:
         """Return a layer's full name, such as `encoder.l0`."""
@@ -79,15 +90,19 @@ def find_recurrent(model: nn.Module) -> tuple[list[RecurrentModule], list[Unfoll
     """Return a model's recurrent modules, each once, and those that are found but not understood."""
     found: list[RecurrentModule] = []
     unfollowed: list[Unfollowed] = []
-    for raw_path, module in model.named_modules():
+    for raw_path, module, holder in (*((path, one, "") for path, one in model.named_modules()), *_hidden(model)):
         path, registration, equations = plain_path(raw_path), registration_of(module), equations_of(module)
         if registration is not None:
             own = None if registration.equations is None else registration.equations(module)
-            found.append(RecurrentModule(path, module, own, ("l0",), registration))
+            found.append(RecurrentModule(path, module, own, ("l0",), registration, holder))
         elif equations is not None:
-            found.append(RecurrentModule(path, module, equations, suffixes_of(module)))
-        elif looks_recurrent := _looks_recurrent(path, module):
+            found.append(RecurrentModule(path, module, equations, suffixes_of(module), holder=holder))
+        elif not holder and (looks_recurrent := _looks_recurrent(path, module)):
             unfollowed.append(looks_recurrent)
+    if not found and not unfollowed:
+        unfollowed = [
+            one for path, module in model.named_modules() if (one := _takes_a_state(plain_path(path), module))
+        ]
     compiled = compiled_paths(model)
     inside = [cell for cell in found if cell.is_cell and any(_is_within(cell.path, outer) for outer in compiled)]
     spoken_of = [one.path for one in found] + [one.path for one in unfollowed]
@@ -99,6 +114,33 @@ def find_recurrent(model: nn.Module) -> tuple[list[RecurrentModule], list[Unfoll
     ]
     followed = [one for one in found if one not in inside]
     return followed, silent + [Unfollowed(cell.path, type_name(cell.module), COMPILED) for cell in inside]
+
+
+def _hidden(model: nn.Module) -> list[tuple[str, nn.Module, str]]:
+    """Return the modules that some module holds in a plain list, tuple or dict: path, module, and where they are held.
+
+    torch does not look there: no optimiser is given their parameters, and `state_dict` leaves them out. What is a
+    module of the model besides is left out.
+    """
+    known, found = set(model.modules()), []
+    for path, owner in model.named_modules():
+        for name, value in vars(owner).items():
+            if name in _OF_TORCH or type(value) not in (list, tuple, dict):
+                continue
+            holder = f"{plain_path(path)}.{name}" if path else name
+            for key, held in _held(value):
+                found += [
+                    (f"{holder}.{key}.{inside}".rstrip("."), one, holder)
+                    for inside, one in held.named_modules()
+                    if one not in known
+                ]
+                known |= set(held.modules())
+    return found
+
+
+def _held(container: Any) -> list[tuple[Any, nn.Module]]:
+    items = container.items() if isinstance(container, dict) else enumerate(container)
+    return [(key, one) for key, one in items if isinstance(one, nn.Module)]
 
 
 @dataclass(frozen=True)
@@ -211,6 +253,27 @@ def _looks_recurrent(path: str, module: nn.Module) -> Unfollowed | None:
         "a cell inside, once for every step, see rnn_diag.register"
     )
     return Unfollowed(path, type_name(module), reason, hint="register")
+
+
+def _takes_a_state(path: str, module: nn.Module) -> Unfollowed | None:
+    """Return what to say of a user's module that is given a state next to an input, as a cell is; None of another."""
+    kind = type(module)
+    if kind.__module__.partition(".")[0] in ("torch", "lightning", "pytorch_lightning", "torchmetrics"):
+        return None
+    try:
+        _, _, *others = signature(kind.forward).parameters
+    except (TypeError, ValueError):  # no input next to which a state could be, or no Python function
+        return None
+    state = next((name for name in others if _SOUNDS_LIKE_A_STATE.fullmatch(name)), None)
+    if state is None:
+        return None
+    return Unfollowed(
+        path,
+        type_name(module),
+        f"found, not understood: {kind.__name__}.forward is given what may be a state ({state!r}); if the model calls "
+        "it once for every step, see rnn_diag.register",
+        hint="register",
+    )
 
 
 def why_silent(module: nn.Module) -> tuple[str, Literal["", "register"]]:

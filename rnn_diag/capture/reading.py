@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from functools import partial
 
 import torch
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from rnn_diag.capture.between import UNKNOWN, Change
 from rnn_diag.capture.call_log import CallLog
-from rnn_diag.capture.calls import Call, LayerCall, StepCall
+from rnn_diag.capture.calls import AnyCall, Call, LayerCall, Spread, StepCall
 from rnn_diag.capture.fidelity import SelfCheck
 from rnn_diag.capture.joined import JoinedSource, StepSource, only_others_have_gradient, why_no_gradients
 from rnn_diag.capture.modules import FoundLayers, RecurrentModule, type_name
-from rnn_diag.capture.sequences import sequences_of
+from rnn_diag.capture.sequences import Chain, sequences_of
 from rnn_diag.cells.equations import State
 from rnn_diag.engine.choice import engine_sweeper
 from rnn_diag.engine.sweep import Sweeper, sweep
@@ -50,7 +50,7 @@ class TraceReader:
         """Make every trace anew when it is next asked for."""
         self._followed: dict[str, list[Trace]] = {}
         self._whole: dict[str, list[Trace]] = {}
-        self._stacks: dict[tuple[int, bool], LayerTraces] = {}
+        self._stacks: dict[tuple[int, int, bool], LayerTraces] = {}
         self._check.forget()
 
     def traces(self, name: str) -> list[Trace]:
@@ -73,7 +73,7 @@ class TraceReader:
 
     def input_grad(self, path: str, call: LayerCall) -> Tensor:
         """Return the gradient `[T, B, I]` of a call's input, of every sequence that was copied."""
-        return self._stack(self._layers.modules[path], call, whole=True).input_grad()
+        return self._stack(self._layers.modules[path], call).input_grad()
 
     def _explicit_trace(self, found: RecurrentModule, call: LayerCall, suffix: str) -> Trace:
         """Return the trace of a layer in a call that was not recorded, by the equations themselves."""
@@ -85,30 +85,25 @@ class TraceReader:
         if any(call.had_grad for call in calls):
             calls = [call for call in calls if call.had_grad]  # the others are a checkpoint's first pass, or a metric's
         if found.is_cell:
-            return [self._of_steps(found, name, steps, sequences) for steps in sequences_of(calls)]
+            return [self._of_steps(found, name, chain, sequences) for chain in sequences_of(calls)]
         known = [call for call in calls if call.masks is not None]
         joinable = found.is_one_way and all(call.mask is None for call in known)
-        return [self._of_layers(found, name, calls, sequences) for calls in sequences_of(known, joinable)]
+        return [self._of_layers(found, name, chain, sequences) for chain in sequences_of(known, joinable)]
 
-    def _of_steps(
-        self, found: RecurrentModule, name: str, steps: Sequence[tuple[StepCall, Change | None]], sequences: int | None
-    ) -> Trace:
-        provenance = _provenance(found, name, steps, sequences)
+    def _of_steps(self, found: RecurrentModule, name: str, chain: Chain[StepCall], sequences: int | None) -> Trace:
+        provenance = _provenance(found, name, chain, sequences)
         check = partial(self._check, name, provenance.frozen, provenance.kernel_dtype)
-        followed = [(call.restricted(sequences), _restricted(change, call, sequences)) for call, change in steps]
-        return Trace(provenance, StepSource(followed, found.equations, check))
+        return Trace(provenance, StepSource(_followed(chain, sequences), found.equations, check))
 
-    def _of_layers(
-        self, found: RecurrentModule, name: str, calls: Sequence[tuple[LayerCall, Change | None]], sequences: int | None
-    ) -> Trace:
+    def _of_layers(self, found: RecurrentModule, name: str, chain: Chain[LayerCall], sequences: int | None) -> Trace:
         suffix = found.suffixes[found.names.index(name)]
-        whole = sequences is None
-        parts = [self._stack(found, call, whole).trace(suffix) for call, _ in calls]
+        calls = _followed(chain, sequences)
+        parts = [self._stack(found, call).trace(suffix) for call, _ in calls]
+        provenance = _provenance(found, name, chain, sequences)
         if len(parts) == 1:
-            return parts[0]
-        provenance = _provenance(found, name, calls, sequences)
+            return Trace(provenance, parts[0].source)
         index = found.suffixes.index(suffix)
-        changes = [_of_layer(_restricted(change, call, sequences), index) for call, change in calls]
+        changes = [_of_layer(change, index) for _, change in calls]
         for k in range(1, len(calls)):
             change = changes[k]
             if change is not None and any(f is not None for f in change.held) and len(parts[k - 1].inputs) > 1:
@@ -116,13 +111,12 @@ class TraceReader:
         check = partial(self._check, name, provenance.frozen, provenance.kernel_dtype)
         return Trace(provenance, JoinedSource(parts, changes, check))
 
-    def _stack(self, found: RecurrentModule, call: LayerCall, whole: bool) -> LayerTraces:
+    def _stack(self, found: RecurrentModule, call: LayerCall) -> LayerTraces:
         assert found.equations is not None
-        followed = call if whole else call.restricted(self._sequences)
-        key = call.number, followed is call
+        key = call.number, call.inputs.shape[call.batch_axis], call.is_spread
         if key not in self._stacks:
             sweeper = engine_sweeper(self._engine, found.equations, call.inputs.device)
-            self._stacks[key] = LayerTraces(found, followed, self._check, sweeper)
+            self._stacks[key] = LayerTraces(found, call, self._check, sweeper)
         return self._stacks[key]
 
 
@@ -151,7 +145,7 @@ class LayerTraces:
         layer, direction = divmod(index, self.directions)
         assert self.found.equations is not None
         name = self.found.name(suffix)
-        provenance = _provenance(self.found, name, [(self.call, None)], len(self.call.selection.indices))
+        provenance = _provenance(self.found, name, Chain([(self.call, None)]), len(self.call.selection.indices))
         source = LayerSource(
             self.found.equations,
             self.call.weights[suffix],
@@ -201,11 +195,32 @@ class LayerTraces:
         return both.chunk(self.directions, dim=-1)[direction]
 
 
-def _provenance(
-    found: RecurrentModule, name: str, calls: Sequence[tuple[Call, Change | None]], sequences: int | None
-) -> Provenance:
+def _followed(chain: Chain[AnyCall], sequences: int | None) -> list[tuple[AnyCall, Change | None]]:
+    """Return calls that follow each other as seen of some sequences, all of them with the same ones."""
+    calls = [(call.restricted(sequences), _restricted(change, call, sequences)) for call, change in chain.calls]
+    numbers = calls[0][0].numbers
+    if all(torch.equal(call.numbers, numbers) for call, _ in calls):
+        return calls
+    together: list[tuple[AnyCall, Change | None]] = []
+    for call, change in calls:
+        spread = Spread(call.numbers, numbers, call.batch_axis)
+        previous = together[-1][0] if together else None
+        together.append((call.among(numbers, previous), _spread(change, spread)))
+    return together
+
+
+def _spread(change: Change | None, spread: Spread) -> Change | None:
+    """Return what was done to a state, with nothing done to that of sequences that have ended."""
+    if change is None:
+        return None
+    passed = tuple(None if factor is None else spread(factor, 1.0) for factor in change.passed)
+    held = tuple(None if factor is None else spread(factor) for factor in change.held)
+    return change._replace(passed=passed, held=held)
+
+
+def _provenance(found: RecurrentModule, name: str, chain: Chain[AnyCall], sequences: int | None) -> Provenance:
     """Return where a trace of calls that follow each other was taken."""
-    first, _ = calls[0]
+    first, _ = chain.calls[0]
     return Provenance(
         layer=name,
         module_type=type_name(found.module),
@@ -213,7 +228,8 @@ def _provenance(
         order=first.number,
         on_graph=first.had_grad,
         state_on_graph=first.state_on_graph,
-        state_changed_between_calls=any(change is not None and not change.is_known for _, change in calls),
+        state_changed_between_calls=any(change is not None and not change.is_known for _, change in chain.calls),
+        is_piece=chain.is_piece,
         frozen=name not in first.trained,
         kernel_dtype=first.kernel_dtype,
     )

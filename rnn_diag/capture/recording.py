@@ -148,7 +148,8 @@ class Recording(Mapping[str, Trace]):
     def coverage(self) -> list[Coverage]:
         """How every recurrent module of the model was captured, or why not."""
         self._checked |= {name for name in self.names if any(trace.is_faithful for trace in self.calls(name))}
-        return [self._coverage_of(name) for name in self.names] + self._layers.not_followed
+        ran = [name for name in self.names if not self._layers.module_of(name).holder or self.calls(name)]
+        return [self._coverage_of(name) for name in ran] + self._layers.not_followed
 
     def _coverage_of(self, name: str) -> Coverage:
         found = self._layers.module_of(name)

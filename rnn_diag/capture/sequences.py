@@ -1,9 +1,11 @@
-"""Which call continues which: by the very state that it was given, a copy of it, or one that the model changed."""
+"""Which call continues which: by the very state that it was given, a copy or a part of it, or one that was changed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,14 +18,33 @@ Identity = tuple[tuple[int, int, int, bool], ...]
 
 
 class Link(NamedTuple):
-    """A returned state that a call may continue from, and what the model did to it in between, if anything."""
+    """A returned state that a call may continue from.
+
+    Attributes:
+        end: What it is recognised by.
+        change: What the model did to it in between, if anything.
+        rows: Which of its sequences each sequence of the call is; None where they are all of them, in order.
+    """
 
     end: Identity
     change: Change | None = None
+    rows: Tensor | None = None
 
     def read(self, form: Callable[[Tensor], Tensor]) -> Link:
         """Return the same with the factors of the change in another form."""
-        return self if self.change is None else Link(self.end, self.change.read(form))
+        return self if self.change is None else self._replace(change=self.change.read(form))
+
+
+class Rows(NamedTuple):
+    """Which sequences are left of the batch that a sequence of calls began with.
+
+    Attributes:
+        numbers: Of each of the call's sequences, in that batch.
+        of: How many that batch had.
+    """
+
+    numbers: Tensor
+    of: int
 
 
 class Linked(Protocol):
@@ -60,55 +81,96 @@ class Lineage:
     def __init__(self) -> None:
         self._known: dict[Edge, Origin] = {}
         self._ends: list[tuple[Identity, list[Tensor]]] = []
-        self._identities: set[Identity] = set()
+        self._calls: dict[Identity, int] = {}
+        self._rows: list[Rows | None] = []
         self._starts: set[int] = set()
 
-    def add(self, before: Sequence[Tensor | None], after: Sequence[Tensor]) -> Link | None:
-        """Remember a call; return which earlier one it continues, if the graph shows one."""
-        is_as_returned = identity(state for state in before if state is not None) in self._identities
-        link = None if is_as_returned else self._link(before)
+    def add(
+        self, before: Sequence[Tensor | None], after: Sequence[Tensor], axis: int | None
+    ) -> tuple[Link | None, Rows | None]:
+        """Remember a call.
+
+        Args:
+            before: Each part of the state that it was given.
+            after: Each part of the state that it returned.
+            axis: That of the batch, or None without one.
+
+        Returns:
+            Which earlier call it continues, if it was given another tensor than that one returned and the graph shows
+            where it is from; and which sequences are left of those that the first one had, unless all are, in order.
+        """
+        earlier = self._calls.get(identity(state for state in before if state is not None))
+        link, latest = (None, earlier) if earlier is not None else self._link(before, axis)
         number = len(self._ends)
-        if link is None and not is_as_returned:
+        if latest is None:
             self._starts.add(number)
+        rows = None if latest is None or axis is None else self._left(latest, link, after[0].shape[axis], axis)
+        self._rows.append(rows)
         for states, of_result in ((after, True), (before, False)):
             for part, state in enumerate(states):
                 if (edge := edge_of(state)) is not None:
                     self._known.setdefault(edge, Origin(number, part, of_result))
         self._ends.append((identity(after), [state.detach() for state in after]))
-        self._identities.add(self._ends[-1][0])
-        return link
+        self._calls[self._ends[-1][0]] = number
+        return link, rows
 
-    def _link(self, before: Sequence[Tensor | None]) -> Link | None:
+    def _link(self, before: Sequence[Tensor | None], axis: int | None) -> tuple[Link | None, int | None]:
+        """Return which earlier call the graph says is continued, and its number."""
         edges = [edge for edge in map(edge_of, before) if edge is not None]
         origins = {origin for edge in edges for origin in reachable(edge, self._known) if origin.of_result}
         if not origins:
-            return None
+            return None, None
         latest = max(origin.call for origin in origins)
         end, returned = self._ends[latest]
-        try:
-            change = UNKNOWN if _packs_graph() else change_of(before, self._known, latest, self._starts)
-        except (Unfollowable, RuntimeError):  # autograd refuses what was written to since
-            change = UNKNOWN
+        change, rows = UNKNOWN, None
+        with suppress(Unfollowable, RuntimeError):  # autograd refuses what was written to since
+            if not _packs_graph():
+                change, rows = change_of(before, self._known, latest, self._starts, axis)
+        if rows is not None:
+            returned = [state.index_select(axis or 0, rows) for state in returned]
         unchanged = change.is_known and not any(f is not None for f in (*change.passed, *change.held))
-        return Link(end, None if unchanged and all(map(_same, before, returned)) else change)
+        return Link(end, None if unchanged and all(map(_same, before, returned)) else change, rows), latest
+
+    def _left(self, latest: int, link: Link | None, batch: int, axis: int) -> Rows | None:
+        """Return which sequences are left of those that a call, or those before it, began with."""
+        earlier, before = self._rows[latest], self._ends[latest][1][0].shape[axis]
+        if link is None or link.rows is None:
+            return earlier if batch == before else None
+        return Rows(link.rows, before) if earlier is None else Rows(earlier.numbers[link.rows], earlier.of)
 
 
-def sequences_of(calls: Sequence[AnyCall], joinable: bool = True) -> list[list[tuple[AnyCall, Change | None]]]:
-    """Group calls into sequences: a call that received the state an earlier call returned continues its sequence.
+@dataclass
+class Chain(Generic[AnyCall]):
+    """Calls each of which continues the one before.
 
-    Each call comes with what the model did to the state in between, or None.
+    Attributes:
+        calls: The calls, each with what the model did to the state before it, or None.
+        is_piece: Whether the state came from an earlier chain, or went on into a later one, in a way that is not
+            followed: several calls continue the same one, or with other sequences than those that were returned.
     """
-    chains: list[list[tuple[AnyCall, Change | None]]] = []
-    ends: dict[Identity, list[tuple[AnyCall, Change | None]]] = {}
+
+    calls: list[tuple[AnyCall, Change | None]]
+    is_piece: bool = False
+
+
+def sequences_of(calls: Sequence[AnyCall], joinable: bool = True) -> list[Chain[AnyCall]]:
+    """Group calls into sequences: a call that received the state an earlier call returned continues its sequence."""
+    chains: list[Chain[AnyCall]] = []
+    ends: dict[Identity, Chain[AnyCall]] = {}
+    continued: set[Identity] = set()
     for call in calls:
         links = call.continues if joinable else []
         link = next((link for link in links if link.end in ends), None)
-        chain = [] if link is None else ends.pop(link.end)
-        if not chain or chain[-1][0].batch != call.batch:
-            chain, link = [], None
+        chain = None if link is None else ends.pop(link.end)
+        if chain is None or link is None or (link.rows is None and chain.calls[-1][0].batch != call.batch):
+            is_piece = chain is not None or any(link.end in continued for link in links)
+            if chain is not None:
+                chain.is_piece = True
+            chain, link = Chain([], is_piece), None
             chains.append(chain)
-        chain.append((call, None if link is None else link.change))
+        chain.calls.append((call, None if link is None else link.change))
         ends |= dict.fromkeys(call.ends, chain)
+        continued |= set(call.ends)
     return chains
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rnn_diag.capture import Recording
 from rnn_diag.doctor.judge import judge
-from rnn_diag.doctor.parameters import frozen_layers
+from rnn_diag.doctor.parameters import frozen_layers, parameters_of_layers
 from rnn_diag.doctor.report import Report
 from rnn_diag.doctor.run_facts import Clipping, RunFacts
 from rnn_diag.doctor.untouched import left_untouched
@@ -117,7 +117,8 @@ def _differentiated(module: nn.Module, value: object) -> float:
         raise ValueError(f"loss returned shape {tuple(value.shape)}; expected a scalar")
     if not value.requires_grad:
         raise ValueError("the loss is not on the graph; expected one that depends on a parameter that requires grad")
-    parameters = [one for one in module.parameters() if one.requires_grad]
-    grads = torch.autograd.grad(value.sum(), parameters, allow_unused=True)
-    norms = [torch.linalg.vector_norm(grad.detach().float()) for grad in grads if grad is not None]
+    own = [one for one in module.parameters() if one.requires_grad]
+    held = [one for layer in parameters_of_layers(module).values() for one in layer if one.requires_grad]
+    grads = torch.autograd.grad(value.sum(), list(dict.fromkeys((*own, *held))), allow_unused=True)
+    norms = [torch.linalg.vector_norm(grad.detach().float()) for grad in grads[: len(own)] if grad is not None]
     return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0

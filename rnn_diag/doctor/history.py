@@ -157,6 +157,10 @@ class RunHistory:
         standing = [one.standing for one in self.episodes.values() if one.standing is not None]
         return tuple(sorted(standing, key=lambda one: (-one.severity, order.get((one.layer, one.id), len(order)))))
 
+    def since(self, finding: Finding) -> int:
+        """Return the first measured step that had a finding."""
+        return self.episodes[finding.layer, finding.id].first_step
+
     @property
     def severity(self) -> Severity:
         """That of the latest report."""

@@ -202,7 +202,9 @@ def _not_judged(one: Vitals) -> str:
         return "gates, weights and horizon" if one.has_gradients else "gates, weights and gradients"
     if one.is_frozen:
         return "training (frozen)"
-    return "" if one.has_gradients else "gradients"
+    if not one.has_gradients:
+        return "gradients"
+    return "horizon" if one.state_changed else ""
 
 
 def _counted(count: int, word: str) -> str:

@@ -31,12 +31,12 @@ class Sign(NamedTuple):
 SIGNS: Mapping[str, Sign] = {
     "steps": Sign("steps of the longest sequence", "steps", "of the longest sequence", is_compared=False),
     "horizon": Sign(
-        "horizon in steps", "horizon", "steps back at which a single loss keeps 1 % of its influence", best="large"
+        "horizon in steps", "horizon", "how many steps back a single loss keeps 1 % of its influence", best="large"
     ),
     "predicted_horizon": Sign(
-        "horizon that weights and gates let expect",
-        "expected",
-        "the horizon that weights and gates alone let expect",
+        "horizon predicted from weights and gates",
+        "predicted",
+        "the horizon that is predicted from weights and gates alone, in steps",
         is_compared=False,
     ),
     "horizon_share": Sign("share of what could be seen", is_compared=False),

@@ -33,6 +33,7 @@ class Vitals:
         sequences: How many were looked at.
         is_part: Whether these are only some of a batch's.
         calls: In how many calls.
+        state_changed, in_pieces: See `rnn_diag.measurements.call.CallFacts`.
         input_scale: Root mean square of the layer's inputs.
         from_zero: Whether all calls started from zero.
         padding: Share of the batch that is padding and was left out by packing.
@@ -62,6 +63,7 @@ class Vitals:
         exact_zero: Share of steps whose gradient is exactly zero.
         zero_batches: Measured batches in a row in which all of them were.
         silent_sequences: Sequences that get no gradient at any step.
+        only_others: Whether only sequences that were not looked at have a gradient.
         direct_share: Share of steps at which the loss, or a layer above, uses the output.
         read_share: Share of a sequence up to the last step whose output is used, in the order of reading.
         direct_norm: Mean norm of what enters through the output.
@@ -85,7 +87,7 @@ class Vitals:
         matrix: The block of a plain recurrence, whose recurrent matrix is judged; empty for gated ones.
         spectral_radius, spectral_norm, transient_growth: Of that matrix; powers that do not decay have no transient
             growth.
-        predicted_horizon: The horizon that weights and gates alone let expect, in steps.
+        predicted_horizon: The horizon that is predicted from weights and gates alone, in steps.
     """
 
     layer: str
@@ -99,6 +101,8 @@ class Vitals:
     sequences: int = 0
     is_part: bool = False
     calls: int = 0
+    state_changed: bool = False
+    in_pieces: bool = False
     input_scale: float = NAN
     from_zero: bool = False
     padding: float = 0.0
@@ -127,6 +131,7 @@ class Vitals:
     exact_zero: float = NAN
     zero_batches: int = 0
     silent_sequences: int = 0
+    only_others: bool = False
     direct_share: float = NAN
     read_share: float = NAN
     direct_norm: float = NAN
@@ -205,6 +210,17 @@ class Vitals:
         return self.direct_share >= 0.5
 
     @property
+    def is_hidden(self) -> bool:
+        """Whether its module is held in a plain list, tuple or dict, where torch does not look."""
+        return self.coverage is not None and self.coverage.hint == "hidden"
+
+    @property
+    def seems_swapped(self) -> bool:
+        """Whether one sequence of the batch at most gets a gradient, as where batch and time are swapped."""
+        others = self.sequences - self.silent_sequences
+        return self.has_gradients and self.sequences > 1 and (self.only_others or others == 1)
+
+    @property
     def module(self) -> str:
         """The path of the module that the layer belongs to."""
         return self.layer.rpartition(".")[0]
@@ -247,6 +263,8 @@ def _with_call(one: Vitals, call: CallFacts) -> Vitals:
         sequences=call.inputs.sequences,
         is_part=call.inputs.is_part,
         calls=call.calls,
+        state_changed=call.state_changed,
+        in_pieces=call.in_pieces,
         input_scale=call.inputs.scale,
         from_zero=call.starts.at_zero,
         padding=call.inputs.padding,
@@ -341,6 +359,7 @@ def _with_gradients(one: Vitals, gradients: GradientSums) -> Vitals:
         precision=gradients.precision,
         exact_zero=gradients.exact_zero,
         silent_sequences=gradients.silent,
+        only_others=gradients.elsewhere > 0 and gradients.zeros == gradients.count,
     )
     if direct is None:
         return one

@@ -52,6 +52,9 @@ class CallFacts:
         reduced_precision: Whether the layer was computed in float16 or bfloat16.
         has_gradients: Whether a backward pass reached the layer.
         on_graph: Whether a graph was built, so that something could have been learned through the layer.
+        state_changed: Whether the model changed the state between calls in a way that single losses cannot be followed
+            through.
+        in_pieces: Whether the state branched, or went on with other sequences, so that a call's trace is a piece.
         entries: Numbers that entered the layer's backward pass through used outputs.
         tiny: Those that float16 would hold with less than full precision, or lose.
     """
@@ -66,6 +69,8 @@ class CallFacts:
     reduced_precision: bool
     has_gradients: bool
     on_graph: bool
+    state_changed: bool = False
+    in_pieces: bool = False
     entries: int = 0
     tiny: int = 0
 
@@ -84,6 +89,8 @@ class CallFacts:
             reduced_precision=trace.provenance.half_precision,
             has_gradients=trace.has_gradients,
             on_graph=trace.provenance.on_graph,
+            state_changed=trace.provenance.state_changed_between_calls,
+            in_pieces=trace.provenance.is_piece,
             entries=entries,
             tiny=tiny,
         )
@@ -101,6 +108,8 @@ class CallFacts:
             reduced_precision=self.reduced_precision or other.reduced_precision,
             has_gradients=self.has_gradients or other.has_gradients,
             on_graph=self.on_graph or other.on_graph,
+            state_changed=self.state_changed or other.state_changed,
+            in_pieces=self.in_pieces or other.in_pieces,
             entries=self.entries + other.entries,
             tiny=self.tiny + other.tiny,
         )

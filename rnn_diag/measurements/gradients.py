@@ -44,7 +44,8 @@ class NormSums:
 
     Attributes:
         by_lag: By distance from each sequence's last step read, as far as any of them reaches.
-        first, last: At each sequence's first and last step that has a gradient, in the order of reading.
+        first, last: At each sequence's first and last step that has a gradient, in the order of reading; left out where
+            the trace is only a piece of a sequence.
         first_step, last_step: Steps read before these, summed over the same sequences.
         sequences: How many have a gradient at two steps or more, or have one step only.
     """
@@ -64,6 +65,7 @@ class NormSums:
         profile = Profile(by_lag.total[reached].cpu(), by_lag.count[reached].cpu())
         span = gradient_span(trace, norms)
         counted = (span.last_step > span.first_step) | ((span.last_step == 0) & (trace.lengths == 1))
+        counted = counted & (not trace.provenance.is_piece)
         return cls(
             profile,
             first=float(span.first_norm[counted].sum()),
@@ -106,6 +108,7 @@ class GradientSums:
         zeros, non_finite: Steps times sequences with such a norm.
         count: Valid steps times sequences.
         sequences, silent: Sequences, and those of them that get no gradient at any step.
+        elsewhere: Calls in which only sequences that were not followed have a gradient.
         carried: Sequences that started from a state other than zero, through which no gradient flows on.
         first_of_carried: Sum of their norms at their first steps.
         peak_of_carried: Sum of their largest norms.
@@ -127,6 +130,7 @@ class GradientSums:
     count: int
     sequences: int
     silent: int
+    elsewhere: int
     carried: int
     first_of_carried: float
     peak_of_carried: float
@@ -233,6 +237,7 @@ class GradientSums:
             count=valid.numel(),
             sequences=int((trace.lengths > 0).sum()),
             silent=int((((norms == 0) | ~mask).all(0) & mask.any(0)).sum()),
+            elsewhere=int(trace.unfollowed_have_gradient),
             carried=int(carried.sum()),
             first_of_carried=in_reading_order(trace, norms)[0][carried].sum().item(),
             peak_of_carried=norms.nan_to_num(nan=0.0)[:, carried].amax(0).sum().item(),

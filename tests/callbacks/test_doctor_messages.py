@@ -6,6 +6,10 @@ import pytest
 import torch
 
 from rnn_diag.callbacks import DiagnosticWarning, Doctor
+from rnn_diag.callbacks.doctor_messages import _lines, _shortened
+from rnn_diag.doctor import Finding, Severity
+from rnn_diag.doctor.history import RunHistory
+from rnn_diag.doctor.report import Report
 
 
 def test_layers_with_the_same_finding_are_warned_of_in_one_line(batches, trainer, network, told):
@@ -36,3 +40,26 @@ def test_a_writer_that_fails_silences_tensorboard_alone(sick, batches, trainer, 
         assert any(f"{what}: OSError" in str(one.message) for one in caught)
     assert doctor.report.findings
     assert run.callback_metrics["doctor/severity"] > 0
+
+
+def test_the_end_is_a_few_lines_with_where_since_when_and_what_to_try_and_a_table_if_asked(
+    sick, batches, trainer, told, capsys
+):
+    told(trainer(Doctor(1)), sick, batches)
+    printed = capsys.readouterr().out
+    title, line, pointer = printed[printed.index("What the doctor found") :].strip().splitlines()
+    assert line.startswith("warning at encoder.l0 since step 0: stuck_gate: ") and " Try: " in line
+    assert pointer.startswith("all of it, with every number: ")
+    told(trainer(Doctor(1, verbose=True)), sick, batches)
+    table = capsys.readouterr().out
+    table = table[table.index("What the doctor found") :]
+    assert "severity" in table and "share of units stuck shut" in table
+
+
+def test_five_findings_are_printed_and_the_others_counted():
+    findings = tuple(Finding(f"found_{k}", Severity.WARNING, "l0", "It is.", f"do {k}.") for k in range(7))
+    history = RunHistory()
+    history.follow(Report(findings, {}), step=3)
+    lines = _shortened(_lines(history))
+    assert len(lines) == 6 and lines[-1] == "and 2 more"
+    assert lines[0] == "warning at l0 since step 3: found_0: It is. Try: do 0."

@@ -36,7 +36,7 @@ HOLDING = ("leaking", "held unit by unit")
 """Changes to which the state before counts, too."""
 
 MIXES: dict[str, Between] = {
-    "in another order": lambda new, old: new.flip(0),
+    "mixed over sequences": lambda new, old: 0.5 * new + 0.5 * new.flip(0),
     "normalised": lambda new, old: nn.functional.layer_norm(new, (new.shape[-1],)),
     "shifted by a unit": lambda new, old: new.roll(1, -1),
 }

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import re
 import types
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from rnn_diag import record
-from rnn_diag.capture.modules import find_recurrent
+from rnn_diag.capture.modules import find_layers, find_recurrent
 from rnn_diag.capture.patterns import matching
 
 
@@ -216,3 +218,62 @@ def test_a_model_on_the_meta_device_runs_and_is_said_to_have_no_numbers() -> Non
         output, _ = module(torch.empty(5, 2, 3, device="meta"))
     assert output.shape == (5, 2, 4)
     assert recording.coverage[0].status == "partial"
+
+
+class Hiding(nn.Module):
+    """Two layers, the second of which torch does not know of."""
+
+    def __init__(self, hold: Callable[[nn.Module], Any]) -> None:
+        super().__init__()
+        self.first, self.layers = nn.LSTM(3, 4), hold(nn.LSTM(4, 4))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        held = list(self.layers.values()) if isinstance(self.layers, dict) else list(self.layers)
+        output = self.first(inputs)[0]
+        return held[0](output)[0] if held else output
+
+
+HOLDERS: dict[str, Callable[[nn.Module], Any]] = {"0": lambda m: [m], "top": lambda m: {"top": m}}
+
+
+@pytest.mark.parametrize("key", HOLDERS)
+def test_a_layer_in_a_plain_list_or_dict_is_found_and_followed(key: str) -> None:
+    model = Hiding(HOLDERS[key])
+    with record(model) as recording:
+        model(torch.randn(5, 2, 3)).sum().backward()
+    assert recording.names == ["first.l0", f"layers.{key}.l0"]
+    assert [one.hint for one in recording.coverage] == ["", "hidden"]
+    assert recording[f"layers.{key}.l0"].fidelity < 1e-5
+
+
+def test_a_list_of_registered_layers_hides_nothing_and_a_hidden_layer_that_never_ran_is_not_spoken_of() -> None:
+    model = Hiding(lambda module: [])
+    model.layers = [model.first]
+    assert find_layers(model).names == ["first.l0"]
+    model.layers, model.others = [], (nn.GRU(3, 4),)
+    with record(model) as recording:
+        model(torch.randn(5, 2, 3)).sum().backward()
+    assert [one.layer for one in recording.coverage] == ["first.l0"]
+
+
+class ClosedForm(nn.Module):
+    """A cell whose name says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lift = nn.Linear(7, 4)
+
+    def forward(self, x: Tensor, hx: Tensor, ts: float = 1.0) -> Tensor:
+        return self.lift(torch.cat((x, hx), -1)).tanh()
+
+
+def test_where_nothing_is_found_what_is_given_a_state_is_named_with_how_to_register_it() -> None:
+    model = nn.ModuleDict({"cell": ClosedForm(), "head": nn.Linear(4, 1)})
+    (row,) = find_layers(model).not_followed
+    assert (row.layer, row.module_type, row.hint) == ("cell", "ClosedForm", "register")
+    assert "'hx'" in row.reason and "rnn_diag.register" in row.reason
+    with pytest.raises(ValueError, match="cell \\(ClosedForm\\)"), record(model):
+        pass
+    model["rnn"] = nn.GRU(3, 4)
+    assert find_layers(model).not_followed == []
+    assert find_layers(nn.Linear(3, 4)).not_followed == []

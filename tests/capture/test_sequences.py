@@ -89,7 +89,18 @@ def test_only_one_of_two_calls_goes_on_from_a_copied_state() -> None:
         first = cell(inputs[1], (hidden.clone(), memory.clone()))[0]
         second = cell(inputs[2], (hidden.clone(), memory.clone()))[0]
         (first + second).sum().backward()
-    assert [len(trace.inputs) for trace in recording.calls("l0")] == [2, 1]
+    assert [(len(one.inputs), one.provenance.is_piece) for one in recording.calls("l0")] == [(2, False), (1, True)]
+
+
+def test_a_state_that_goes_on_with_more_sequences_than_were_returned_is_two_pieces() -> None:
+    cell, inputs, _ = looped(lambda h: h)
+    with record(cell) as recording:
+        hidden, memory = cell(inputs[0])
+        beams = cell(
+            inputs[1].repeat_interleave(3, 0), (hidden.repeat_interleave(3, 0), memory.repeat_interleave(3, 0))
+        )
+        beams[0].sum().backward()
+    assert [(len(one.inputs), one.provenance.is_piece) for one in recording.calls("l0")] == [(1, True), (1, True)]
 
 
 def test_no_graph_is_held_after_the_block() -> None:
@@ -98,4 +109,4 @@ def test_no_graph_is_held_after_the_block() -> None:
         run()
         assert recording._log._lineages
     assert not recording._log._lineages
-    assert all(call._states is None for call in recording._log.calls[""])
+    assert all(call._link is None and not call._alive for call in recording._log.calls[""])

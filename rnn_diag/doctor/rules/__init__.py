@@ -17,6 +17,7 @@ from rnn_diag.doctor.rules.sequences import (
     padding_in_front,
     padding_read,
     silent_sequences,
+    state_not_followed,
     state_not_handed_on,
 )
 from rnn_diag.doctor.rules.validity import (
@@ -44,6 +45,7 @@ WIRING_RULES: tuple[Rule, ...] = (
     dead_direction,
     padding_read,
     padding_in_front,
+    state_not_followed,
 )
 """How a layer is used by the model around it."""
 
@@ -66,6 +68,15 @@ TRAINING_RULES: tuple[Rule, ...] = (
     latching,
 )
 """How a layer learns; they are not asked of one that is frozen."""
+
+RULES_OF_STEPS: tuple[Rule, ...] = (
+    zero_gradient,
+    vanishing,
+    forget_bias_low,
+    hidden_vanishing,
+    truncation_too_short,
+)
+"""They count steps; they are not asked where the axis of the steps seems to be that of the batch."""
 
 RULES: tuple[Rule, ...] = WIRING_RULES + TRAINING_RULES
 
@@ -103,6 +114,8 @@ def _ranked(vitals: Vitals) -> list[tuple[int, Finding]]:
     if blocking:
         return blocking[:1]
     asked = WIRING_RULES if vitals.is_frozen else RULES
+    if vitals.seems_swapped:
+        asked = tuple(rule for rule in asked if rule not in RULES_OF_STEPS)
     found = [(rank, finding) for rank, rule in enumerate(asked, len(BLOCKING_RULES)) if (finding := rule(vitals))]
     effect = max((finding.severity for _, finding in found if finding.id in EFFECTS), default=Severity.INFO)
     return [(rank, _at_least(effect, finding) if finding.id in CAUSES else finding) for rank, finding in found]

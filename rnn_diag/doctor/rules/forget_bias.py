@@ -25,7 +25,7 @@ NOISE = 0.02
 def forget_bias_low(vitals: Vitals) -> Finding | None:
     """Find that even the unit that forgets most slowly keeps less than 1 % of its memory over a sequence.
 
-    What is measured counts more than what gates let expect: a loss that reaches the first step needs nothing.
+    What is measured counts more than what gates predict: a loss that reaches the first step needs nothing.
     """
     if math.isnan(vitals.forget_bias) or vitals.steps <= FEWEST_STEPS:
         return None
@@ -39,16 +39,16 @@ def forget_bias_low(vitals: Vitals) -> Finding | None:
         id="forget_bias_low",
         severity=Severity.INFO if is_enough else Severity.WARNING,
         layer=vitals.layer,
-        meaning=f"Of {vitals.steps} steps even the slowest unit keeps 1 % over {vitals.predicted_horizon:.0f}: "
-        f"the {gate} gate's bias is {vitals.forget_bias + 0.0:.2g} and could be as high as ln(T-1) = {needed:.1f}.",
+        meaning=f"Sequences have {vitals.steps} steps, and even the slowest unit has forgotten 99 % of what it held "
+        f"after {vitals.predicted_horizon:.0f}: the {gate} gate's bias is {vitals.forget_bias + 0.0:.2g}; "
+        f"ln({vitals.steps} - 1) = {needed:.1f} remembers them all.",
         remedy=("if the task needs a longer memory, " if is_enough else "")
         + "start with biases that spread memories over the sequences' length.",
         call=call,
         option=option,
         evidence=(
             Evidence("b_ih + b_hh", vitals.forget_bias, f"b_ih + b_hh of {vitals.layer}, rows of {gate}"),
-            Evidence("longest time constant in steps", vitals.longest_memory),
-            Evidence("chrono bias at most", needed),
+            Evidence("bias that remembers all steps", needed),
         ),
         confidence=0.6 if is_enough else 0.85,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from rnn_diag.doctor.finding import Evidence, Finding, Severity, number
 from rnn_diag.doctor.rules.remedies import longer_memory
 from rnn_diag.doctor.signs import evidence
@@ -32,7 +30,7 @@ and see half of it, so that this, too, is a horizon of half the sequence."""
 
 def vanishing(vitals: Vitals) -> Finding | None:
     """Find a horizon much shorter than the sequence, where the total gradient falls or only late steps have a loss."""
-    if not vitals.kind:
+    if not vitals.kind or vitals.state_changed:
         return _of_totals(vitals)
     falls = vitals.log10_first_to_last < VISIBLE
     if not _reaches_too_little(vitals, SHORT_WHERE_SEEN if vitals.is_dense and falls else SHORT):
@@ -46,11 +44,11 @@ def vanishing(vitals: Vitals) -> Finding | None:
         severity=Severity.CRITICAL if lost else Severity.WARNING,
         layer=vitals.layer,
         meaning=f"A loss reaches {vitals.horizon:.0f} steps back and sequences have {vitals.steps}: "
-        "what happened earlier cannot be learned from it.",
+        f"what happened earlier cannot be learned from it.{_other_direction(vitals)}",
         remedy=remedy,
         call=call,
         option=option,
-        evidence=(*_reach(vitals), _first_to_last(vitals), *_predicted(vitals)),
+        evidence=(evidence(vitals, "horizon"), _first_to_last(vitals)),
         confidence=0.95 if lost else 0.8,
     )
 
@@ -64,12 +62,13 @@ def hidden_vanishing(vitals: Vitals) -> Finding | None:
         id="hidden_vanishing",
         severity=Severity.INFO,  # no number says whether the task needs more
         layer=vitals.layer,
-        meaning="The gradient looks even because there is a loss at most steps, "
-        f"but that of a single step reaches only {vitals.horizon:.0f} steps back.",
-        remedy="If the task needs a longer memory: " + remedy,
+        meaning="The gradient looks even because this layer's output is used at most steps, by a loss or by a layer "
+        f"above; what a single step sends back reaches only {vitals.horizon:.0f} of {vitals.steps} steps."
+        + _other_direction(vitals),
+        remedy="if the task needs a longer memory, " + remedy,
         call=call,
         option=option,
-        evidence=(*_reach(vitals), _first_to_last(vitals), Evidence("share of steps with a loss", vitals.direct_share)),
+        evidence=(evidence(vitals, "horizon"), _first_to_last(vitals)),
         confidence=0.6,
     )
 
@@ -96,7 +95,7 @@ def truncation_too_short(vitals: Vitals) -> Finding | None:
 
 
 def _of_totals(vitals: Vitals) -> Finding | None:
-    """Judge a cell without known equations by its total gradient: single losses cannot be followed there."""
+    """Judge by the total gradient where single losses cannot be followed: without equations, or through the state."""
     fall = vitals.log10_first_to_last
     if not (vitals.steps >= FEWEST_STEPS and fall < VISIBLE):
         return None
@@ -117,14 +116,10 @@ def _reaches_too_little(vitals: Vitals, share: float) -> bool:
     return vitals.steps > FEWEST_STEPS and vitals.horizon_share < share
 
 
-def _reach(vitals: Vitals) -> tuple[Evidence, ...]:
-    return evidence(vitals, "horizon"), evidence(vitals, "horizon_share")
+def _other_direction(vitals: Vitals) -> str:
+    return " The layer's other direction reads from the other end, and may see it." if vitals.other_direction else ""
 
 
 def _first_to_last(vitals: Vitals) -> Evidence:
     of_cell = vitals.cell_log10_first_to_last == vitals.log10_first_to_last
     return evidence(vitals, "cell_log10_first_to_last" if of_cell else "log10_first_to_last")
-
-
-def _predicted(vitals: Vitals) -> tuple[Evidence, ...]:
-    return () if math.isnan(vitals.predicted_horizon) else (evidence(vitals, "predicted_horizon"),)

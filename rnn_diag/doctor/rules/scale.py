@@ -43,7 +43,7 @@ RUN = "the run"
 
 def exploding(vitals: Vitals) -> Finding | None:
     """Find a single loss whose gradient has grown a hundredfold at some step before it."""
-    if not vitals.kind:
+    if not vitals.kind or vitals.state_changed:
         return _of_totals(vitals)
     if not vitals.influence_peak >= LARGE:
         return None

@@ -65,27 +65,46 @@ def detached_at_every_step(vitals: Vitals) -> Finding | None:
 def silent_sequences(vitals: Vitals) -> Finding | None:
     """Find that most sequences get no gradient at any step while others do: often batch and time are swapped.
 
-    Where none of those that are followed has one, others of the batch may; where all are followed, nothing has one.
+    Where none of those that are looked at has one, it is known whether others of the batch have.
     """
-    silent, all_silent = vitals.silent_sequences, vitals.exact_zero == 1
-    if (
-        not vitals.has_gradients
-        or not silent
-        or silent < MOST * vitals.sequences
-        or (all_silent and not vitals.is_part)
-    ):
+    silent = vitals.silent_sequences
+    if not vitals.has_gradients or not silent or silent < MOST * vitals.sequences:
         return None
+    if vitals.exact_zero == 1 and not vitals.only_others:
+        return None
+    where = "; others of the batch do" if vitals.only_others else ""
     return Finding(
         id="silent_sequences",
-        severity=Severity.ADVICE if all_silent else Severity.WARNING,
+        severity=Severity.WARNING,
         layer=vitals.layer,
-        meaning=f"{silent} of {vitals.sequences} sequences get no gradient at any step. Is the first axis time? The "
-        "recurrence then runs over the batch.",
+        meaning=f"{silent} of {vitals.sequences} sequences get no gradient at any step{where}. Is the first axis time? "
+        "If it is the batch, the recurrence runs over the batch.",
         remedy="check which axis is time: torch's layers read (time, batch, features) unless batch_first=True. "
-        "if the loss leaves these sequences out on purpose, leave them out of the batch.",
+        "If the loss leaves these sequences out on purpose, leave them out of the batch.",
         call="torch.nn.LSTM(..., batch_first=True)",
         evidence=(Evidence("sequences without a gradient", silent), Evidence("sequences", vitals.sequences)),
-        confidence=0.4 if all_silent else 0.7,
+        confidence=0.7,
+    )
+
+
+def state_not_followed(vitals: Vitals) -> Finding | None:
+    """Say that the model does something to the state between calls through which it cannot be followed."""
+    if not (vitals.state_changed or vitals.in_pieces):
+        return None
+    branches = "a state goes on into several calls, or with other sequences than those that were returned"
+    mixes = "what it does to the state between calls mixes units or sequences, as a normalisation or a layer does"
+    lost = (
+        "Each part is a sequence of its own, and no gradient at a first step is compared with that at a last."
+        if vitals.in_pieces
+        else "Total gradients are exact, and how far a single loss reaches is not known."
+    )
+    return Finding(
+        id="state_not_followed",
+        severity=Severity.INFO,
+        layer=vitals.layer,
+        meaning=f"The model changes the state between calls: {branches if vitals.in_pieces else mixes}. {lost}",
+        evidence=(Evidence("calls", vitals.calls), Evidence("steps of the longest sequence", vitals.steps)),
+        confidence=1.0,
     )
 
 
@@ -99,7 +118,7 @@ def dead_direction(vitals: Vitals) -> Finding | None:
         return None
     reverse = vitals.layer.endswith("_reverse")
     step, end = ("0", "last") if reverse else ("-1", "first")
-    used = "not used" if faint else f"used after it has read {vitals.read_share:.0%} of the sequence"
+    used = "not used" if faint else f"used when it has read {vitals.read_share:.0%} of the sequence"
     return Finding(
         id="dead_direction",
         severity=Severity.WARNING,

@@ -66,7 +66,7 @@ def never_ran(vitals: Vitals) -> Finding | None:
         id="never_ran",
         severity=Severity.WARNING,
         layer=vitals.layer,
-        meaning=f"The model holds this layer and nothing was seen of it ({coverage.status}: {coverage.reason}).",
+        meaning=f"The model holds this layer and nothing was seen of it: {coverage.reason}.",
         remedy="call it in forward, or take it out of the model.",
         confidence=0.8,
     )
@@ -84,7 +84,7 @@ def not_followed(vitals: Vitals) -> Finding | None:
         id="not_followed",
         severity=Severity.INFO,
         layer=vitals.layer,
-        meaning=f"{unknown} ({coverage.status}: {coverage.reason}).",
+        meaning=f"{unknown}: {coverage.reason}.",
         remedy="register the class of its cells, if one is called at every step, with or without equations; a loop "
         "inside another module's forward cannot be looked into."
         if may_be_registered
@@ -113,7 +113,9 @@ def no_gradient(vitals: Vitals) -> Finding | None:
 
 
 def not_optimized(vitals: Vitals) -> Finding | None:
-    """Find a layer whose weights need gradients and that no optimiser changes."""
+    """Find a layer whose weights need gradients and that no optimiser changes, or of which torch does not know."""
+    if vitals.is_hidden and vitals.has_gradients and not vitals.is_frozen:
+        return _hidden(vitals)
     if not vitals.in_no_optimizer:
         return None
     return Finding(
@@ -127,9 +129,25 @@ def not_optimized(vitals: Vitals) -> Finding | None:
     )
 
 
+def _hidden(vitals: Vitals) -> Finding:
+    """Say of a layer in a Python list what torch leaves out."""
+    holder, _, key = module_of(vitals).rpartition("[")
+    optimizer = "No optimiser changes its weights: t" if vitals.in_no_optimizer else "T"
+    return Finding(
+        id="not_optimized",
+        severity=Severity.WARNING,
+        layer=vitals.layer,
+        meaning=f"{optimizer}he module is held in a plain Python list, tuple or dict, where torch does not look. "
+        "model.parameters(), state_dict() and to(device) leave it out.",
+        remedy="hold it in a torch.nn.ModuleList or ModuleDict.",
+        call=f"{holder} = torch.nn.ModuleList({holder})" if key else "",
+        confidence=0.9,
+    )
+
+
 def zero_gradient(vitals: Vitals) -> Finding | None:
     """Find a layer that the backward pass reaches with nothing: every gradient is exactly zero."""
-    if vitals.exact_zero != 1:
+    if vitals.exact_zero != 1 or vitals.only_others:
         return None
     once = vitals.zero_batches < SEVERAL
     when = "in this batch" if once else f"in {vitals.zero_batches} measured batches in a row"

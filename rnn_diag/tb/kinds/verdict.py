@@ -15,7 +15,8 @@ TEXTS = ("layer", "title", "evidence", "advice", "id")
 MOST_FINDINGS = 1000
 
 PANELS = {
-    **dict.fromkeys(("non_finite", "no_gradient", "zero_gradient", "dead_direction", "silent_sequences"), "gradients"),
+    **dict.fromkeys(("non_finite", "no_gradient", "zero_gradient", "dead_direction"), "gradients"),
+    **dict.fromkeys(("silent_sequences", "state_not_followed"), "gradients"),
     **dict.fromkeys(("padding_read", "padding_in_front", "padding_dominates"), "gradients"),
     **dict.fromkeys(("vanishing", "hidden_vanishing", "exploding", "rounding"), "gradients"),
     **dict.fromkeys(("float16_underflow", "clipping_nearly_always"), "profile"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from rnn_diag.doctor import Severity
-from tests.doctor.small_networks import FEATURES, UNITS, every_step, found, inputs, keeping, lstm, seen
+from tests.doctor.small_networks import FEATURES, UNITS, every_step, found, inputs, keeping, last_step, lstm, seen
 
 
 def end_states(model: nn.Module, batch: Tensor) -> Tensor:
@@ -115,17 +116,62 @@ def last_of_the_batch(model: nn.Module, batch: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("sequences", "severity", "words"),
-    [(None, Severity.WARNING, "11 of 12 sequences"), (2, Severity.ADVICE, "2 of 2 sequences")],
+    ("sequences", "words"),
+    [(None, "11 of 12 sequences"), (2, "2 of 2 sequences get no gradient at any step; others of the batch do")],
 )
-def test_batch_and_time_that_are_swapped_leave_sequences_without_a_gradient(
-    sequences: int | None, severity: Severity, words: str
-) -> None:
-    (finding,) = seen(keeping(lstm()), inputs(6, 12), last_of_the_batch, sequences=sequences).of("silent_sequences")
-    assert finding.severity is severity
+def test_batch_and_time_that_are_swapped_leave_sequences_without_a_gradient(sequences: int | None, words: str) -> None:
+    report = seen(keeping(lstm()), inputs(6, 12), last_of_the_batch, sequences=sequences)
+    (finding,) = report.of("silent_sequences")
+    assert finding.severity is Severity.WARNING
     assert words in finding.meaning and "Is the first axis time?" in finding.meaning
     right = keeping(lstm(batch_first=True))
     assert "silent_sequences" not in found(right, inputs(6, 12), last_of_the_batch)
+
+
+@pytest.mark.parametrize("sequences", [None, 2])
+def test_nothing_is_advised_that_counts_the_batch_as_steps(sequences: int | None) -> None:
+    words = [one.id for one in seen(lstm(), inputs(40, 12), last_of_the_batch, sequences=sequences).findings]
+    assert words == ["silent_sequences"]
+
+
+class Beams(nn.Module):
+    """A cell that reads, and then writes from its state, each sequence several times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(FEATURES, UNITS)
+
+    def forward(self, batch: Tensor) -> tuple[Tensor]:
+        state = batch.new_zeros(batch.shape[1], UNITS)
+        for x in batch:
+            state = self.cell(x, state)
+        beams = state.repeat_interleave(3, 0)
+        for _ in range(4):
+            beams = self.cell(batch.new_zeros(len(beams), FEATURES), beams)
+        return (beams.unsqueeze(0),)
+
+
+def test_a_state_that_goes_on_in_several_beams_is_said_not_to_be_followed_and_no_end_is_compared_with_a_start() -> None:
+    report = seen(Beams())
+    (finding,) = report.of("state_not_followed")
+    assert finding.severity is Severity.INFO and "other sequences than those that were returned" in finding.meaning
+    assert math.isnan(report.vitals["cell.l0"].log10_first_to_last)
+
+
+def test_a_normalised_state_is_judged_by_its_total_gradient() -> None:
+    normalise = nn.LayerNorm(UNITS, elementwise_affine=False)
+    report = seen(Stepwise(normalise), loss=every_step)
+    (finding,) = report.of("state_not_followed")
+    assert "mixes units" in finding.meaning
+    assert "not judged: horizon of cell.l0" in str(report)
+    shrunk = Stepwise(lambda state: 0.3 * normalise(state))
+    (finding,) = seen(shrunk, loss=last_step).of("vanishing")
+    assert "The gradient at step 0 is" in finding.meaning
+
+
+def test_a_dropped_state_is_followed_and_nothing_is_said_of_it() -> None:
+    words = found(Stepwise(lambda state: nn.functional.dropout(state, 0.1)), loss=every_step)
+    assert "state_not_followed" not in words
 
 
 def padded_in_front() -> Tensor:

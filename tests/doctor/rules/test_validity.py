@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rnn_diag import register
 from rnn_diag.capture import record, registry
 from rnn_diag.capture.registry import Seen
-from rnn_diag.doctor import Finding, Severity, Vitals, judge
+from rnn_diag.doctor import Finding, Severity, Vitals, examine, judge
 from rnn_diag.doctor.examine import measurements_of
 from rnn_diag.doctor.parameters import in_no_optimizer
 from rnn_diag.doctor.rules import findings_of
@@ -276,3 +276,32 @@ def test_a_cell_whose_state_is_an_image_is_judged_like_any_other() -> None:
         registry._registrations.update(registered)
     assert (finding.id, finding.severity) == ("vanishing", Severity.CRITICAL)
     assert finding.evidence[0].value == pytest.approx(19 * math.log10(0.2), rel=1e-5)
+
+
+class Listed(nn.Module):
+    """A layer in a plain list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = [keeping(lstm())]
+
+    def forward(self, batch: Tensor) -> tuple[Tensor]:
+        return (self.layers[0](batch)[0],)
+
+
+def test_a_layer_in_a_plain_list_is_told_that_no_optimiser_is_given_it() -> None:
+    model = Listed()
+    model.head = nn.Linear(1, 1)
+    (finding,) = examine(model, inputs(), lambda m, b: m.head(last_step(m, b).view(1, 1)).sum()).findings
+    assert (finding.id, finding.layer, finding.severity) == ("not_optimized", "layers.0.l0", Severity.WARNING)
+    assert "plain Python list" in finding.meaning
+    assert finding.call == "model.layers = torch.nn.ModuleList(model.layers)"
+    exec(finding.call, {"torch": torch, "model": model})
+    assert examine(model, inputs(), lambda m, b: m.head(last_step(m, b).view(1, 1)).sum()).findings == ()
+
+
+def test_a_frozen_layer_in_a_plain_list_such_as_a_teacher_is_left_alone() -> None:
+    model = Listed()
+    model.layers[0].requires_grad_(False)
+    model.head = nn.Linear(1, 1)
+    assert examine(model, inputs(), lambda m, b: m.head(last_step(m, b).view(1, 1)).sum()).findings == ()
