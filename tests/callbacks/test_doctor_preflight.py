@@ -43,7 +43,7 @@ def test_a_start_that_is_not_as_bad_is_reported_with_reach_bias_and_cost_and_goe
     assert run.global_step == steps
     printed = capsys.readouterr().out
     assert printed.index("Every layer and direction") < printed.index("What the doctor found at step 5")
-    assert "expected" in printed and "bias" in printed
+    assert "predicted" in printed and "bias" in printed
 
 
 def test_what_the_preflight_report_said_is_not_warned_of_again(sick, batches, trainer, capsys, told):
