@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 def contract() -> list[tuple[str, ...]]:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (layers,) = (one["layers"] for one in contracts if one["type"] == "layers")
+    (layers,) = (one["layers"] for one in contracts if one["id"] == "layers")
     return [tuple(name.removeprefix("rnn_diag.") for name in line.split(" | ")) for line in layers]
 
 

@@ -3,6 +3,7 @@
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.callbacks.doctor import Doctor
 from rnn_diag.callbacks.doctor_preflight import Refused
+from rnn_diag.callbacks.gate_weights import GateWeights
 from rnn_diag.callbacks.gradient_norms import GradientNorms
 from rnn_diag.callbacks.lyapunov import LyapunovSpectrum
 from rnn_diag.callbacks.memory_horizon import MemoryHorizon
@@ -17,6 +18,7 @@ __all__ = [
     "DiagnosticWarning",
     "Doctor",
     "GateSaturation",
+    "GateWeights",
     "GradientNorms",
     "GradientUnits",
     "LyapunovSpectrum",

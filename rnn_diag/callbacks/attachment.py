@@ -75,6 +75,11 @@ class DiagnosticCallback(Callback):
         """The objects that hear of every measured step and of the verdict on it: this callback, if it is one."""
         return (self,) if isinstance(self, Subscriber) else ()
 
+    @property
+    def is_measuring(self) -> bool:
+        """Whether this callback drives a batch that is being measured."""
+        return self._session is not None and self._session.is_measuring
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the layers; say which there are; refuse a pattern that matches none.
 

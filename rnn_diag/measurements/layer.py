@@ -8,6 +8,7 @@ from typing import Any
 
 from rnn_diag.measurements.call import CallFacts, MeasureCall
 from rnn_diag.measurements.exponents import ExponentSums
+from rnn_diag.measurements.gate_weights import GateWeightNumbers
 from rnn_diag.measurements.gates import GateCounts, MeasureGates
 from rnn_diag.measurements.gradients import GradientSums, MeasureGradients, together
 from rnn_diag.measurements.influence import Influence, MeasureInfluence
@@ -22,6 +23,7 @@ STATISTICS: Mapping[str, tuple[Statistic, ...]] = {
     "spectrum": WeightNumbers.statistics,
     "saturation": GateCounts.statistics,
     "lyapunov": ExponentSums.statistics,
+    "gate_weights": GateWeightNumbers.statistics,
 }
 """By the first part of their tags."""
 

@@ -12,6 +12,7 @@ import rnn_diag.nn
 from rnn_diag.callbacks import (
     Doctor,
     GateSaturation,
+    GateWeights,
     GradientNorms,
     LyapunovSpectrum,
     MemoryHorizon,
@@ -20,7 +21,7 @@ from rnn_diag.callbacks import (
 )
 from tests.reference.minimal_gated_unit import MinimalGatedUnit
 
-ALL = (RNNDiagnostics, GradientNorms, MemoryHorizon, LyapunovSpectrum, RecurrentSpectrum, GateSaturation)
+ALL = (RNNDiagnostics, GradientNorms, MemoryHorizon, LyapunovSpectrum, RecurrentSpectrum, GateSaturation, GateWeights)
 
 
 def trained(network, batches, trainer, callbacks, **options):

@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from rnn_diag.callbacks import GateSaturation, GradientNorms, LyapunovSpectrum, MemoryHorizon, RecurrentSpectrum
+from rnn_diag.callbacks import (
+    GateSaturation,
+    GateWeights,
+    GradientNorms,
+    LyapunovSpectrum,
+    MemoryHorizon,
+    RecurrentSpectrum,
+)
 from rnn_diag.capture import record
 from rnn_diag.doctor import Vitals
 from rnn_diag.doctor.signs import SIGNS
@@ -21,7 +28,7 @@ from rnn_diag.measurements.layer import AS_TRAINED, STATISTICS
 from rnn_diag.measurements.statistics import as_markdown
 from rnn_diag.measurements.weights import WeightNumbers
 
-CALLBACKS = (GradientNorms, MemoryHorizon, RecurrentSpectrum, GateSaturation, LyapunovSpectrum)
+CALLBACKS = (GradientNorms, MemoryHorizon, RecurrentSpectrum, GateSaturation, LyapunovSpectrum, GateWeights)
 PAGE = Path(__file__).parents[2] / "docs" / "numbers.md"
 
 

@@ -74,6 +74,11 @@ class Session:
             concern.forget()
 
     @property
+    def is_measuring(self) -> bool:
+        """Whether the batch that runs is measured."""
+        return self._current is not None
+
+    @property
     def progress(self) -> dict[str, int]:
         """How far this fit has come, in plain numbers."""
         return {"stretch": self._pace.stretch, "drawn": self._publisher.measurements}
