@@ -20,6 +20,12 @@ def test_every_link_within_the_repository_leads_somewhere(page):
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_of_the_repository_that_a_page_names_is_there(page):
+    named = re.findall(r"`((?:tests|rnn_diag|conf|scripts|benchmarks)/[\w/]+\.\w+)`", page.read_text())
+    assert [file for file in named if not (ROOT / file).is_file() and "/x/" not in file] == []  # x: any name
+
+
 def test_every_row_of_the_theory_names_an_experiment_that_shows_it_and_tests_that_exist():
     rows = re.findall(r"^\| (\d+) \|.*\|(.*)\|(.*)\|$", THEORY, flags=re.MULTILINE)
     assert [int(number) for number, *_ in rows] == list(range(1, 19))
