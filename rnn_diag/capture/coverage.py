@@ -72,7 +72,7 @@ def _checked(
         return Status.PARTIAL, f"{_counted(twice, 'call')} {TWICE}; of the others: {_reason(traces)}"
     if not any(trace.has_gradients for trace in traces):
         return Status.EXACT, "states and gates: no backward pass reached the layer"
-    if found.equations is None:
+    if not any(trace.has_equations for trace in traces):
         return Status.EXACT, f"gradients of every step from autograd itself; {traces[0].fidelity_reason}"
     unchecked = all(trace.fidelity is None for trace in traces)
     if unchecked and name not in checked:

@@ -25,6 +25,9 @@ Check = Callable[[str, bool, torch.dtype], Fidelity]
 """The self-check of a layer: its name, whether its weights were frozen, and what it was computed in."""
 
 
+CHANGING = Fidelity(None, "nothing to check: its weights change from call to call, so no equations hold for all")
+
+
 class TraceReader:
     """Reads calls as traces; a trace is cached until it is forgotten.
 
@@ -92,8 +95,11 @@ class TraceReader:
 
     def _of_steps(self, found: RecurrentModule, name: str, chain: Chain[StepCall], sequences: int | None) -> Trace:
         provenance = _provenance(found, name, chain, sequences)
+        steps = _followed(chain, sequences)
+        if found.equations is not None and not _have_one_weight(chain):
+            return Trace(provenance, StepSource(steps, None, CHANGING))
         check = partial(self._check, name, provenance.frozen, provenance.kernel_dtype)
-        return Trace(provenance, StepSource(_followed(chain, sequences), found.equations, check))
+        return Trace(provenance, StepSource(steps, found.equations, check))
 
     def _of_layers(self, found: RecurrentModule, name: str, chain: Chain[LayerCall], sequences: int | None) -> Trace:
         suffix = found.suffixes[found.names.index(name)]
@@ -193,6 +199,16 @@ class LayerTraces:
 
     def _direction(self, both: Tensor, direction: int) -> Tensor:
         return both.chunk(self.directions, dim=-1)[direction]
+
+
+def _have_one_weight(chain: Chain[StepCall]) -> bool:
+    """Return whether all calls were given the same weights: a parametrisation may draw, or iterate, at every call."""
+    first, *others = [call.weights for call, _ in chain.calls if call.weights is not None]
+    present = first.present()
+    return all(
+        one is first or all(torch.equal(value, present[name]) for name, value in one.present().items())
+        for one in others
+    )
 
 
 def _followed(chain: Chain[AnyCall], sequences: int | None) -> list[tuple[AnyCall, Change | None]]:
