@@ -36,8 +36,12 @@ def capture_on_device(run: Run, inputs: Sequence[Tensor]) -> tuple[list[Tensor],
     stream.wait_stream(torch.cuda.current_stream(device))
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.stream(stream):
+        if HAS_POOLS:
+            _hold_workspace(device)
         run(inputs)
         stream.synchronize()
+        if not HAS_POOLS:  # then products take a workspace within the graph's own memory
+            torch._C._cuda_clearCublasWorkspaces()
         graph.capture_begin(capture_error_mode="thread_local")
         try:
             outputs = run(inputs)
@@ -226,6 +230,24 @@ def _stream(device: torch.device) -> Any:
     if device not in _streams:
         _streams[device] = torch.cuda.Stream(device)
     return _streams[device]
+
+
+HAS_POOLS = hasattr(torch.cuda, "use_mem_pool")
+"""From torch 2.6 on memory can be taken from a pool of one's own."""
+_workspaces: dict[torch.device, Any] = {}
+
+
+def _hold_workspace(device: torch.device) -> None:
+    """Let products on this thread and stream take their workspace from memory that is never given back.
+
+    A graph writes to the workspace that its products had when it was captured. cuBLAS's workspaces can be freed at any
+    time (`torch._C._cuda_clearCublasWorkspaces`: Lightning does so after every fit), and what is freed goes to others.
+    In a pool of ours it goes to the next workspace, and its addresses stay valid.
+    """
+    pool = _workspaces.setdefault(device, torch.cuda.MemPool())
+    with torch.cuda.use_mem_pool(pool, device):
+        square = torch.zeros(8, 8, device=device)
+        torch.addmm(square[0], torch.mm(square, square), square)
 
 
 def _is_capturing(device: torch.device) -> bool:

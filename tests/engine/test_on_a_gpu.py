@@ -137,3 +137,24 @@ def test_one_layer_run_twice_before_its_backward_pass_and_backwards_twice() -> N
 def test_without_triton_the_loop_itself_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "statements_of", lambda *_: None)
     assert worst_error("PeepholeLSTM", NARROW, torch.float64, packed=True) < 1e-11
+
+
+def test_graphs_stay_valid_when_cublas_workspaces_are_freed_between_two_fits() -> None:
+    """Lightning frees them, and all cached memory, after every fit; what is freed goes to other tensors."""
+    inputs = torch.randn(20, 64, 32, device="cuda")
+
+    def trained() -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        layer = ours.PeepholeLSTM(32, 256, device="cuda")
+        for _ in range(4):
+            layer(inputs)[0].square().mean().backward()
+        return [parameter.grad.clone() for parameter in layer.parameters()]
+
+    first = trained()
+    torch._C._cuda_clearCublasWorkspaces()
+    torch.cuda.empty_cache()
+    others = [torch.full((1 << 20,), 7.0, device="cuda") for _ in range(64)]
+    second = trained()
+    torch.cuda.synchronize()
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+    assert all(bool((other == 7.0).all()) for other in others)
