@@ -110,23 +110,27 @@ def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pyte
     assert not [str(one.message) for one in told if "switched off" in str(one.message)]
 
 
-def test_the_tutorial_shows_the_sentence_that_its_first_batch_gives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_tutorial_and_readme_show_what_the_doctor_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = ROOT / "docs" / "tutorial.md"
-    project, attached = [text for _, text in blocks(page, "python")][:2]
+    tutorial, readme = ROOT / "docs" / "tutorial.md", ROOT / "README.md"
+    project, attached, advised, examined = [text for _, text in blocks(tutorial, "python")]
     monkeypatch.chdir(tmp_path)
     for name, value in QUICK.items():
         monkeypatch.setenv(name, value)
     namespace: dict[str, Any] = {}
-    exec(project.rpartition("pl.seed_everything")[0], namespace)
+    exec(project.rpartition("pl.seed_everything")[0] + advised.splitlines()[0], namespace)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         exec(attached, namespace)
-    shown = " ".join(page.read_text().split())
-    sentences = [str(one.message) for one in told if "step 0: critical" in str(one.message)]
-    assert sentences
-    assert all(" ".join(sentence.split()) in shown for sentence in sentences), sentences
+    (sentence,) = (str(one.message).removeprefix("rnn_diag: ") for one in told if "0: critical" in str(one.message))
+    assert sentence in " ".join(tutorial.read_text().split())
+    assert sentence in " ".join(readme.read_text().split())
+    capsys.readouterr()
+    exec(examined, namespace)
+    gone = [line for line in capsys.readouterr().out.splitlines() if line.startswith("gone: ")]
+    assert len(gone) == 2
+    assert set(gone) <= set(tutorial.read_text().splitlines())
 
 
 def test_a_block_that_does_not_run_says_why() -> None:
