@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -85,6 +85,8 @@ def first_non_finite_of(recording: Ran) -> NonFinite | None:
 
 
 def _first_forward(trace: Trace) -> NonFinite | None:
+    if _all_finite([*_before_any_step(trace), *_forward(trace)]):
+        return None
     for what, values in _before_any_step(trace):
         found = (~values.isfinite()).nonzero()
         if len(found):
@@ -93,9 +95,14 @@ def _first_forward(trace: Trace) -> NonFinite | None:
 
 
 def _first_gradient(trace: Trace) -> NonFinite | None:
-    if not trace.has_gradients:
+    if not trace.has_gradients or _all_finite(_gradients(trace)):
         return None
     return _earliest(trace, list(_gradients(trace)), trace.lengths - 1 - _reading_order(trace))
+
+
+def _all_finite(quantities: Iterable[tuple[Any, ...]]) -> bool:
+    """Whether sums are finite, which those of finite numbers may fail to be, and others never are."""
+    return bool(torch.stack([values.sum().isfinite() for *_, values in quantities]).all())
 
 
 def _before_any_step(trace: Trace) -> Iterator[tuple[str, Tensor]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnn_diag.arguments import number, thresholds
 from rnn_diag.cells.equations import Gate
-from rnn_diag.diagnostics.numerics.precision import in_double
+from rnn_diag.diagnostics.numerics.precision import in_single
 from rnn_diag.diagnostics.numerics.share import Share, one_where
 from rnn_diag.trace import Trace
 
@@ -75,8 +75,8 @@ class GateSaturation:
 def gate_saturation(trace: Trace, low: float = 0.1, high: float = 0.9) -> GateSaturation:
     """Return how often every sigmoid gate is saturated over valid steps, by unit and by step.
 
-    Left-saturated (shut) is strictly below `low`, right-saturated (open) strictly above `high`. The activation is
-    computed in double precision from the pre-activation: half precision rounds a sigmoid to 1 early. A GRU's *open*
+    Left-saturated (shut) is strictly below `low`, right-saturated (open) strictly above `high`. The pre-activation is
+    compared with where the sigmoid has these values, as half precision rounds a sigmoid to 1 early. A GRU's *open*
     update gate remembers. Tanh blocks are not mixed in: see `tanh_saturation`. A plain RNN has no gates, so no rows.
 
     Args:
@@ -99,13 +99,13 @@ def gate_saturation(trace: Trace, low: float = 0.1, high: float = 0.9) -> GateSa
         Karpathy, Johnson, Fei-Fei 2015, section 4.2, https://arxiv.org/abs/1506.02078
     """
     thresholds(low, high)
-    blocks = _activations(trace, [gate for gate in trace.equations.gates if gate.is_sigmoid], torch.sigmoid)
+    blocks = _preactivations(trace, [gate for gate in trace.equations.gates if gate.is_sigmoid])
     if not blocks:
         none = _no_blocks(trace)
         return GateSaturation(none, none)
     return GateSaturation(
-        Share.of(trace, {name: one_where(a < low, a) for name, a in blocks.items()}),
-        Share.of(trace, {name: one_where(a > high, a) for name, a in blocks.items()}),
+        Share.of(trace, {name: one_where(z < _logit(low), z) for name, z in blocks.items()}),
+        Share.of(trace, {name: one_where(z > _logit(high), z) for name, z in blocks.items()}),
     )
 
 
@@ -159,12 +159,13 @@ def tanh_saturation(trace: Trace, threshold: float = 0.9) -> Share:
         (('candidate', 'cell'), [0.0, 0.0])
     """
     number("threshold", threshold, at_least=0, at_most=1)
-    blocks = _activations(trace, [b for b in trace.equations.blocks if (b.low, b.high) == (-1.0, 1.0)], torch.tanh)
+    blocks = _preactivations(trace, [b for b in trace.equations.blocks if (b.low, b.high) == (-1.0, 1.0)])
     if trace.cell is not None:
-        blocks["cell"] = in_double(trace.cell).tanh()
+        blocks["cell"] = in_single(trace.cell)
     if not blocks:
         return _no_blocks(trace)
-    return Share.of(trace, {name: one_where(a.abs() > threshold, a) for name, a in blocks.items()})
+    beyond = math.atanh(threshold) if threshold < 1 else math.inf
+    return Share.of(trace, {name: one_where(z.abs() > beyond, z) for name, z in blocks.items()})
 
 
 def relu_silence(trace: Trace) -> Share:
@@ -178,12 +179,17 @@ def relu_silence(trace: Trace) -> Share:
         ()
     """
     relus = [block for block in trace.equations.blocks if (block.low, block.high) == (0.0, float("inf"))]
-    blocks = _activations(trace, relus, lambda z: z)
+    blocks = _preactivations(trace, relus)
     return Share.of(trace, {name: one_where(z <= 0, z) for name, z in blocks.items()}) if blocks else _no_blocks(trace)
 
 
-def _activations(trace: Trace, blocks: list[Gate], function: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    return {block.name: function(in_double(trace.preactivations[block.name])) for block in blocks}
+def _preactivations(trace: Trace, blocks: list[Gate]) -> dict[str, Tensor]:
+    return {block.name: in_single(trace.preactivations[block.name]) for block in blocks}
+
+
+def _logit(share: float) -> float:
+    """Return where a sigmoid has a value, its ends included."""
+    return math.log(share) - math.log1p(-share) if 0 < share < 1 else math.copysign(math.inf, share - 0.5)
 
 
 def _no_blocks(trace: Trace) -> Share:

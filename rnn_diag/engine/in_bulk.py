@@ -20,7 +20,7 @@ from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.elementwise import ElementwiseStep, NotElementwiseError, known_step
 from rnn_diag.engine.engine import Engine, LayerGrads
 from rnn_diag.engine.linear import ONE, ONES, Factor, LinearAdjoint, linear_adjoint
-from rnn_diag.engine.program import Form, Location, Program, evaluated, written
+from rnn_diag.engine.program import Form, Location, Program, ThreeParts, evaluated, three_parts, written
 from rnn_diag.engine.sweep import Swept
 from rnn_diag.engine.unroll import Unrolled, zero_at_padding
 
@@ -119,6 +119,83 @@ class InBulk(Engine):
             found = run.back_over(start, end, grads)
             sums.add(equations, weights, inputs[start:end], found, grads, start)
         return LayerGrads(sums.inputs, run.initial(), sums.weights())
+
+
+def steps_in_bulk(
+    equations: Equations,
+    weights: Weights,
+    initial: State,
+    products: tuple[Tensor, Tensor, Tensor],
+    mask: Tensor | None,
+) -> tuple[Step, Tensor | None] | None:
+    """Return what all steps compute, and the memory, from the hidden states that they had; None where it cannot.
+
+    Only what the memory is made of is a loop; everything else is computed for all steps at once.
+
+    Args:
+        equations: The recurrence.
+        weights: Its parameters.
+        initial: The state before the first step.
+        products: Input product, recurrent product and `h_{t-1}`, of all steps.
+        mask: Valid steps, or None.
+    """
+    engine = in_bulk(equations, weights)
+    return None if engine is None else _FromStates(engine.step, weights, initial, products, mask).run()
+
+
+@cache
+def _three_parts(step: ElementwiseStep) -> ThreeParts:
+    return three_parts(step)
+
+
+class _FromStates:
+    """The tensors of steps whose hidden states are known."""
+
+    def __init__(
+        self,
+        step: ElementwiseStep,
+        weights: Weights,
+        initial: State,
+        products: tuple[Tensor, Tensor, Tensor],
+        mask: Tensor | None,
+    ) -> None:
+        self._step, self._initial, self._mask = step, initial, mask
+        self._parts = _three_parts(step)
+        self._values: dict[str, Tensor] = {}
+        for name, given in zip(("projected", "recurrent", "hidden"), products, strict=True):
+            self._give(name, given)
+        for name in step.extras:
+            self._give(name, weights.extra[name])
+
+    def _give(self, name: str, given: Tensor) -> None:
+        blocks = self._step.forward.inputs[name]
+        self._values |= dict(zip(blocks, given.chunk(len(blocks), dim=-1), strict=True))
+
+    def run(self) -> tuple[Step, Tensor | None]:
+        """Compute all steps."""
+        evaluated(self._parts.before, self._values, {})
+        new = cell = None
+        if self._initial.cell is not None and self._step.has_cell:
+            new, cell = self._remembered(self._initial.cell)
+            self._give("cell", torch.cat((self._initial.cell.unsqueeze(0), cell[:-1])))
+            self._values[self._step.forward.outputs["new_cell"][0]] = new
+            evaluated(self._parts.after, self._values, {})
+        outputs = {name: [self._values[v] for v in blocks] for name, blocks in self._step.forward.outputs.items()}
+        found = {name: parts[0] if len(parts) == 1 else torch.cat(parts, -1) for name, parts in outputs.items()}
+        kinds = ("gate", "preactivation", "kept")
+        named = (tuple(value for name, value in found.items() if name.startswith(kind)) for kind in kinds)
+        return Step(found["emitted"], cell, *named), cell
+
+    def _remembered(self, first: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the memory that every step makes, and the one that is held after it; the same without padding."""
+        shape = len(self._values[self._parts.read[0]]) if self._parts.read else 0
+        steps = shape or len(self._values[self._step.forward.inputs["projected"][0]])
+        cell = first.new_empty(steps, *first.shape)
+        read = [self._values[name] for name in self._parts.read]
+        each = [value.unbind(0) if value.dim() == cell.dim() else [value] * steps for value in read]
+        valid = [None] * steps if self._mask is None else self._mask.unsqueeze(-1).unbind(0)
+        self._parts.loop(zip(valid, cell.unbind(0), *each, strict=True), first)
+        return cell, cell
 
 
 class _Forward:

@@ -161,6 +161,52 @@ def _order(run: Elementwise, step: ElementwiseStep) -> tuple[int, ...]:
     return tuple(sorted(range(len(names)), key=lambda k: seen.index(first[names[k]])))
 
 
+class ThreeParts(NamedTuple):
+    """A run whose hidden states are known.
+
+    Attributes:
+        before: Statements that know nothing of the memory.
+        read: What the loop reads of every step.
+        loop: From valid steps, memory to fill and what it reads, of every step, and the initial memory to nothing.
+        after: Statements that need the memory, and that it does not need.
+    """
+
+    before: tuple[Statement, ...]
+    read: tuple[str, ...]
+    loop: Callable[..., None]
+    after: tuple[Statement, ...]
+
+
+def three_parts(step: ElementwiseStep) -> ThreeParts:
+    """Return the parts of a run from known hidden states: only what the memory is made of is a loop."""
+    statements, late = step.forward.statements, {"cell"}
+    for statement in statements:
+        if late.intersection(statement.reads):
+            late.add(statement.target)
+    before = tuple(s for s in statements if s.target not in late)
+    made = step.forward.outputs.get("new_cell")
+    if made is None:
+        return ThreeParts(before, (), lambda *_: None, tuple(s for s in statements if s.target in late))
+    needed = step.forward.only(("new_cell",)).statements
+    looped = [s for s in needed if s.target in late]
+    summed = _with_sums_of_products(Elementwise({}, {"new_cell": made}, tuple(looped))).statements
+    targets = {s.target for s in looped}
+    read = tuple(dict.fromkeys(v for s in summed for v in s.reads if v not in targets | {"cell"} and v[0] != "("))
+    lines = [f"    for {', '.join(('valid', 'new_cell', *read))} in over_time:"]
+    for s in summed:
+        if s.operation not in _IN_PLACE and s.operation not in _OTHERS:
+            raise NotElementwiseError(f"no program for {s.operation}")
+        options = "" if s.scale == 1.0 else f", alpha={s.scale!r}"
+        lines.append(f"        {s.target} = {s.operation}({', '.join(s.reads)}{options})")
+    lines += [
+        f"        new_cell.copy_({made[0]} if valid is None else where(valid, {made[0]}, cell))",
+        "        cell = new_cell",
+    ]
+    loop = _compiled("\n".join(["def run(over_time, cell):", *lines, ""]))
+    after = tuple(s for s in statements if s.target in late and s.target != made[0])
+    return ThreeParts(before, read, loop, after)
+
+
 class _Plan:
     """Where every value of a run is written."""
 

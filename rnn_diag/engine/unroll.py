@@ -157,6 +157,12 @@ def unroll_from_states(
     previous_hidden = _shifted(initial.hidden, hidden) if between is None else between.given.hidden
     projected = _product(inputs, weights.weight_ih, weights.bias_ih)
     recurrent = _product(previous_hidden, weights.weight_hh, weights.bias_hh)
+    if between is None and not (projected.requires_grad or recurrent.requires_grad):
+        from rnn_diag.engine.in_bulk import steps_in_bulk  # written from the equations, as are the kernels below
+
+        found = steps_in_bulk(equations, weights, initial, (projected, recurrent, previous_hidden), mask)
+        if found is not None:
+            return Unrolled(initial, hidden, found[1], found[0], mask, inputs)
     if not equations.has_cell:
         step = equations.step(projected, recurrent, State(previous_hidden), weights)
         return Unrolled(initial, hidden, None, step, mask, inputs, between)

@@ -20,7 +20,7 @@ from rnn_diag.diagnostics import (
     tanh_saturation,
     unit_states,
 )
-from rnn_diag.diagnostics.numerics.precision import in_double
+from rnn_diag.diagnostics.numerics.precision import in_single
 from rnn_diag.measurements.measure import GradientUnits, Measure
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.trace import Trace
@@ -104,7 +104,7 @@ class GateCounts:
             (1.0, 0.0)
         """
         usual, strict = gate_saturation(trace, low, high), gate_saturation(trace, NO_SLOPE, 1 - NO_SLOPE)
-        sigmoid = {name: in_double(trace.gates[name]) for name in usual.gates}
+        sigmoid = {name: in_single(trace.gates[name]) for name in usual.gates}
         activation = Share.of(trace, sigmoid) if sigmoid else usual.shut
         return cls(
             GateSaturation(_on_cpu(usual.shut), _on_cpu(usual.open)),

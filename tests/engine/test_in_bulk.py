@@ -10,7 +10,7 @@ from rnn_diag.cells import State, Weights
 from rnn_diag.engine import in_bulk as engine
 from rnn_diag.engine.in_bulk import InBulk, in_bulk
 from rnn_diag.engine.sweep import sweep, weight_grads
-from rnn_diag.engine.unroll import unroll
+from rnn_diag.engine.unroll import unroll, unroll_from_states
 from tests.engine.test_elementwise import MixingUnits
 from tests.reference.random_layers import EQUATIONS, FEATURES, mask_of, random_state, random_weights
 
@@ -120,3 +120,26 @@ def test_what_cannot_run_in_bulk_takes_the_plain_loop() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             assert in_bulk(EQUATIONS["minimal_gated_unit"], weights) is None
     assert in_bulk(EQUATIONS["minimal_gated_unit"], weights) is None, "the graph is recorded"
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("kind", EQUATIONS)
+def test_steps_from_known_states_are_those_of_the_plain_loop(kind: str, padded: bool) -> None:
+    weights, inputs, initial, mask = layer(kind, True, padded)
+    with torch.no_grad():
+        hidden = unroll(EQUATIONS[kind], weights, inputs, initial, mask).hidden
+        found = unroll_from_states(EQUATIONS[kind], weights, inputs, initial, hidden, mask)
+    plain = unroll_from_states(EQUATIONS[kind], weights, inputs, initial, hidden, mask)  # the graph is recorded: a loop
+    valid = torch.ones(inputs.shape[:2], dtype=torch.bool) if mask is None else mask
+    one, other = found.steps, plain.steps
+    assert [len(part) for part in one[2:]] == [len(part) for part in other[2:]]
+    for a, b in zip(
+        (one.emitted, *one.gates, *one.preactivations, *one.kept),
+        (other.emitted, *other.gates, *other.preactivations, *other.kept),
+        strict=True,
+    ):
+        torch.testing.assert_close(a[valid], b[valid], **EXACT)
+    for a, b in ((found.cell, plain.cell), (one.cell, other.cell)):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, **EXACT)

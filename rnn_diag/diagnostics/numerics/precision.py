@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from rnn_diag.cells.weights import Weights
@@ -19,6 +20,18 @@ def in_double(tensor: Tensor) -> Tensor:
     """
     tensor = tensor.detach()
     return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()
+
+
+def in_single(tensor: Tensor) -> Tensor:
+    """Return the tensor detached, in float32 at least; on the CPU where its own device has no float64 for sums.
+
+    Example:
+        >>> import torch
+        >>> in_single(torch.tensor(1.0, dtype=torch.bfloat16)).dtype, in_single(torch.tensor(1.0).double()).dtype
+        (torch.float32, torch.float64)
+    """
+    tensor = tensor.cpu() if tensor.device.type == "mps" else tensor
+    return tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def weights_in_double(weights: Weights) -> Weights:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 
+_COUNTED_EXACTLY = 2**24
+"""Up to here single precision counts every one."""
+
+
 @dataclass(frozen=True)
 class Share:
     """How often something holds, for every block (a gate, say), by unit and by step.
@@ -36,10 +40,13 @@ class Share:
     @classmethod
     def of(cls, trace: Trace, holds: dict[str, Float[Tensor, "time batch hidden"]]) -> Share:
         """Return the share of ones in each block; padding never counts, NaN stays visible."""
-        values = torch.stack(list(holds.values()))
-        mask = trace.mask.to(values.device)
-        valid = values.masked_fill(~mask.unsqueeze(-1), 0.0)
-        return cls(tuple(holds), valid.sum((1, 2)), valid.sum((2, 3)), mask.sum(1).to(values.dtype))
+        values, mask = torch.stack(list(holds.values())), trace.mask
+        if trace.source.mask is not None:
+            values = values.masked_fill(~mask.to(values.device).unsqueeze(-1), 0.0)
+        if values.numel() // len(values) >= _COUNTED_EXACTLY:
+            values = values.double()
+        sequences = mask.sum(1).to(values.device).double()
+        return cls(tuple(holds), values.sum((1, 2)).double(), values.sum((2, 3)).double(), sequences)
 
     @property
     def by_unit(self) -> Float[Tensor, "block hidden"]:
@@ -72,8 +79,8 @@ class Share:
 
 
 def one_where(condition: Bool[Tensor, "*shape"], values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Return 1 where the condition holds, 0 elsewhere, and NaN where the values are NaN."""
-    return condition.double().masked_fill(values.isnan(), float("nan"))
+    """Return 1 where the condition holds, 0 elsewhere, and NaN where the values are NaN; in single precision."""
+    return torch.where(values == values, condition.float(), float("nan"))
 
 
 def _longer(values: Tensor, steps: int) -> Tensor:
