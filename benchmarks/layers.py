@@ -1,90 +1,98 @@
-"""How long forward and backward take: the explicit equations, torch's fused kernel, and a loop over torch's cell.
+"""How long forward and backward of this package's layers take: against torch's, and against their matrix products alone.
 
-    python benchmarks/layers.py [--device cuda] [--repeats 7]
+    python benchmarks/layers.py [--device cuda] [--repeats 5] [--json layers.json]
 
-Times are the median of interleaved repeats, so that a busy machine slows all three alike; compare the ratios.
-On one busy CPU core, torch 2.13:
-
-    layer    T   B    H |     fused  explicit cell loop | explicit / fused, / loop
-    LSTM   100  32  128 |   50.4 ms   98.2 ms  108.0 ms | 1.95, 0.91
-    LSTM   200   8   64 |   15.1 ms  105.2 ms  118.9 ms | 6.99, 0.88
-    GRU    100  32  128 |   93.7 ms  110.6 ms  112.8 ms | 1.18, 0.98
-    GRU    200   8   64 |   87.8 ms  113.3 ms  124.1 ms | 1.29, 0.91
-    RNN    100  32  128 |   40.3 ms   48.6 ms   56.8 ms | 1.20, 0.86
-
-The fused CPU kernel of the LSTM is oneDNN's; those of the GRU and the RNN are loops over steps as well.
+All take turns in one process, on one thread; times are processor time on a CPU, and ratios medians of paired ratios.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rnn_diag import nn as ours
 
-CASES = [
-    ("LSTM", 100, 32, 128),
-    ("LSTM", 200, 8, 64),
-    ("GRU", 100, 32, 128),
-    ("GRU", 200, 8, 64),
-    ("RNN", 100, 32, 128),
-]
-FEATURES = 32
+SHAPES = [(100, 64, 128, 256), (784, 32, 1, 128), (100, 20, 32, 64), (500, 16, 64, 128)]
+LAYERS: dict[str, tuple[type[nn.RNNBase], tuple[float | None, ...]]] = {
+    "LSTM": (nn.LSTM, (1.0, 1.0, 1.5, 1.5)),
+    "PeepholeLSTM": (nn.LSTM, (1.0, 1.0, 1.5, 1.5)),
+    "GRU": (nn.GRU, (0.9, 0.9, 0.9, 0.9)),
+    "RNN": (nn.RNN, (None, None, None, None)),
+}
+"""Torch's layer to compare with (for peepholes the LSTM, which has none), and the goal for each shape."""
 
 
 def train(layer: nn.Module, inputs: Tensor) -> None:
     layer(inputs)[0].sum().backward()
+    layer.zero_grad()
 
 
-def train_loop(cell: nn.Module, inputs: Tensor) -> None:
-    state, outputs = None, []
-    for step in inputs:
-        state = cell(step, state)
-        outputs.append(state[0] if isinstance(state, tuple) else state)
-    torch.stack(outputs).sum().backward()
+def products(layer: nn.RNNBase, inputs: Tensor) -> None:
+    """Take the matrix products of one forward and backward pass, and nothing else."""
+    with torch.no_grad():
+        weight, back = layer.weight_hh_l0, inputs.new_zeros(inputs.shape[1], layer.hidden_size)
+        gates = inputs @ layer.weight_ih_l0.T
+        for step in gates:
+            torch.mm(back, weight.T, out=step)
+        for step in gates:
+            torch.mm(step, weight, out=back)
+        flat, states = gates.flatten(0, 1), inputs.new_zeros(len(gates) * inputs.shape[1], layer.hidden_size)
+        _ = inputs.flatten(0, 1).T @ flat, states.T @ flat
 
 
-def contenders(name: str, units: int, inputs: Tensor) -> dict[str, Callable[[], None]]:
-    options = {"device": inputs.device}
-    return {
-        "fused": partial(train, getattr(ours, name)(FEATURES, units, backend="fused", **options), inputs),
-        "explicit": partial(train, getattr(ours, name)(FEATURES, units, backend="explicit", **options), inputs),
-        "cell loop": partial(train_loop, getattr(nn, f"{name}Cell")(FEATURES, units, **options), inputs),
+def seconds(run: Callable[[], None], device: str) -> float:
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    start = clock()
+    run()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return clock() - start
+
+
+def compared(name: str, shape: tuple[int, int, int, int], repeats: int, device: str) -> dict[str, Any]:
+    """Return medians of seconds, and of the ratios of runs that followed each other."""
+    steps, batch, features, units = shape
+    inputs = torch.randn(steps, batch, features, device=device)
+    own = getattr(ours, name)(features, units, backend="explicit", device=device)
+    runs = {
+        "own": partial(train, own, inputs),
+        "torch": partial(train, LAYERS[name][0](features, units, device=device), inputs),
+        "products": partial(products, own, inputs),
     }
-
-
-def medians(runs: dict[str, Callable[[], None]], repeats: int, device: str) -> dict[str, float]:
-    """Return milliseconds of each run, the runs taking turns."""
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for repeat in range(repeats + 2):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            if repeat >= 2:  # the first two warm up
-                taken[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(times) for name, times in taken.items()}
+    taken = [{key: seconds(run, device) for key, run in runs.items()} for _ in range(repeats + 2)][2:]
+    return {
+        "layer": name,
+        "shape": shape,
+        "seconds": {key: statistics.median(one[key] for one in taken) for key in runs},
+        "to_torch": statistics.median(one["own"] / one["torch"] for one in taken),
+        "to_products": statistics.median(one["own"] / one["products"] for one in taken),
+        "goal": LAYERS[name][1][SHAPES.index(shape)],
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    print("layer    T   B    H |     fused  explicit cell loop | explicit / fused, / loop")
-    for name, steps, batch, units in CASES:
-        inputs = torch.randn(steps, batch, FEATURES, device=asked.device)
-        ms = medians(contenders(name, units, inputs), asked.repeats, asked.device)
-        shown = " ".join(f"{ms[key]:6.1f} ms" for key in ("fused", "explicit", "cell loop"))
-        ratios = f"{ms['explicit'] / ms['fused']:4.2f}, {ms['explicit'] / ms['cell loop']:4.2f}"
-        print(f"{name:5} {steps:4} {batch:3} {units:4} | {shown} | {ratios}")
+    torch.set_num_threads(1)
+    found = []
+    for shape in SHAPES:
+        for name in LAYERS:
+            found.append(compared(name, shape, asked.repeats, asked.device))
+            print("{layer:13} {shape}: to torch {to_torch:.2f}, to products {to_products:.2f}".format(**found[-1]))
+    if asked.json:
+        asked.json.write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
