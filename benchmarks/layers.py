@@ -1,4 +1,4 @@
-"""How long forward and backward of this package's layers take: against torch's, and against their matrix products alone.
+"""How long forward and backward of our layers take: against torch's, and against their matrix products alone.
 
     python benchmarks/layers.py [--device cuda] [--repeats 5] [--json layers.json]
 

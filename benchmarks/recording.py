@@ -2,8 +2,8 @@
 
     python benchmarks/recording.py [--repeats 3] [--json recording.json]
 
-The loop is an `LSTMCell` called step by step with `retain_grad` on every state: the usual way to these numbers. Then how
-the cost of a recorded step grows with steps, units and sequences, with the peak of the memory that it adds (Linux).
+The loop is an `LSTMCell` called step by step with `retain_grad` on every state: the usual way to these numbers. Then
+how a recorded step grows with steps, units and sequences, with the peak of the memory that it adds (Linux).
 One process, one thread, by turns, processor time, medians of paired ratios.
 """
 

@@ -126,11 +126,7 @@ def main() -> None:
     for name in SHAPES:
         if asked.only in name:
             found.append(measured(name, asked.repeats))
-            print(
-                "{shape:40} plain {plain_seconds:.3f} s  first {first:5.2f}  later {later:5.2f}  {bytes:.0f} bytes".format(
-                    **found[-1]
-                )
-            )
+            print("{shape:40} plain {plain_seconds:.3f} s  first {first:.2f} later {later:.2f}".format(**found[-1]))
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=1))
 
