@@ -104,7 +104,7 @@ def growth(repeats: int) -> list[dict[str, Any]]:
             added = statistics.median(pair[1] - pair[0] for pair in pairs[1:])
             memory = [peak_bytes(run, layer, inputs, *rest) for run, rest in ((plain, ()), (recorded, (8,)))]
             points.append({"shape": (steps, batch, features, units), "plain": bare, "added": added, "bytes": memory})
-        sizes = [point["shape"]["steps batch _ units".split().index(what)] for point in points]
+        sizes = [point["shape"][["steps", "batch", "_", "units"].index(what)] for point in points]
         exponents = {
             "seconds": slope(sizes, [max(point["added"], 1e-6) for point in points]),
             "bytes": slope(sizes, [point["bytes"][1] for point in points]),

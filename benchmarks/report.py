@@ -78,8 +78,13 @@ def of_shape(shape: Sequence[int]) -> str:
 
 def layers(found: list[dict[str, Any]]) -> str:
     rows = [
-        (one["layer"], of_shape(one["shape"]), f"{1e3 * one['seconds']['own']:.0f} ms")
-        + (against(one["to_torch"], one["goal"]), f"{one['to_products']:.2f}")
+        (
+            one["layer"],
+            of_shape(one["shape"]),
+            f"{1000.0 * one['seconds']['own']:.0f} ms",
+            against(one["to_torch"], one["goal"]),
+            f"{one['to_products']:.2f}",
+        )
         for one in found
     ]
     return (
@@ -89,8 +94,14 @@ def layers(found: list[dict[str, Any]]) -> str:
 
 def suite(found: list[dict[str, Any]]) -> str:
     rows = [
-        (one["shape"], f"{one['plain_seconds']:.3f} s", f"{one['first']:.2f}", against(one["later"], one["goal"]))
-        + (f"{one['milliseconds']:.0f}", f"{one['bytes'] / 1000:.0f} kB")
+        (
+            one["shape"],
+            f"{one['plain_seconds']:.3f} s",
+            f"{one['first']:.2f}",
+            against(one["later"], one["goal"]),
+            f"{one['milliseconds']:.0f}",
+            f"{one['bytes'] / 1000:.0f} kB",
+        )
         for one in found
     ]
     columns = ("layer", "plain step", "first measured step adds", "later ones add", "milliseconds", "logged a step")
