@@ -385,7 +385,23 @@ def test_a_layer_that_was_found_right_is_not_run_again_at_later_steps(monkeypatc
         with Recording(module, checked=checked) as recording:
             module(torch.randn(12, 4, 5, dtype=torch.bfloat16))[0].float().pow(2).mean().backward()
         assert recording.coverage[0].status == "exact"
-    assert len(reruns) == 2  # in its own precision and in double, once
+    assert len(reruns) == 1  # in double precision, once
+
+
+def test_of_a_large_batch_a_few_sequences_are_run_again_and_without_memory_for_it_the_tolerance_decides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module, inputs, sizes = nn.GRU(5, 8).to(torch.bfloat16), torch.randn(12, 40, 5, dtype=torch.bfloat16), []
+
+    def without_memory(found: Any, call: Any, precision: Any) -> Any:
+        sizes.append(call.inputs.shape[1])
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(fidelity, "rerun", without_memory)
+    with record(module, sequences=4) as recording:
+        module(inputs)[0].float().pow(2).mean().backward()
+    assert recording["l0"].is_faithful and recording["l0"].tolerance == TOLERANCES[torch.bfloat16]
+    assert sizes == [8]
 
 
 def test_one_layer_of_a_stack_is_checked_alone() -> None:
