@@ -62,7 +62,7 @@ class DiagnosticCallback(Callback):
         self.schedule = schedule
         self._session: Session | None = None
         self._resumed: dict[str, Any] = {}
-        self._progress: dict[str, int] = {}
+        self._progress: dict[str, float] = {}
         self._failed: set[str] = set()
 
     @property

@@ -51,9 +51,9 @@ class Schedule:
         if self.max_overhead is not None:
             number("max_overhead", self.max_overhead, above=0, below=1, otherwise="None for no limit")
 
-    def interval(self, stretch: int) -> int:
-        """Return how many steps lie between two measured ones while intervals are stretched: those with a limit are."""
-        return self.every_n_steps * (1 if self.max_overhead is None else stretch)
+    def falls_on(self, step: int) -> bool:
+        """Return whether a step is one of those that may be measured."""
+        return step % self.every_n_steps == 0
 
 
 class Concern:

@@ -39,8 +39,9 @@ class Diagnostic(DiagnosticCallback, Concern):
             due at once, the largest number holds for all.
         layers: Glob pattern of the layers' names, or several.
         max_overhead: The share of the training time that measuring may take, that of all callbacks of this package
-            together. Where it takes more, intervals are doubled as often as needed, on all ranks alike; not before 20
-            measured steps or 30 seconds. Of several callbacks' shares the smallest holds. None: measure at all costs.
+            together. Where it would take more, it skips steps, on all ranks alike, from the second measured step on;
+            those that it measures stay multiples of `every_n_steps`. Of several callbacks' shares the smallest holds.
+            None: measure at all costs.
 
     Raises:
         ValueError: If `every_n_steps` or `sequences` is not positive, or `max_overhead` not between 0 and 1.

@@ -21,9 +21,8 @@ class RNNDiagnostics(DiagnosticCallback):
     The tags are those of `GradientNorms`, `MemoryHorizon`, `RecurrentSpectrum` and `GateSaturation`, with
     `lyapunov=True` those of `LyapunovSpectrum`, and for the run as a whole:
 
-    - `rnn_diag/overhead`: time spent on measuring, in percent of the training time so far; the largest of all ranks.
-      What another thread computes counts where training runs on the CPU; what recording adds inside the forward pass of
-      a measured step does not.
+    - `rnn_diag/overhead`: time spent on measuring, in percent of the time since the first measured step, whose own cost
+      comes once; the largest of all ranks. What another thread computes counts where training runs on the CPU.
     - `rnn_diag/every_n_steps`: steps from one measured step to the next, which `max_overhead` stretches.
     - `rnn_diag/cost`: for the tab "RNN Diagnostics", milliseconds for the measured step, and the share of the time.
     - `rnn_diag/coverage/text_summary`: how every recurrent module is seen, or why not; in TensorBoard's

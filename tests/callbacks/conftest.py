@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from rnn_diag.callbacks import DiagnosticWarning
+from rnn_diag.callbacks.session.pace import Pace
 
 STEPS, FEATURES = 6, 3
 
@@ -49,6 +50,15 @@ def quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         yield
+
+
+@pytest.fixture(autouse=True)
+def unhurried(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure a fit of milliseconds at all steps that are asked for, as if it were long."""
+    if request.node.get_closest_marker("paced") is None:
+        monkeypatch.setattr(Pace, "is_due", lambda self, schedule, step: schedule.falls_on(step))
+        monkeypatch.setattr(Pace, "may_draw", lambda self: True)
+        monkeypatch.setattr(Pace, "may_compute", lambda self, *_: True)
 
 
 @pytest.fixture

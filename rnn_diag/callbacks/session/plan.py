@@ -100,9 +100,9 @@ class Plan:
         """Return the requests that ask for a measure."""
         return [request for request in self.layers if key in self.keys(request)]
 
-    def due(self, step: int, stretch: int, disabled: Collection[Key] = ()) -> list[Request]:
-        """Return the requests that are due at a step and have something left to measure."""
-        return [one for one in self.enabled(disabled) if step % one.schedule.interval(stretch) == 0]
+    def due(self, step: int, disabled: Collection[Key] = ()) -> list[Request]:
+        """Return the requests whose schedule names a step, and that have something left to measure."""
+        return [one for one in self.enabled(disabled) if one.schedule.falls_on(step)]
 
     def enabled(self, disabled: Collection[Key] = ()) -> list[Request]:
         """Return the requests that have something left to measure."""

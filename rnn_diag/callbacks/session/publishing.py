@@ -10,6 +10,7 @@ import torch
 
 from rnn_diag.callbacks.concern import Concern, statistics_of
 from rnn_diag.callbacks.lightning import writers_of
+from rnn_diag.callbacks.session.pace import Pace
 from rnn_diag.callbacks.session.warnings import Warnings, in_words
 from rnn_diag.doctor.finding import Finding, Severity
 from rnn_diag.doctor.history import RunHistory
@@ -35,21 +36,24 @@ class Publisher:
     Args:
         concerns: Whose numbers are published.
         warnings: Told of what fails.
+        pace: Says when there is time for a picture.
 
     Attributes:
         coverage: The table of layers as they were seen, written once.
         measurements: How many steps were written, which decides when pictures are drawn.
     """
 
-    def __init__(self, concerns: Iterable[Concern], warnings: Warnings) -> None:
+    def __init__(self, concerns: Iterable[Concern], warnings: Warnings, pace: Pace) -> None:
         self.coverage: list[Row] = []
         self.measurements = 0
         self._statistics = statistics_of(concerns)
         self._warnings = warnings
+        self._pace = pace
         self._left_out: set[Concern] = set()
         self._deaf: set[int] = set()
         self._next_pictures = 1
         self._undrawn: dict[tuple[Concern, str], tuple[int, Any]] = {}
+        self._waiting: dict[tuple[Concern, str], None] = {}
         self._standing: set[tuple[str, str, Severity]] | None = None
         self._coverage_is_written = False
 
@@ -109,7 +113,9 @@ class Publisher:
 
     def draw_last(self, trainer: Trainer) -> None:
         """Draw what was measured since the last pictures."""
-        self._draw(writers_of(trainer))
+        writers = writers_of(trainer)
+        for concern, layer in list(self._undrawn):
+            self._draw(writers, concern, layer)
 
     def _log(self, trainer: Trainer, metrics: dict[str, float], step: int) -> None:
         for logger in trainer.loggers:
@@ -138,22 +144,27 @@ class Publisher:
                         self._leave_out(concern, "pictures of", error)
 
     def _draw_if_time(self, writers: list[Any]) -> None:
+        """Draw, one at a time, what was measured since the last pictures."""
         self.measurements += 1
         if self.measurements >= self._next_pictures:
             self._next_pictures = max(self.measurements + 1, math.ceil(self.measurements * GROWTH))
-            self._draw(writers)
+            self._waiting |= dict.fromkeys(self._undrawn)
+        while self._waiting and self._pace.may_draw():
+            concern, layer = next(iter(self._waiting))
+            self._draw(writers, concern, layer)
 
-    def _draw(self, writers: list[Any]) -> None:
-        undrawn, self._undrawn = self._undrawn, {}
-        for (concern, layer), (step, value) in undrawn.items():
-            if not writers or concern in self._left_out:
-                continue
-            try:
+    def _draw(self, writers: list[Any], concern: Concern, layer: str) -> None:
+        step, value = self._undrawn.pop((concern, layer))
+        self._waiting.pop((concern, layer), None)
+        if not writers or concern in self._left_out:
+            return
+        try:
+            with self._pace.drawing():
                 for name, pixels in concern.draw(layer, value).items():
                     for writer in writers:
                         write_picture(writer, f"{concern.name}/{layer}/{name}", pixels, step)
-            except Exception as error:
-                self._leave_out(concern, "pictures of", error)
+        except Exception as error:
+            self._leave_out(concern, "pictures of", error)
 
     def _leave_out(self, concern: Concern, what: str, error: Exception) -> None:
         reason = in_words(error)

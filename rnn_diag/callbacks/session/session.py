@@ -59,14 +59,15 @@ class Session:
         requests = [*self._concerns.values(), *listeners.values(), *facts]
         self._plan = Plan(requests, model)
         self._disabled: set[Key] = set()
-        self._last_step = -1
+        self._step = self._last_step = -1
         self._current: MeasuredStep | None = None
-        limits = [limit for one in requests if (limit := one.schedule.max_overhead) is not None]
-        self._pace = Pace(min(limits, default=None))
+        limited = [(limit, one.schedule) for one in requests if (limit := one.schedule.max_overhead) is not None]
+        limit = min((limit for limit, _ in limited), default=None)
+        self._pace = Pace(limit, min((schedule.every_n_steps for _, schedule in limited), default=1))
         self._last_measured: tuple[int, float] | None = None
         self._warnings = Warnings()
         self._worker: Worker[Completed] = Worker()
-        self._publisher = Publisher(self._concerns, self._warnings)
+        self._publisher = Publisher(self._concerns, self._warnings, self._pace)
         judged = [key for one in needed if (key := self._plan.key_of(one)) is not None]
         judging = Judging(judged, for_command_line)
         self._audience = Audience(listeners, judging, self._plan, self._publisher, self._warnings)
@@ -79,7 +80,7 @@ class Session:
         return self._current is not None
 
     @property
-    def progress(self) -> dict[str, int]:
+    def progress(self) -> dict[str, float]:
         """How far this fit has come, in plain numbers."""
         return {"stretch": self._pace.stretch, "drawn": self._publisher.measurements}
 
@@ -110,13 +111,18 @@ class Session:
         """Begin to record, if anything is due; of accumulated batches only the first is measured."""
         self.abandon()
         self._audience.batch_starts()
+        step = logging_step(trainer)
+        if step == self._step:
+            return
+        self._step = step
+        self._pace.step_starts()
+        due = [one for one in self._plan.due(step, self._disabled) if self._pace.is_due(one.schedule, step)]
+        if not due:
+            return
         with self._pace.measuring():
-            step = logging_step(trainer)
-            due = self._plan.due(step, self._pace.stretch, self._disabled)
-            if not due or step == self._last_step:
-                return
-            self._last_step = step
             self._current = MeasuredStep(step, due, self._plan.wanted(due, self._disabled), self._pace.spent)
+            self._pace.measures(step, [one.schedule for one in due])
+            self._last_step = step
             try:
                 self._current.recording = self._plan.recording(due).start()
             except Exception as error:
@@ -150,17 +156,16 @@ class Session:
             self._audience.hear_what_cannot_be_followed(trainer, logging_step(trainer))
             return
         settle(trainer)
-        report = RankReport(shares=self._pace.read())
+        report = RankReport()
         with self._pace.measuring(), torch.no_grad():
             self._audience.before_update(current, trainer)
             self._measure(current, report, trainer)
+            report.shares = self._pace.read()
             ranks = all_ranks(trainer, report)
             self._publish_completed(trainer, ranks)
             found = self._agreed([rank.problems for rank in ranks], [rank.found for rank in ranks])
             found = {} if any(rank.is_lost for rank in ranks) else found
-            announcement = self._pace.agree([rank.shares for rank in ranks])
-            if announcement and self._warnings.speaks:
-                say(f"rnn_diag: {announcement}")
+            self._say(self._pace.agree([rank.shares for rank in ranks]))
             numbers = {**self._of_the_run(ranks), **self._audience.hear(current, found, ranks, trainer)}
             self._disabled |= self._audience.unneeded
             self._publish(trainer, current.step, self._by_concern(found, current.due), numbers)
@@ -175,6 +180,7 @@ class Session:
             self._publish_completed(trainer, all_ranks(trainer, report))
         self._audience.end(trainer)
         self._publish_cost(trainer, self._pace.spent)
+        self._say(self._pace.told())
         try:
             self._publisher.draw_last(trainer)
         except Exception as error:
@@ -266,7 +272,7 @@ class Session:
         for completed in (rank.completed for rank in ranks if rank.completed is not None):
             found = self._agreed([completed.problems], [completed.found])
             self._audience.hear_finished(found)
-            due = self._plan.due(completed.step, 1)  # whoever waited for it, however much intervals were stretched
+            due = self._plan.due(completed.step)
             self._publish(trainer, completed.step, self._by_concern(found, due), {})
 
     def _publish(self, trainer: Trainer, step: int, measured: Measured, of_the_run: dict[str, float]) -> None:
@@ -284,8 +290,16 @@ class Session:
             except Exception as error:
                 self._warnings.warn_once("what measuring took is not written", in_words(error))
 
+    def _say(self, announcement: str) -> None:
+        if announcement and self._warnings.speaks:
+            say(f"rnn_diag: {announcement}")
+
     def _of_the_run(self, ranks: list[RankReport]) -> dict[str, float]:
-        intervals = [one.schedule.interval(self._pace.stretch) for one in self._plan.enabled(self._disabled)]
+        schedules = [one.schedule for one in self._plan.enabled(self._disabled)]
+        intervals = [
+            one.every_n_steps if one.max_overhead is None else self._pace.interval(one.every_n_steps)
+            for one in schedules
+        ]
         return {
             "rnn_diag/overhead": 100 * max(rank.shares.overhead for rank in ranks),
             "rnn_diag/every_n_steps": float(min(intervals, default=0)),
