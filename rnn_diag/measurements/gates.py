@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from rnn_diag.cells.equations import Equations
 from rnn_diag.diagnostics import (
     ForgetRate,
     GateSaturation,
@@ -206,6 +207,10 @@ class MeasureGates(Measure):
 
     low: float = LOW
     high: float = HIGH
+
+    def has_numbers_of(self, equations: Equations) -> bool:
+        """Return whether a block, or the memory that is emitted, has ends to saturate at."""
+        return equations.has_cell or any(block.is_bounded for block in equations.blocks)
 
     def of(self, trace: Trace, units: GradientUnits) -> GateCounts:
         """Return the counts of one call."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+from rnn_diag.cells.equations import Equations
 from rnn_diag.trace import Trace
 
 
@@ -41,6 +42,10 @@ class Measure(Protocol):
     """
 
     needs: ClassVar[Needs] = Needs()
+
+    def has_numbers_of(self, equations: Equations) -> bool:
+        """Return whether there is anything to measure of a recurrence; by default of every one."""
+        return True
 
     def prepare(self, trace: Trace) -> None:
         """Say what `of` is going to read of a call, before any measure reads of it; by default nothing."""

@@ -58,7 +58,7 @@ class Plan:
         self._model = model
         found, unfollowed = find_recurrent(model)
         names = [name for one in found for name in one.names]
-        self._with_equations = {name for one in found if one.equations is not None for name in one.names}
+        self._equations = {name: one.equations for one in found if one.equations is not None for name in one.names}
         self.found = [
             Coverage(name, type_name(one.module), Status.NEVER_RAN, "") for one in found for name in one.names
         ]
@@ -160,8 +160,11 @@ class Plan:
         return Row(coverage, tuple(dict.fromkeys(filter(None, at_work))), expected=was_due)
 
     def _can_measure(self, request: Request, layer: str) -> bool:
-        knows = layer in self._with_equations
-        return layer in self.layers[request] and any(knows or not one.needs.equations for one in request.measures)
+        equations = self._equations.get(layer)
+        knows = [
+            not one.needs.equations if equations is None else one.has_numbers_of(equations) for one in request.measures
+        ]
+        return layer in self.layers[request] and any(knows)
 
     def _terms(self) -> Iterable[str]:
         by_interval: dict[int, list[str]] = {}

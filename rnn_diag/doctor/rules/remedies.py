@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from rnn_diag.doctor.vitals import Vitals
+
+OF_CHRONO = 1.5
+"""How far below ln(T-1) the mean bias is that `chrono` draws, 1, and what training may have taken off."""
 
 
 def module_of(vitals: Vitals) -> str:
@@ -42,6 +47,12 @@ def longer_memory(vitals: Vitals) -> tuple[str, str, str]:
             "(rnn_diag.interventions.flossing.gradient_flossing), or take a gated cell (LSTM, GRU)."
         )
         return words, initialised(vitals, "identity"), "initialization=[identity]"
+    if vitals.forget_bias >= math.log(max(vitals.steps - 1, 1)) - OF_CHRONO:
+        words = (
+            "its gates have biases for memories as long as the sequences: look at what shuts them, inputs that are not "
+            "scaled to about 1 or a learning rate that is too high, or give shorter sequences."
+        )
+        return words, "", ""
     words = "start with gates that remember as long as the sequences are."
     return (words, *chrono(vitals)) if vitals.memory_gate else (words, "", "")
 

@@ -59,9 +59,9 @@ def exploding(vitals: Vitals) -> Finding | None:
         layer=vitals.layer,
         meaning=f"The gradient of a single loss grows {number(vitals.influence_peak)} times on its way back through "
         "time.",
-        remedy=f"{what}, and clip gradients (Trainer(gradient_clip_val=1.0)).",
+        remedy=f"{what}." if _is_clipped(vitals) else f"{what}, and clip gradients (Trainer(gradient_clip_val=1.0)).",
         call=call,
-        option=f"{option} trainer.gradient_clip_val=1.0",
+        option=option if _is_clipped(vitals) else f"{option} trainer.gradient_clip_val=1.0",
         evidence=(
             evidence(vitals, "influence_peak"),
             evidence(vitals, "slope"),
@@ -81,9 +81,10 @@ def _of_totals(vitals: Vitals) -> Finding | None:
         layer=vitals.layer,
         meaning=f"The gradient at step {vitals.first_step:.0f} is {number(10**vitals.log10_first_to_last)} times that "
         f"at step {vitals.last_step:.0f}.",
-        remedy="start from smaller, or orthogonal, recurrent weights, and clip gradients.",
-        call="Trainer(gradient_clip_val=1.0)",
-        option="trainer.gradient_clip_val=1.0",
+        remedy="start from smaller, or orthogonal, recurrent weights"
+        + ("." if _is_clipped(vitals) else ", and clip gradients."),
+        call="" if _is_clipped(vitals) else "Trainer(gradient_clip_val=1.0)",
+        option="" if _is_clipped(vitals) else "trainer.gradient_clip_val=1.0",
         evidence=(evidence(vitals, "log10_first_to_last"),),
         confidence=0.8,
     )
@@ -224,6 +225,11 @@ def rounding(vitals: Vitals) -> Finding | None:
         evidence=(evidence(vitals, "rounding"),),
         confidence=1.0,
     )
+
+
+def _is_clipped(vitals: Vitals) -> bool:
+    """Return whether gradients are clipped already, so that nobody is advised to."""
+    return not math.isnan(vitals.clip_value)
 
 
 def _rounded_up(value: float) -> str:

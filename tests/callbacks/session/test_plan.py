@@ -94,3 +94,13 @@ def test_network_built_in_configure_model_is_found(network, batches, trainer):
     run = trainer(GradientNorms(1))
     run.fit(Late(), batches)
     assert MAX in run.callback_metrics
+
+
+@pytest.mark.parametrize(("nonlinearity", "listed"), [("relu", False), ("tanh", True)])
+def test_a_diagnostic_is_listed_only_for_layers_of_which_it_logs_something(
+    nonlinearity, listed, network, batches, trainer, capsys
+):
+    run = trainer(GradientNorms(1), GateSaturation(1))
+    run.fit(network(nn.RNN, nonlinearity=nonlinearity), batches)
+    logged = any(key.startswith("saturation/encoder.l0/") for key in run.callback_metrics)
+    assert ("saturation" in capsys.readouterr().out, logged) == (listed, listed)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 import rnn_diag.interventions.initialization
-from rnn_diag.doctor import Severity
+from rnn_diag.doctor import Severity, Vitals
+from rnn_diag.doctor.rules.reach import vanishing
 from tests.doctor.small_networks import UNITS, every_step, found, inputs, linear, lstm, rnn, seen, turning
 
 
@@ -68,6 +70,29 @@ def test_sequences_that_start_anew_among_others_that_go_on_are_carried_all_the_s
         return output.square().mean() + model(batch[20:], going_on)[0].square().mean()
 
     assert found(linear(torch.eye(4)), loss=loss) == ["truncation_too_short"]
+
+
+def test_nobody_is_advised_to_do_again_what_was_done() -> None:
+    fades = Vitals("l0", kind="lstm", is_gated=True, memory_gate="forget", steps=40, horizon=5.0, furthest=39.0)
+    fresh, after_chrono = (vanishing(replace(fades, forget_bias=bias)) for bias in (0.0, 2.7))
+    assert fresh is not None and "chrono" in fresh.call
+    assert after_chrono is not None and not after_chrono.call and "not scaled to about 1" in after_chrono.remedy
+
+
+def test_what_the_other_direction_may_see_is_said_of_a_bidirectional_layer_alone() -> None:
+    def ends(model: nn.Module, batch: Tensor) -> Tensor:
+        return model(batch)[1][0].square().mean()
+
+    both = seen(lstm(bidirectional=True), loss=ends).of("vanishing")
+    assert both and all("other direction" in one.meaning for one in both)
+    (alone,) = seen(lstm(), loss=ends).of("vanishing")
+    assert "other direction" not in alone.meaning
+
+
+def test_a_lower_layer_is_not_told_of_a_loss_at_its_steps() -> None:
+    report = seen(nn.RNN(3, UNITS, num_layers=2), loss=every_step)
+    (lower,) = report.of("hidden_vanishing", "l0")
+    assert "by a loss or by a layer above" in lower.meaning
 
 
 def test_advice_for_a_layer_in_a_list_can_be_pasted() -> None:

@@ -22,6 +22,12 @@ def test_growth_to_the_power_of_the_steps_is_exploding() -> None:
     assert seen(linear(1.5 * torch.eye(4)), inputs(30)).severity is Severity.CRITICAL
 
 
+def test_nobody_is_advised_to_clip_who_clips() -> None:
+    (before,) = seen(linear(1.5 * torch.eye(4)), inputs(30)).of("exploding")
+    (clipping,) = seen(linear(1.5 * torch.eye(4)), inputs(30), gradient_clip_val=1.0).of("exploding")
+    assert "clip" in before.advice and "clip" not in clipping.advice
+
+
 def test_a_matrix_that_keeps_lengths_does_not_explode() -> None:
     assert found(linear(torch.eye(4)), inputs(30)) == []
 
