@@ -11,6 +11,7 @@ import re
 import shlex
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -141,19 +142,25 @@ def test_a_block_that_does_not_run_says_why() -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if list(commands(page))], ids=named)
 def test_the_commands_of_a_page_are_understood(page: Path) -> None:
-    for program, *words in commands(page):
-        overrides = [word for word in words if "=" in word and not word.startswith("-")]
-        if program == "rnn-diag-lab":
-            understood(words)
-        elif program == "rnn-diag-doctor":
-            checked_overrides(overrides, sweeping=False)
-        elif program == "rnn-diag-train":
-            plugins = [word for word in overrides if word.startswith("sweep=")]  # Hydra's, which may be missing
-            assert all((ROOT / "conf" / word.replace("=", "/")).with_suffix(".yaml").is_file() for word in plugins)
-            overrides = [word for word in overrides if word not in plugins]
-            checked_overrides(overrides, sweeping=bool({"-m", "--multirun"} & set(words)))
-        elif program in ("bash", "python") and words[0].endswith((".sh", ".py")) and "/" in words[0]:
-            assert (ROOT / words[0]).is_file() or words[0].startswith("src/"), words
+    for words in commands(page):
+        read(*words)
+
+
+@cache
+def read(program: str, *words: str) -> None:
+    """Read one command line as its program does; what it does not understand is an error."""
+    overrides = [word for word in words if "=" in word and not word.startswith("-")]
+    if program == "rnn-diag-lab":
+        understood(words)
+    elif program == "rnn-diag-doctor":
+        checked_overrides(overrides, sweeping=False)
+    elif program == "rnn-diag-train":
+        plugins = [word for word in overrides if word.startswith("sweep=")]  # Hydra's, which may be missing
+        assert all((ROOT / "conf" / word.replace("=", "/")).with_suffix(".yaml").is_file() for word in plugins)
+        overrides = [word for word in overrides if word not in plugins]
+        checked_overrides(overrides, sweeping=bool({"-m", "--multirun"} & set(words)))
+    elif program in ("bash", "python") and words[0].endswith((".sh", ".py")) and "/" in words[0]:
+        assert (ROOT / words[0]).is_file() or words[0].startswith("src/"), words
 
 
 def test_a_foreign_hydra_project_composes_what_its_page_says(tmp_path: Path) -> None:
