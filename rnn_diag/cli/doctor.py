@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rnn_diag.errors import ends_with_one_line
+from rnn_diag.terminal.lasting import outlive_the_terminal
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -37,6 +38,8 @@ EXAMPLES = """examples:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Examine, print the report, and end with 1 where a finding reaches the severity of `--fail-on`."""
+    if words is None:
+        outlive_the_terminal()
     arguments = _parser().parse_args(words)
     with ends_with_one_line(PROGRAM, ValueError, TypeError, RuntimeError, OSError, ModuleNotFoundError):
         if arguments.compare:

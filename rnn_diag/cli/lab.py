@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rnn_diag.errors import ends_with_one_line
 from rnn_diag.lab import Experiment, experiments
+from rnn_diag.terminal.lasting import outlive_the_terminal
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -31,6 +32,7 @@ PROGRAM: Final = "rnn-diag-lab"
 
 def main() -> None:
     """Run the experiments that the command line names; without any, list them."""
+    outlive_the_terminal()
     words = sys.argv[1:]
     if not words or {"-h", "--help"} & set(words):
         print(overview())

@@ -39,6 +39,8 @@ def print_summary(run: Run, seconds: float, output_dir: str, console: Console | 
     where = os.path.relpath(_run_or_sweep(output_dir))
     if run.best is not None and run.best.best_model_path:
         console.print(f"best checkpoint: {os.path.relpath(run.best.best_model_path)}", highlight=False, soft_wrap=True)
+    if run.best is not None:
+        console.print(_continuation(run, run.best.last_model_path), highlight=False, soft_wrap=True)
     if any(type(logger).__name__ == "TensorBoardLogger" for logger in run.trainer.loggers):
         console.print(
             f"to see the curves and pictures: [bold]tensorboard --logdir {where}[/bold]",
@@ -47,6 +49,18 @@ def print_summary(run: Run, seconds: float, output_dir: str, console: Console | 
         )
     else:
         console.print(f"results: {where}", highlight=False, soft_wrap=True)
+
+
+def _continuation(run: Run, last: str) -> str:
+    """Return how to continue the run from its last checkpoint."""
+    if not last:
+        return "no checkpoint was written yet; the same command starts anew"
+    trainer, more = run.trainer, ""
+    if 0 <= trainer.max_steps <= trainer.global_step:
+        more = " and a larger trainer.max_steps"
+    elif trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch:
+        more = " and a larger trainer.max_epochs"
+    return f"to continue: the same command with checkpoint={os.path.relpath(last)}{more}"
 
 
 def _run_or_sweep(output_dir: str) -> Path:

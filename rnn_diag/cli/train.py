@@ -6,12 +6,15 @@ import logging
 import math
 import os
 import re
+import signal
 import sys
 import time
+import traceback
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 from rnn_diag.errors import ends_with_one_line
+from rnn_diag.terminal.lasting import outlive_the_terminal
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -32,6 +35,7 @@ ANSWERED_BY_HYDRA: Final = re.compile(
 
 def main() -> None:
     """Run the command line; with `-m`, once for every combination of its values."""
+    outlive_the_terminal()
     with ends_with_one_line(PROGRAM, ModuleNotFoundError):
         import hydra
 
@@ -59,7 +63,8 @@ def reported(configuration: DictConfig) -> float:
     except Exception as error:
         if os.environ.get(FULL_ERROR) == "1" or not _is_for_the_user(error):
             raise
-        sys.exit(f"{PROGRAM}: {' '.join(str(error).split())} ({FULL_ERROR}=1 shows where)")
+        hint = "out of memory; try a smaller task.batch_size: " if _out_of_memory(error) else ""
+        sys.exit(f"{PROGRAM}: {hint}{' '.join(str(error).split())} ({FULL_ERROR}=1 shows where)")
     return _score(run)
 
 
@@ -69,6 +74,7 @@ def train(configuration: DictConfig) -> Run:
     Nothing here needs Hydra's command line: a configuration from `hydra.compose` with an `output_dir` will do.
     """
     import lightning.pytorch as pl
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
     from omegaconf import OmegaConf
 
     from rnn_diag.cli.build import assembled
@@ -86,8 +92,12 @@ def train(configuration: DictConfig) -> Run:
             _fit(run, resolved.checkpoint)
             if resolved.test:
                 _test(run)
-        except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first.
+        except SIGTERMException:
             print_summary(run, time.perf_counter() - start, resolved.output_dir)
+            sys.exit(128 + signal.SIGTERM)  # Lightning's own exit would say that all went well.
+        except BaseException:
+            if run.trainer.global_step:
+                print_summary(run, time.perf_counter() - start, resolved.output_dir)
             raise
         print_summary(run, time.perf_counter() - start, resolved.output_dir)
     return run
@@ -96,14 +106,22 @@ def train(configuration: DictConfig) -> Run:
 def _fit(run: Run, checkpoint: str | None) -> None:
     try:
         run.trainer.fit(run.model, datamodule=run.task, ckpt_path=checkpoint)
-    except (RuntimeError, ValueError) as error:
-        if checkpoint is None or not re.search("state_?dict|state dict", str(error)):
+    except Exception as error:
+        if checkpoint is None or not _while_loading(error):
             raise
         raise ValueError(misfit(checkpoint, error)) from error
 
 
+def _while_loading(error: Exception) -> bool:
+    """Return whether an error was raised while a checkpoint was read or put into the model, optimizer or callbacks."""
+    return any(name.endswith(".checkpoint_connector") for name, _ in _frames(error))
+
+
 def misfit(checkpoint: str, error: Exception) -> str:
-    """Return the message for a checkpoint whose weights belong to another model."""
+    """Return the message for a checkpoint that cannot be read, or whose weights belong to another model."""
+    if not re.search("state_?dict|state dict|parameter group", str(error)):
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return f"checkpoint={checkpoint!r} cannot be read as a checkpoint of rnn-diag-train: {reason[:200]}"
     first = next((line for line in str(error).splitlines()[1:] if line.strip()), str(error)).strip()
     return (
         f"checkpoint={checkpoint!r} does not fit this configuration; expected the words that it was trained with, "
@@ -142,6 +160,7 @@ def _quieten() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*could not find the monitored key.*")  # `_score` says it in one line.
     warnings.filterwarnings("ignore", module="lightning.pytorch.utilities._pytree")
 
 
@@ -150,16 +169,27 @@ def _is_for_the_user(error: Exception) -> bool:
 
     It does if this package raised it, or if it was raised while the run was built or the optimizer made.
     """
+    if _out_of_memory(error):
+        return True
     kinds = (ValueError, TypeError, RuntimeError, ModuleNotFoundError)
     if not isinstance(error, kinds) and type(error).__name__ != "MisconfigurationException":
         return False
-    frames = []
-    trace = error.__traceback__
-    while trace is not None:
-        frames.append((str(trace.tb_frame.f_globals.get("__name__")), trace.tb_frame.f_code.co_name))
-        trace = trace.tb_next
+    frames = _frames(error)
     building = any(name == "rnn_diag.cli.build" or function == "configure_optimizers" for name, function in frames)
     return building or frames[-1][0].startswith("rnn_diag.")
+
+
+def _out_of_memory(error: Exception) -> bool:
+    import torch
+
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def _frames(error: Exception) -> list[tuple[str, str]]:
+    """Return the module and the function of every frame that an error passed through, the innermost last."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return [(str(frame.f_globals.get("__name__")), frame.f_code.co_name) for frame in frames]
 
 
 def _resolved(configuration: DictConfig) -> DictConfig:

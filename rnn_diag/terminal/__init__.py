@@ -2,9 +2,11 @@
 
 try:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console, Group, RenderableType
+    from rich.console import Group, RenderableType
     from rich.table import Table
     from rich.text import Text
+
+    from rnn_diag.terminal.drawn import Console
 except ImportError:
     from rnn_diag.terminal.plain import (  # type: ignore[assignment]
         SIMPLE_HEAD,

@@ -8,6 +8,8 @@ from itertools import zip_longest
 from types import SimpleNamespace
 from typing import IO, Any
 
+from rnn_diag.terminal.lasting import dropping
+
 SIMPLE_HEAD = None
 RenderableType = Any
 
@@ -101,7 +103,9 @@ class Console:
         """Print one thing; an object that rich would render is printed as its `__rich__` returns it."""
         shown = thing.__rich__() if hasattr(thing, "__rich__") else thing
         words = _MARKUP.sub("", shown) if markup and isinstance(shown, str) else str(shown)
-        print(words, file=self.file or sys.stdout)
+        file = self.file or sys.stdout
+        with dropping(file):
+            print(words, file=file)
 
 
 def _lines(row: list[str]) -> list[tuple[str, ...]]:
