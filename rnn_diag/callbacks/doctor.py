@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import torch
@@ -51,9 +50,9 @@ class Doctor(DiagnosticCallback, Subscriber):
 
     It looks first at the first batch, so that a bad start is known at once. A finding is told in one line when it comes
     up or gets worse: as a `DiagnosticWarning` from "warning" on. At the end there are a few lines, and `doctor.json` in
-    the run's folder (the logger's, or else `default_root_dir`), which `rnn_diag.compare` reads; `report` is the same.
-    Deep copies, which some projects train with, leave their report at the original, too; copies in other processes do
-    not: look into `doctor.json` then.
+    the logger's folder, or else in one of its own, `rnn_diag/version_<n>` under `default_root_dir`, either of which may
+    be remote. `rnn_diag.compare` reads it; `report` is the same. Deep copies, which some projects train with, leave
+    their report at the original, too; copies in other processes do not: look into `doctor.json` then.
 
     Some things take several batches to be known: that gradients are clipped nearly always (10 measured steps), that a
     state is carried over (3), and that a layer gets no gradient or never runs (3, over at least 10 batches, in none of
@@ -116,7 +115,7 @@ class Doctor(DiagnosticCallback, Subscriber):
         self.verbose = verbose
         self.command_line = command_line
         self._latest = Latest()
-        self._begin(None)
+        self._begin()
 
     @property
     def report(self) -> Report | None:
@@ -124,8 +123,8 @@ class Doctor(DiagnosticCallback, Subscriber):
         return self._latest.report
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the layers and the run's folder."""
-        self._begin(Path(trainer.log_dir or trainer.default_root_dir))  # all ranks ask: it may broadcast
+        """Forget earlier fits, and find the layers."""
+        self._begin()
         super().on_fit_start(trainer, pl_module)
 
     def before_update(self, trainer: Trainer, look: FirstLook) -> None:
@@ -174,11 +173,11 @@ class Doctor(DiagnosticCallback, Subscriber):
         super().on_exception(trainer, pl_module, exception)
         self._messages.close(trainer, self._history)
 
-    def _begin(self, folder: Path | None) -> None:
+    def _begin(self) -> None:
         """Drop what earlier fits left."""
         self._latest.report = None
         self._history = RunHistory()
-        self._messages = DoctorMessages(folder, self.verbose)
+        self._messages = DoctorMessages(self.verbose)
         self._preflight = None if self.preflight is None else Preflight(self.preflight)
 
     def _worded(self, report: Report) -> Report:

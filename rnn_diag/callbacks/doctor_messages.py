@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnn_diag.callbacks.lightning import writers_of
+from fsspec.core import url_to_fs
+
+from rnn_diag.callbacks.lightning import run_folder, writers_of
 from rnn_diag.callbacks.session.publishing import statements
 from rnn_diag.callbacks.session.warnings import in_words, warn
 from rnn_diag.doctor.finding import Finding, Severity, alike
@@ -28,12 +29,11 @@ class DoctorMessages:
     """Tells what the doctor found, each thing once.
 
     Args:
-        folder: The run's, where the file is written; None for no file.
         verbose: Whether a table with every number is printed at the end, rather than a few lines.
     """
 
-    def __init__(self, folder: Path | None = None, verbose: bool = False) -> None:
-        self._folder = folder
+    def __init__(self, verbose: bool = False) -> None:
+        self._file = ""
         self._verbose = verbose
         self._standing: set[tuple[str, str, Severity]] | None = None
         self._shown: set[tuple[str, str, Severity]] = set()
@@ -85,20 +85,22 @@ class DoctorMessages:
         for line in lines:
             console.print(Text(line), soft_wrap=True)
         file = self.write(trainer, history)
-        if file is not None:
+        if file:
             console.print(Text(f"all of it, with every number: {file}"), soft_wrap=True)
 
-    def write(self, trainer: Trainer, history: RunHistory) -> Path | None:
-        """Write the file of a run; return where, or None where there is none."""
-        if self._folder is None or not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
-            return None
+    def write(self, trainer: Trainer, history: RunHistory) -> str:
+        """Write the file of a run; return where, or nothing where there is none."""
+        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+            return ""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            (self._folder / FILE).write_text(history.to_json())
-        except OSError as error:
+            self._file = self._file or f"{run_folder(trainer)}/{FILE}"
+            system, path = url_to_fs(self._file)
+            system.makedirs(path.rpartition("/")[0], exist_ok=True)
+            system.write_text(path, history.to_json())
+        except Exception as error:
             self.warn(trainer, f"{FILE} is not written: {in_words(error)}")
-            return None
-        return self._folder / FILE
+            return ""
+        return self._file.removeprefix("file://")
 
 
 def _grave(episodes: Iterable[Episode]) -> list[Episode]:

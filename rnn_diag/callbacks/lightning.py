@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import torch
+from fsspec.core import url_to_fs
 
 from rnn_diag.measurements.measure import GradientUnits
 
@@ -26,6 +28,7 @@ __all__ = [
     "clip_factor",
     "gradient_units",
     "logging_step",
+    "run_folder",
     "say",
     "settle",
     "state_key",
@@ -88,6 +91,21 @@ def writers_of(trainer: Trainer) -> list[Any]:
         return []
     experiments = [getattr(logger, "experiment", None) for logger in trainer.loggers]
     return [e for e in experiments if hasattr(e, "add_image") and hasattr(e, "add_histogram_raw")]
+
+
+def run_folder(trainer: Trainer) -> str:
+    """Return where a run may leave files: the folder of the first logger that has one for each run, or a new one.
+
+    Without such a logger it is the next number in `rnn_diag/` under `default_root_dir`. Either may be remote.
+    """
+    own = (getattr(logger, "log_dir", None) for logger in trainer.loggers)
+    if folder := next((str(one) for one in own if one and isinstance(one, str | PathLike)), ""):
+        return folder
+    system, root = url_to_fs(f"{trainer.default_root_dir}/rnn_diag")
+    number = 0
+    while system.exists(f"{root}/version_{number}"):
+        number += 1
+    return str(system.unstrip_protocol(f"{root}/version_{number}"))
 
 
 @torch.no_grad()

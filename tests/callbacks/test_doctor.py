@@ -7,10 +7,12 @@ import json
 import math
 import pickle
 
+import fsspec
 import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers.logger import DummyLogger
 from torch import nn
 
 from rnn_diag.callbacks import Doctor, GradientNorms
@@ -25,11 +27,11 @@ def test_a_finding_is_told_once_and_stands_in_the_metrics_and_in_the_file(sick, 
     assert "Try: " in line
     assert run.callback_metrics["doctor/severity"] == 2
     assert run.callback_metrics["doctor/encoder.l0/severity"] == 2
-    content = json.loads((tmp_path / "doctor.json").read_text())
+    content = json.loads((tmp_path / "rnn_diag" / "version_0" / "doctor.json").read_text())
     assert content["step"] == 5
     (episode,) = [one for one in content["episodes"] if one["id"] == "stuck_gate"]
     assert (episode["first_step"], episode["last_step"]) == (0, 5)
-    assert Report.read(tmp_path / "doctor.json").findings[0].id == "stuck_gate"
+    assert Report.read(tmp_path / "rnn_diag" / "version_0" / "doctor.json").findings[0].id == "stuck_gate"
 
 
 def test_a_healthy_network_has_severity_zero_and_no_warning(network, batches, trainer, told):
@@ -134,7 +136,7 @@ def test_layers_of_which_none_can_be_followed_are_reported_with_the_reason_and_w
     (finding,) = doctor.report.findings
     assert (finding.id, finding.layer) == ("not_followed", "encoder")
     assert "rnn_diag.register" in finding.advice
-    assert Report.read(tmp_path / "doctor.json").findings == doctor.report.findings
+    assert Report.read(tmp_path / "rnn_diag" / "version_0" / "doctor.json").findings == doctor.report.findings
 
 
 def test_a_deep_copy_that_trained_leaves_its_report_at_the_original(sick, batches, trainer, told):
@@ -254,3 +256,26 @@ def test_a_head_that_is_trained_on_detached_states_is_found(network, batches, tr
     (line,) = told(trainer(doctor, max_epochs=2), Cut(nn.LSTM(3, 5, batch_first=True)), batches)
     assert "step 9: warning: encoder.l0: no_gradient: The layer ran, and in 10 batches" in line
     assert [one.id for one in doctor.report.findings] == ["no_gradient"]
+
+
+def test_without_a_logger_that_has_a_folder_every_run_writes_a_file_of_its_own(sick, batches, trainer, tmp_path, told):
+    class Elsewhere(DummyLogger):
+        save_dir = "runs"  # one for all runs, as some loggers have
+
+    told(trainer(Doctor(1), logger=Elsewhere()), sick, batches)
+    first = (tmp_path / "rnn_diag" / "version_0" / "doctor.json").read_text()
+    told(trainer(Doctor(1), limit_train_batches=1), sick, batches)
+    assert (tmp_path / "rnn_diag" / "version_0" / "doctor.json").read_text() == first
+    assert json.loads((tmp_path / "rnn_diag" / "version_1" / "doctor.json").read_text())["step"] == 0
+
+
+@pytest.mark.parametrize("logs", [True, False])
+def test_the_file_goes_to_a_remote_folder_as_lightnings_do(logs, sick, batches, trainer, told):
+    class Remote(DummyLogger):
+        log_dir = "memory://logs/version_7"
+
+    root = f"memory://root_{logs}"
+    told(trainer(Doctor(1), logger=Remote() if logs else False, default_root_dir=root), sick, batches)
+    file = Remote.log_dir if logs else f"{root}/rnn_diag/version_0"
+    with fsspec.open(f"{file}/doctor.json", "r") as written:
+        assert json.load(written)["severity"] == "warning"

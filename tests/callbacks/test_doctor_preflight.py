@@ -31,7 +31,7 @@ def test_a_run_that_starts_badly_is_refused_before_any_weight_has_changed(sick, 
     with pytest.raises(Refused, match=r"pre-flight: warning: encoder.l0: stuck_gate: .* Try: .*preflight='warning'"):
         run.fit(sick, batches)
     assert all(torch.equal(one, other) for one, other in zip(before, sick.parameters(), strict=True))
-    assert Report.read(tmp_path / "doctor.json").findings[0].id == "stuck_gate"
+    assert Report.read(tmp_path / "rnn_diag" / "version_0" / "doctor.json").findings[0].id == "stuck_gate"
 
 
 @pytest.mark.parametrize(("word", "steps"), [("report", 6), ("critical", 6)])
