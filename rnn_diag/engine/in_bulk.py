@@ -6,7 +6,7 @@ sequences, and runs under autocast or on the autograd graph, take the plain loop
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.elementwise import ElementwiseStep, NotElementwiseError, known_step
 from rnn_diag.engine.engine import Engine, LayerGrads
 from rnn_diag.engine.linear import ONE, ONES, Factor, LinearAdjoint, linear_adjoint
-from rnn_diag.engine.program import Form, Location, Program, ThreeParts, evaluated, three_parts, written
+from rnn_diag.engine.program import Form, Location, Program, ThreeParts, backwards, evaluated, three_parts, written
 from rnn_diag.engine.sweep import Swept
 from rnn_diag.engine.unroll import Unrolled, zero_at_padding
 
@@ -485,34 +485,39 @@ class _Backward:
                 return ()
             return (tensor.squeeze(1) if squeezed else tensor).unbind(0)
 
-        directs, totals, through = over_time(direct), over_time(grads.hidden), over_time(grads.through)
-        emitted, cells = over_time(grads.emitted), over_time(grads.cell)
-        rows = grads.recurrent.flatten(-2).flatten(1, 2).unbind(0)
-        groups = [_Group(*group, grads, over_time) for group in factors.groups]
-        shown, kept = over_time(factors.cell_by_emitted), over_time(factors.cell_kept)
-        kept_shown, past = over_time(factors.cell_kept_by_emitted), over_time(factors.past)
-        carried = None if self._cell is None else self._cell.squeeze(0) if squeezed else self._cell
-        back = self._back.squeeze(0) if squeezed else self._back
-        flat = self._several * self._batch, self._back.shape[-1]
-        through[-1].copy_(back)
-        for t in range(len(rows) - 1, -1, -1):
-            total, e = torch.add(directs[t], through[t], out=totals[t]), emitted[t]
-            if projection is not None:
-                torch.matmul(total, projection, out=e)
-            if carried is not None:
-                c = torch.addcmul(carried, e, shown[t], out=cells[t]) if shown else cells[t].copy_(carried)
-                carried = c * kept[t] if kept else torch.zeros_like(c)
-                if kept_shown:
-                    carried.addcmul_(e, kept_shown[t])
-            for group in groups:
-                group.at(t)
-            back = through[t - 1] if t else torch.empty_like(total)
-            if past:
-                torch.mul(total, past[t], out=back)
-                back.view(flat).addmm_(rows[t], weight)
-            else:
-                torch.mm(rows[t], weight, out=back.view(flat))
-        self._back = back.view(self._back.shape)
+        through = grads.through.flatten(1, 2).unbind(0)
+        first = torch.empty_like(through[0])
+        through[-1].copy_(self._back.flatten(0, 1))
+        tensors: dict[str, tuple[Tensor, ...]] = {
+            "direct": over_time(direct),
+            "through": over_time(grads.through),
+            "total": over_time(grads.hidden),
+            "emitted": over_time(grads.emitted),
+            "cell": over_time(grads.cell),
+            "row": grads.recurrent.flatten(-2).flatten(1, 2).unbind(0),
+            "flat": (first, *through[:-1]),
+            "back": (first.view_as(self._back.squeeze(0) if squeezed else self._back), *over_time(grads.through)[:-1]),
+            "shown": over_time(factors.cell_by_emitted),
+            "kept": over_time(factors.cell_kept),
+            "kept_shown": over_time(factors.cell_kept_by_emitted),
+            "past": over_time(factors.past),
+        }
+        for k, (start, end, by_emitted, by_cell) in enumerate(factors.groups):
+            into = grads.recurrent[..., start:end, :]
+            if by_emitted is None and by_cell is None:
+                into.zero_()
+                continue
+            parts = {"into": into, "by_emitted": by_emitted, "by_cell": by_cell}
+            parts["of_emitted"] = None if by_emitted is None else grads.emitted.unsqueeze(-2)
+            parts["of_cell"] = None if by_cell is None or grads.cell is None else grads.cell.unsqueeze(-2)
+            for name, part in parts.items():
+                one = part if part is None or end - start > 1 else part.squeeze(-2)
+                tensors[f"{name}{k}"] = over_time(one)
+        given = {name: steps for name, steps in tensors.items() if steps}
+        loop = backwards(tuple(given), len(factors.groups), projection is not None)
+        carried = None if self._cell is None else (self._cell.squeeze(0) if squeezed else self._cell).clone()
+        loop(zip(*(reversed(steps) for steps in given.values()), strict=True), weight, projection, carried)
+        self._back = first.view(self._back.shape)
         self._cell = None if carried is None or self._cell is None else carried.view(self._cell.shape)
 
     def _project(self, grads: _Grads, factors: _Factors) -> None:
@@ -546,38 +551,6 @@ class _Backward:
             initial=self.initial(),
             hidden_grad_direct=self._request,
         )
-
-
-class _Group:
-    """Neighbouring blocks of the recurrent gradient that are made of the same gradients."""
-
-    def __init__(
-        self,
-        start: int,
-        end: int,
-        by_emitted: Tensor | None,
-        by_cell: Tensor | None,
-        grads: _Grads,
-        over_time: Callable[[Tensor | None], tuple[Tensor, ...]],
-    ) -> None:
-        def blocks(steps: Tensor | None) -> tuple[Tensor, ...]:
-            return over_time(steps if steps is None or end - start > 1 else steps.squeeze(-2))
-
-        into = grads.recurrent[..., start:end, :]
-        self._into, self._by_emitted, self._by_cell = blocks(into), blocks(by_emitted), blocks(by_cell)
-        self._emitted = () if by_emitted is None else blocks(grads.emitted.unsqueeze(-2))
-        self._cell = () if by_cell is None or grads.cell is None else blocks(grads.cell.unsqueeze(-2))
-        if by_emitted is None and by_cell is None:
-            into.zero_()
-
-    def at(self, t: int) -> None:
-        """Fill in one step."""
-        if self._by_emitted:
-            torch.mul(self._emitted[t], self._by_emitted[t], out=self._into[t])
-            if self._by_cell:
-                self._into[t].addcmul_(self._cell[t], self._by_cell[t])
-        elif self._by_cell:
-            torch.mul(self._cell[t], self._by_cell[t], out=self._into[t])
 
 
 def _alike(factors: tuple[Factor, ...]) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import linecache
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -380,11 +381,37 @@ def _continues(first: _Instruction, following: _Instruction, width: int) -> bool
     )
 
 
+@cache
+def backwards(given: tuple[str, ...], groups: int, projected: bool) -> Callable[..., None]:
+    """Return a run backwards whose factors are known, from views of every step, weights and the carried cell gradient.
+
+    Args:
+        given: What every step is given, by name, from the last step to the first; what is not there has no part.
+        groups: How many groups of blocks the gradient of the recurrent product has.
+        projected: Whether there is a projection.
+    """
+    lines = ["add(direct, through, out=total)"]
+    lines += ["matmul(total, projection, out=emitted)"] if projected else []
+    if "cell" in given:
+        lines.append("addcmul(carried, emitted, shown, out=cell)" if "shown" in given else "cell.copy_(carried)")
+        lines.append("mul(cell, kept, out=carried)" if "kept" in given else "carried.zero_()")
+        lines += ["carried.addcmul_(emitted, kept_shown)"] if "kept_shown" in given else []
+    for k in range(groups):
+        both = [name for name in ("emitted", "cell") if f"by_{name}{k}" in given]
+        lines += [f"mul(of_{name}{k}, by_{name}{k}, out=into{k})" for name in both[:1]]
+        lines += [f"into{k}.addcmul_(of_{name}{k}, by_{name}{k})" for name in both[1:]]
+    lines += (
+        ["mul(total, past, out=back)", "flat.addmm_(row, weight)"] if "past" in given else ["mm(row, weight, out=flat)"]
+    )
+    text = ["def run(over_time, weight, projection, carried):", f"    for {', '.join(given)} in over_time:"]
+    return _compiled("\n".join([*text, *(f"        {line}" for line in lines), ""]))
+
+
 def _compiled(source: str) -> Callable[..., None]:
     filename = f"<rnn_diag program {next(_numbers)}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     namespace: dict[str, Any] = {
-        name: getattr(torch, name) for name in (*_IN_PLACE, "mm", "addmm", "where", "clamp_min")
+        name: getattr(torch, name) for name in (*_IN_PLACE, "mm", "matmul", "addmm", "where", "clamp_min")
     }
     namespace |= {name: getattr(torch.ops.aten, name) for name in _OTHERS}
     exec(
