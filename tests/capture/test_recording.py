@@ -258,18 +258,6 @@ def test_non_contiguous_inputs_and_one_projected_unit_are_no_trouble() -> None:
     assert recording["l0"].fidelity < 1e-14
 
 
-def test_a_call_without_a_graph_is_left_out_where_others_have_one_and_that_is_said() -> None:
-    module = nn.GRU(3, 4)
-    with record(module) as recording:
-        module(torch.randn(5, 2, 3))[0].sum().backward()
-        with torch.no_grad():
-            module(torch.randn(7, 2, 3))
-    assert len(recording["l0"].hidden) == 5
-    assert recording.coverage[0].reason.startswith(
-        "1 call read as 1 batch of sequences, 1 call without a graph left out;"
-    )
-
-
 ERRORS = {
     "reads_gradients": (
         RuntimeError,

@@ -53,3 +53,10 @@ def test_an_optimisers_steps_are_counted() -> None:
     optimiser.step()
     after = times_changed(model)
     assert [name for name in after if after[name] > before[name]] == ["rnn.l0"]
+
+
+def test_a_layer_in_a_plain_list_is_in_no_optimizer_that_is_given_the_models_parameters() -> None:
+    some = nn.Sequential(nn.LSTM(2, 3), nn.Linear(3, 1))
+    some.hidden = [nn.GRU(2, 3)]
+    assert in_no_optimizer(some, some.parameters()) == {"hidden.0.l0"}
+    assert in_no_optimizer(some, [*some.parameters(), *some.hidden[0].parameters()]) == frozenset()
