@@ -13,6 +13,7 @@ from rnn_diag.capture.modules import find_layers, type_name
 from rnn_diag.capture.reading import TraceReader
 from rnn_diag.coverage import Coverage
 from rnn_diag.engine.choice import ENGINES
+from rnn_diag.terminal.html import table
 from rnn_diag.trace import Trace
 
 
@@ -150,6 +151,14 @@ class Recording(Mapping[str, Trace]):
         self._checked |= {name for name in self.names if any(trace.is_faithful for trace in self.calls(name))}
         ran = [name for name in self.names if not self._layers.module_of(name).holder or self.calls(name)]
         return [self._coverage_of(name) for name in ran] + self._layers.not_followed
+
+    def __repr__(self) -> str:
+        running = ", running" if self._log.running else ""
+        return f"Recording({self._model_type}: {', '.join(self.names) or 'no recurrent layer'}{running})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: how every layer was captured."""
+        return table(("layer", "module", "captured", "how"), (one[:4] for one in self.coverage))
 
     def _coverage_of(self, name: str) -> Coverage:
         found = self._layers.module_of(name)

@@ -15,6 +15,7 @@ from rnn_diag.doctor.finding import Finding, Severity, alike, number
 from rnn_diag.doctor.signs import SIGNS
 from rnn_diag.doctor.vitals import Vitals
 from rnn_diag.terminal import SIMPLE_HEAD, Console, Group, RenderableType, Table, Text
+from rnn_diag.terminal.html import paragraph, table
 
 STYLES = {
     Severity.INFO: "dim",
@@ -27,11 +28,11 @@ WIDTH = 120
 """Columns of a report that is turned into text."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What the doctor says of a network.
 
-    It prints as text, renders in rich, and goes to JSON and back.
+    It prints as text, renders in rich and in notebooks, and goes to JSON and back.
 
     Attributes:
         findings: The worst first; among equally bad ones, causes before their effects.
@@ -127,6 +128,25 @@ class Report:
         if _known_columns(self.vitals):
             parts += [vitals_table(self.vitals), legend(self.vitals)]
         return Group(*parts)
+
+    def __repr__(self) -> str:
+        found = _counted(len(self.findings), "finding") + (f", {self.severity}" if self.findings else "")
+        return f"Report({found}; {_counted(len(self.vitals), 'layer')})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        rows = [
+            (one.severity, one.layer, f"{one.id}: {one.meaning}", "\n".join(map(str, one.evidence)), one.advice)
+            for one in self.findings
+        ]
+        heads = ("severity", "layer", "finding", "numbers", "try")
+        told = table(heads, rows) if rows else paragraph(self.nothing_wrong)
+        known = _known_columns(self.vitals)
+        numbers = [
+            (layer, one.kind, *("" if math.isnan(value := _shown(one, name)) else number(value) for name in known))
+            for layer, one in self.vitals.items()
+        ]
+        return told + table(("layer", "kind", *(SIGNS[name].column for name in known)), numbers)
 
     def __str__(self) -> str:
         console = Console(file=io.StringIO(), width=WIDTH, color_system=None)
