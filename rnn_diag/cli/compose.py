@@ -35,6 +35,8 @@ WITH_A_VALUE: Final = frozenset(
 
 OPTUNA: Final = frozenset(("sweep=optuna", "hydra/sweeper=optuna"))
 DIRECTIONS: Final = {"min": "minimize", "max": "maximize"}
+BETTER: Final = {"memory_horizon": "max", "doctor": "min", "accuracy": "max", "loss": "min", "mse": "min"}
+"""In which direction a number gets better, by the first or the last word of its name."""
 
 
 def configuration_directory() -> Path:
@@ -116,8 +118,7 @@ def checked_overrides(
         configuration = compose(name, overrides=[*elsewhere, *before, *first], return_hydra_config=True)
     completed = [_completed(override, configuration, groups) for override in parsed]
     if sweeping and OPTUNA & set(completed) and not any("hydra.sweeper.direction" in word for word in completed):
-        mode = get_object(configuration.model._target_).monitor_mode
-        completed.append(f"hydra.sweeper.direction={DIRECTIONS[mode]}")
+        completed.append(f"hydra.sweeper.direction={_direction(completed, configuration)}")
     return completed
 
 
@@ -240,6 +241,18 @@ def _completed(override: Override, configuration: DictConfig, groups: Groups) ->
             raise ValueError(_unknown(".".join(path[:depth]), word, [*map(str, node), *arguments], groups))
         node = None if depth == len(path) - 1 else node[word]
     return line
+
+
+def _direction(words: Sequence[str], configuration: DictConfig) -> str:
+    """Return the direction in which what a sweep is given gets better."""
+    name = next((word.partition("=")[2].strip("'\"") for word in words if word.startswith("objective=")), "null")
+    if name == "null":
+        return DIRECTIONS[get_object(configuration.model._target_).monitor_mode]
+    parts = name.split("/")
+    mode = BETTER.get(parts[0]) or BETTER.get(parts[-1])
+    if mode is None:
+        raise ValueError(f"objective={name!r}; expected hydra.sweeper.direction=minimize or maximize as well")
+    return DIRECTIONS[mode]
 
 
 def _unknown(inside: str, word: str, options: Sequence[str], groups: Groups) -> str:

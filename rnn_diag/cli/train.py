@@ -11,6 +11,8 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 from rnn_diag.errors import ends_with_one_line
@@ -65,7 +67,7 @@ def reported(configuration: DictConfig) -> float:
             raise
         hint = "out of memory; try a smaller task.batch_size: " if _out_of_memory(error) else ""
         sys.exit(f"{PROGRAM}: {hint}{' '.join(str(error).split())} ({FULL_ERROR}=1 shows where)")
-    return _score(run)
+    return _score(run, configuration.get("objective"))
 
 
 def train(configuration: DictConfig) -> Run:
@@ -136,16 +138,44 @@ def _test(run: Run) -> None:
     run.trainer.test(run.model, datamodule=run.task, ckpt_path=best or None, verbose=False)
 
 
-def _score(run: Run) -> float:
-    """Return the best value of the monitored metric; the worst there is, if the run ended before a validation."""
+def _score(run: Run, objective: str | None) -> float:
+    """Return what a sweep is given: the best value of the model's metric, or the last of the numbers of a name.
+
+    A run without it is taken for the worst, and one line says why.
+    """
+    metrics = run.trainer.callback_metrics
+    if objective is not None:
+        values = [float(value) for name, value in metrics.items() if fnmatchcase(name, objective)]
+        if values and not math.isnan(mean := sum(values) / len(values)):
+            return mean
+        _say(run, _missing(objective, values, metrics))
+        return _worst(run)
     score = run.best.best_model_score if run.best is not None else None
     if score is None:
-        score = run.trainer.callback_metrics.get(run.model.monitor)
+        score = metrics.get(run.model.monitor)
     if score is not None and not math.isnan(score):
         return float(score)
     if score is None and run.trainer.limit_val_batches:
         _say(run, f"the run ended before {run.model.monitor} was measured; a sweep takes it for the worst")
-    return -math.inf if run.model.monitor_mode == "max" else math.inf
+    elif score is not None:
+        _say(run, f"{run.model.monitor} is not a number; a sweep takes it for the worst")
+    return _worst(run)
+
+
+def _worst(run: Run) -> float:
+    """Return the worst score there can be, in the sweep's own direction or else in that of the model's metric."""
+    from hydra.core.hydra_config import HydraConfig
+
+    sweeper = HydraConfig.get().sweeper if HydraConfig.initialized() else {}
+    direction = sweeper.get("direction") or run.model.monitor_mode
+    return -math.inf if "max" in str(direction) else math.inf
+
+
+def _missing(objective: str, values: Sequence[float], metrics: Mapping[str, object]) -> str:
+    if values:
+        return f"objective={objective!r} is not a number; a sweep takes it for the worst"
+    choices = ", ".join(sorted(metrics)) or "none"
+    return f"objective={objective!r} was not measured; a sweep takes it for the worst; choices: {choices}"
 
 
 def _say(run: Run, line: str) -> None:

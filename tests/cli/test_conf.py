@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -119,19 +120,46 @@ def test_another_project_takes_up_the_suite_by_its_search_path(
         assert isinstance(made, RNNDiagnostics) and made.schedule.every_n_steps == 50
 
 
+@pytest.fixture
+def optuna(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `hydra/sweeper=optuna` compose where the plugin is not installed."""
+    node = {"_target_": "optuna", "direction": "minimize", "n_trials": 1, "n_jobs": 1, "params": None}
+    Plugins.instance()  # registers those that are installed
+    groups = ConfigStore.instance().repo["hydra"]
+    if "optuna.yaml" not in groups.get("sweeper", {}):
+        monkeypatch.setitem(groups, "sweeper", dict(groups["sweeper"]))
+        ConfigStore.instance().store(name="optuna", group="hydra/sweeper", node=node)
+
+
+@pytest.mark.parametrize(
+    ("objective", "direction"),
+    [
+        ("memory_horizon/*/steps", "maximize"),
+        ("doctor/severity", "minimize"),
+        ("doctor/recurrent.l0/severity", "minimize"),
+        ("val/accuracy", "maximize"),
+        ("train/loss", "minimize"),
+    ],
+)
+def test_an_optuna_sweep_knows_the_direction_of_an_objective(optuna: None, objective: str, direction: str) -> None:
+    words = ["task=adding", "sweep=optuna", f"objective={objective}"]
+    assert checked_overrides(words, sweeping=True)[-1] == f"hydra.sweeper.direction={direction}"
+
+
+def test_an_objective_whose_direction_is_not_known_asks_for_it(optuna: None) -> None:
+    words = ["task=adding", "sweep=optuna", "objective=spectrum/*/henrici"]
+    with pytest.raises(
+        ValueError, match=r"objective='spectrum/\*/henrici'; expected hydra.sweeper.direction=minimize or"
+    ):
+        checked_overrides(words, sweeping=True)
+    assert checked_overrides([*words, "hydra.sweeper.direction=maximize"], sweeping=True)
+
+
 @pytest.mark.parametrize("word", ["sweep=optuna", "hydra/sweeper=optuna"])
 @pytest.mark.parametrize(
     ("task", "direction"), [("digits", "maximize"), ("adding", "minimize"), ("source_text", "minimize")]
 )
-def test_an_optuna_sweep_follows_the_metric_of_the_task(
-    word: str, task: str, direction: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    node = {"_target_": "optuna", "direction": "minimize", "n_trials": 1, "n_jobs": 1, "params": None}
-    if "optuna.yaml" not in ConfigStore.instance().repo["hydra"].get("sweeper", {}):  # the plugin is not installed
-        monkeypatch.setitem(
-            ConfigStore.instance().repo["hydra"], "sweeper", dict(ConfigStore.instance().repo["hydra"]["sweeper"])
-        )
-        ConfigStore.instance().store(name="optuna", group="hydra/sweeper", node=node)
+def test_an_optuna_sweep_follows_the_metric_of_the_task(optuna: None, word: str, task: str, direction: str) -> None:
     words = checked_overrides([f"task={task}", word], sweeping=True)
     with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
         configuration = compose("train", overrides=words, return_hydra_config=True)

@@ -242,3 +242,26 @@ def test_every_initialisation_changes_the_recurrent_layer_alone(
     differ = [name for name in plain if not torch.equal(plain[name], changed[name])]
     assert differ
     assert all(name.startswith("recurrent.") for name in differ)
+
+
+def test_a_sweep_is_given_the_mean_of_the_numbers_that_its_objective_names(
+    small: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    words = [*small("adding"), *QUICK, *STEPS, "logger=none", f"output_dir={tmp_path}", "cell.num_layers=2"]
+    measured = ["callbacks=[saturation,doctor]", "measure_every_n_steps=1", "max_overhead=null"]
+    configuration = composed("train", checked_overrides([*words, *measured, "objective=saturation/*/forget/left"]))
+    assert 0.0 <= reported(configuration) <= 1.0
+    configuration.objective = "doctor/severity"
+    assert reported(configuration) in (0.0, 1.0, 2.0, 3.0)
+
+
+def test_a_run_without_its_objective_is_the_worst_and_names_the_choices(
+    small: Callable[[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*small("adding"), *QUICK, *STEPS, "logger=none", f"output_dir={tmp_path}", "objective=doctor/severity"]
+    assert reported(composed("train", checked_overrides(words))) == math.inf
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        "rnn-diag-train: objective='doctor/severity' was not measured; a sweep takes it for the worst; "
+    )
+    assert "val/mse" in line
