@@ -105,7 +105,7 @@ class DiagnosticCallback(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Begin to record, if anything is due at this step."""
         if self._session is not None:
-            self._session.batch_starts(trainer)
+            self._session.batch_starts(trainer, lambda: self in trainer.callbacks)  # type: ignore[attr-defined]
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take note of the scale of the gradients; under automatic optimisation, end the recording."""

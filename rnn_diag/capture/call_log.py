@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -31,6 +33,7 @@ class CallLog:
         found: The modules, by path.
         sequences: How many of a batch's sequences are copied; None for all.
         exact_dropout: Whether fused stacks are run layer by layer where a kernel would draw masks that cannot be known.
+        is_wanted: Asked at every call; where it says no, recording ends without anything else ending it.
 
     Attributes:
         calls: By the module's path, in the order in which they were made.
@@ -40,11 +43,18 @@ class CallLog:
         running: Whether calls are being recorded.
     """
 
-    def __init__(self, found: dict[str, RecurrentModule], sequences: int | None, exact_dropout: bool) -> None:
+    def __init__(
+        self,
+        found: dict[str, RecurrentModule],
+        sequences: int | None,
+        exact_dropout: bool,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._found = found
         self._paths = {recurrent.module: path for path, recurrent in found.items()}
         self.sequences = sequences
         self._exact_dropout = exact_dropout
+        self._is_wanted = is_wanted
         self.running = False
         self._forget()
 
@@ -72,7 +82,9 @@ class CallLog:
 
     def wants(self, module: nn.Module) -> bool:
         """Whether this module's calls are followed."""
-        return module in self._paths
+        if not self._is_wanted():
+            self.stop()
+        return self.running and module in self._paths
 
     def replacement(self, module: nn.Module) -> LayerByLayer | None:
         """Return what runs a stack with known masks, where that is wanted and its kernel would draw unknown ones."""
@@ -95,7 +107,11 @@ class CallLog:
             if lets_errors_through():
                 raise
             self.problems[path] = f"a call could not be followed: {described(error)}"
-            warnings.warn(f"rnn_diag: {path or 'the model'}: {self.problems[path]}", stacklevel=2)
+            message = f"rnn_diag: {path or 'the model'}: {self.problems[path]}"
+            try:
+                warnings.warn(message, stacklevel=2)
+            except UserWarning:  # Warnings are errors, and this one would end the model's own call.
+                logging.getLogger("rnn_diag").warning(message)
 
     def _record(
         self, found: RecurrentModule, ran: Any, known: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from torch import nn
 
@@ -36,6 +36,7 @@ class Recording(Mapping[str, Trace]):
             batch followed, only the gradient of an input that needs one can be checked.
         checked: Names of layers that earlier recordings found right; what this one does is added when its coverage is
             read.
+        is_wanted: Asked at every call; where it says no, the recording stops by itself.
 
     Raises:
         ValueError: If a pattern matches no layer, or `sequences` is not positive.
@@ -60,6 +61,7 @@ class Recording(Mapping[str, Trace]):
         exact_dropout: bool = False,
         check_whole_batch: bool = True,
         checked: set[str] | None = None,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self.sequences = sequences = None if sequences is None else whole("sequences", sequences, 1, "None for all")
         one_of("engine", engine, ENGINES)
@@ -68,7 +70,7 @@ class Recording(Mapping[str, Trace]):
         self.engine = engine
         self.exact_dropout = exact_dropout
         self._checked = set() if checked is None else checked
-        self._log = CallLog(self._layers.modules, None if check_whole_batch else sequences, exact_dropout)
+        self._log = CallLog(self._layers.modules, None if check_whole_batch else sequences, exact_dropout, is_wanted)
         self._reader = TraceReader(self._layers, self._log, engine, sequences, self._checked)
 
     @property

@@ -86,7 +86,7 @@ def _observed(owner: type[nn.Module], original: Callable[..., Any]) -> Callable[
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():  # a cell in a compiled region: the region stays what it is without us
             return original(self, *args, **kwargs)
-        observers = [observer for observer in _observers if observer.wants(self)]
+        observers = [observer for observer in list(_observers) if observer.wants(self)]
         if not observers:
             return original(self, *args, **kwargs)
         instead = next(filter(None, (observer.replacement(self) for observer in observers)), original)

@@ -349,3 +349,15 @@ def test_a_copied_trainer_measures_as_the_original_does(network, batches, traine
     run.fit(network(), batches)
     other.fit(network(), batches)
     assert run.callback_metrics[MAX] == other.callback_metrics[MAX]
+
+
+def test_a_callback_that_is_taken_out_while_a_step_is_recorded_leaves_no_module_changed(network, batches, trainer):
+    class TakesOut(pl.Callback):
+        def on_before_zero_grad(self, trainer, *_):
+            trainer.callbacks[:] = [one for one in trainer.callbacks if not isinstance(one, RNNDiagnostics)]
+
+    forward = nn.LSTM.forward
+    run = trainer(RNNDiagnostics(1), TakesOut())
+    run.fit(network(), batches)
+    assert run.global_step == 6
+    assert nn.LSTM.forward is forward

@@ -30,6 +30,18 @@ def test_a_call_that_cannot_be_followed_is_said_once_and_the_model_goes_on(monke
     assert recording.coverage[0][2:] == ("partial", said, "")
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_call_that_cannot_be_followed_ends_no_model_where_warnings_are_errors(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = nn.GRU(2, 2)
+    with record(module) as recording:
+        monkeypatch.setattr(recording._log, "_record", lambda *_: 1 / 0)
+        module(torch.randn(3, 2, 2))[0].sum().backward()
+    assert module.weight_hh_l0.grad is not None
+    assert "a call could not be followed: ZeroDivisionError" in caplog.text
+
+
 def test_an_error_is_let_through_when_the_environment_asks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -118,15 +118,22 @@ class Plan:
                     wanted.setdefault(key, {}).update(dict.fromkeys(self.layers[request]))
         return {key: list(layers) for key, layers in wanted.items()}
 
-    def recording(self, due: Iterable[Request]) -> Recording:
-        """Return a recording of all that these requests look at; a layer's first one checks it with the whole batch."""
+    def recording(self, due: Iterable[Request], is_wanted: Callable[[], bool] = lambda: True) -> Recording:
+        """Return a recording of all that these requests look at; a layer's first one checks it with the whole batch.
+
+        Args:
+            due: The requests.
+            is_wanted: Asked at every call; where it says no, the recording ends by itself.
+        """
         due = list(due)
         wanted = [request.schedule.sequences for request in due]
         sequences = None if None in wanted else max(number for number in wanted if number is not None)
         names = {name for request in due for name in self.layers[request]}
         anew, self._tried = not names <= self._tried, self._tried | names
         patterns = sorted(map(glob.escape, names))
-        return Recording(self._model, sequences, patterns, check_whole_batch=anew, checked=self._checked)
+        return Recording(
+            self._model, sequences, patterns, check_whole_batch=anew, checked=self._checked, is_wanted=is_wanted
+        )
 
     def judged(self, seen: Mapping[str, Coverage]) -> list[Coverage]:
         """Return how the layers that are judged were captured, and which cannot be followed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -107,8 +107,13 @@ class Session:
         if self._plan.nothing_measured:
             self._warnings.warn(self._plan.nothing_measured)
 
-    def batch_starts(self, trainer: Trainer) -> None:
-        """Begin to record, if anything is due; of accumulated batches only the first is measured."""
+    def batch_starts(self, trainer: Trainer, is_attached: Callable[[], bool] = lambda: True) -> None:
+        """Begin to record, if anything is due; of accumulated batches only the first is measured.
+
+        Args:
+            trainer: Which trains.
+            is_attached: Whether anything will still end this batch: a callback may be taken out in the midst of it.
+        """
         self.abandon()
         self._audience.batch_starts()
         step = logging_step(trainer)
@@ -124,7 +129,7 @@ class Session:
             self._pace.measures(step, [one.schedule for one in due])
             self._last_step = step
             try:
-                self._current.recording = self._plan.recording(due).start()
+                self._current.recording = self._plan.recording(due, is_attached).start()
             except Exception as error:
                 self._current.fail(in_words(error))
 
