@@ -10,7 +10,7 @@ from fsspec.core import url_to_fs
 from rnn_diag.callbacks.lightning import run_folder, writers_of
 from rnn_diag.callbacks.session.publishing import statements
 from rnn_diag.callbacks.session.warnings import in_words, warn
-from rnn_diag.doctor.finding import Finding, Severity, alike
+from rnn_diag.doctor.finding import Finding, Severity, alike, ways_of
 from rnn_diag.doctor.history import Episode, RunHistory
 from rnn_diag.doctor.report import Report, findings_table
 from rnn_diag.reporting.markdown import as_markdown
@@ -48,7 +48,7 @@ class DoctorMessages:
         news = [one for one in changed if one.severity >= Severity.WARNING and _identity(one) not in self._shown]
         for first, *others in alike(news):
             also = f" (the same at {', '.join(one.layer for one in others)})" if others else ""
-            advice = f" Try: {first.advice}" if first.advice else ""
+            advice = _advice((first, *others))
             self.warn(trainer, f"step {step}: {first.headline}{also}{advice}")
 
     def to_tensorboard(self, trainer: Trainer, history: RunHistory) -> None:
@@ -113,9 +113,15 @@ def _lines(history: RunHistory) -> list[str]:
     for first, *others in alike(history.standing):
         where = ", ".join(one.layer for one in (first, *others))
         since = min(history.since(one) for one in (first, *others))
-        advice = f" Try: {first.advice}" if first.advice else ""
-        lines.append(f"{first.severity} at {where} since step {since}: {first.id}: {first.meaning}{advice}")
+        lines.append(
+            f"{first.severity} at {where} since step {since}: {first.id}: {first.meaning}{_advice((first, *others))}"
+        )
     return lines
+
+
+def _advice(group: Sequence[Finding]) -> str:
+    words = f"{group[0].remedy} {ways_of(group)}".strip()
+    return f" Try: {words}" if words else ""
 
 
 def _shortened(lines: Sequence[str]) -> list[str]:

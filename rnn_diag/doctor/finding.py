@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+MOST_WAYS = 3
+"""Calls that are shown of findings that are alike; each finding has its own."""
+
 
 class Severity(IntEnum):
     """How bad a finding is."""
@@ -116,7 +119,9 @@ class Finding:
 
 
 def alike(findings: Iterable[Finding]) -> list[tuple[Finding, ...]]:
-    """Return findings in groups that differ in their layer and numbers alone, in the order of the first of each.
+    """Return findings in groups that differ in layer, numbers and the module that a call names alone.
+
+    Groups are in the order of the first of each.
 
     Example:
         >>> grows = [Finding("exploding", Severity.WARNING, layer, "It grows.", "Clip.") for layer in ("l0", "l1")]
@@ -125,8 +130,19 @@ def alike(findings: Iterable[Finding]) -> list[tuple[Finding, ...]]:
     """
     groups: dict[tuple[str, Severity, str], list[Finding]] = {}
     for one in findings:
-        groups.setdefault((one.id, one.severity, one.advice), []).append(one)
+        groups.setdefault((one.id, one.severity, one.remedy), []).append(one)
     return [tuple(group) for group in groups.values()]
+
+
+def ways_of(group: Iterable[Finding]) -> str:
+    """Return the calls, or options, of findings that are alike, each once; of many the first few.
+
+    Example:
+        >>> ways_of(Finding("exploding", Severity.WARNING, one, "It grows.", "Clip.", f"clip({one})") for one in "ab")
+        'clip(a); clip(b)'
+    """
+    ways = list(dict.fromkeys(one.way for one in group if one.way))
+    return "; ".join([*ways[:MOST_WAYS], *(["…"] if len(ways) > MOST_WAYS else [])])
 
 
 def number(value: float, digits: int = 3) -> str:

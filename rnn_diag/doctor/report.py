@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_diag.coverage import Status
-from rnn_diag.doctor.finding import Finding, Severity, alike, number
+from rnn_diag.doctor.finding import Finding, Severity, alike, number, ways_of
 from rnn_diag.doctor.signs import SIGNS
 from rnn_diag.doctor.vitals import Vitals
 from rnn_diag.terminal import SIMPLE_HEAD, Console, Group, RenderableType, Table, Text
@@ -167,7 +167,8 @@ def findings_table(findings: tuple[Finding, ...], title: str = "What the doctor 
         whose = f"at {first.layer}: " if others else ""
         text.append(f"\n{whose}{numbers}" if numbers else "", style="not bold dim")
         text.append(f"\nTry: {first.remedy}" if first.remedy else "", style="not bold")
-        text.append(f"\n{first.way}" if first.way else "", style="not bold italic")
+        ways = ways_of((first, *others))
+        text.append(f"\n{ways}" if ways else "", style="not bold italic")
         layers = "\n".join(one.layer for one in (first, *others))
         table.add_row(Text(str(first.severity), STYLES[first.severity]), layers, text)
     return table

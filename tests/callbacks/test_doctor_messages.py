@@ -63,3 +63,14 @@ def test_five_findings_are_printed_and_the_others_counted():
     lines = _shortened(_lines(history))
     assert len(lines) == 6 and lines[-1] == "and 2 more"
     assert lines[0] == "warning at l0 since step 3: found_0: It is. Try: do 0."
+
+
+def test_what_is_found_at_several_modules_is_one_line_with_the_call_for_each():
+    findings = tuple(
+        Finding("fades", Severity.WARNING, f"{m}.l0", "It fades.", "keep it.", f"keep(model.{m})") for m in "abcd"
+    )
+    history = RunHistory()
+    history.follow(Report(findings, {}), step=3)
+    (line,) = _lines(history)
+    assert line.startswith("warning at a.l0, b.l0, c.l0, d.l0 since step 3: fades: It fades. Try: keep it. ")
+    assert line.endswith("keep(model.a); keep(model.b); keep(model.c); …")
