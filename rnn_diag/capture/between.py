@@ -180,11 +180,17 @@ def _rows(factor: Tensor, numbered: Tensor, like: Tensor, axis: int | None) -> T
     by_row, numbers = (value.movedim(axis, 0).flatten(1).double() for value in (factor, numbered))
     largest = by_row.abs().argmax(1, keepdim=True)
     scale, number = by_row.gather(1, largest).squeeze(1), numbers.gather(1, largest).squeeze(1)
-    used = scale != 0
+    used = (scale != 0).nonzero().squeeze(1)
     targets = (number[used] / scale[used]).round().long() - 1
-    if not torch.equal(targets.sort().values, torch.arange(like.shape[axis], device=like.device)):
+    rows = torch.full((like.shape[axis],), -1, device=like.device)
+    if len(targets) and (int(targets.min()) < 0 or int(targets.max()) >= len(rows)):
+        raise Unfollowable("a sequence continues several of those that were returned")
+    rows[targets] = used
+    same = torch.arange(len(rows), device=like.device)
+    rows = torch.where(rows < 0, same, rows)  # reset: nothing of a row is left, and which it was does not matter
+    if len(rows.unique()) < len(rows) or len(targets.unique()) < len(targets) or len(rows) > len(scale):
         raise Unfollowable("a sequence continues none of those that were returned, or several")
-    return torch.empty_like(targets).index_copy(0, targets, used.nonzero().squeeze(1))
+    return rows
 
 
 def _same_order(one: Tensor | None, other: Tensor | None) -> bool:

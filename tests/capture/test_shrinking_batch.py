@@ -134,3 +134,16 @@ def test_fused_layers_called_step_by_step_with_fewer_sequences_are_one_batch_of_
             ours, theirs = getattr(trace, number)[trace.mask], getattr(expected, number)[trace.mask]
             torch.testing.assert_close(ours, theirs, **EXACT)
         assert trace.fidelity is not None and trace.fidelity < 1e-13
+
+
+def test_a_row_that_is_reset_while_others_leave_the_batch_goes_on_without_a_gradient() -> None:
+    cell, inputs = nn.GRUCell(INPUTS, UNITS).double(), torch.randn(2, 4, INPUTS, dtype=torch.float64)
+    with Recording(cell) as recording:
+        first = cell(inputs[0])
+        first.retain_grad()
+        kept = first[:3] * torch.tensor([[1.0], [0.0], [1.0]], dtype=torch.float64)
+        cell(inputs[1, :3], kept).square().sum().backward()
+    trace = recording["l0"]
+    assert trace.lengths.tolist() == [2, 2, 2, 1]
+    torch.testing.assert_close(trace.hidden_grad[0], first.grad, **EXACT)
+    assert bool((trace.hidden_grad[0, 1] == 0).all()) and not trace.provenance.is_piece
