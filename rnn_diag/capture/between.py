@@ -133,6 +133,44 @@ def change_of(
     return Change(tuple(passed), tuple(held)), orders[0] if orders else None
 
 
+def rows_of(state: Tensor | None, known: Mapping[Edge, Origin], call: int, axis: int) -> Tensor | None:
+    """Return which of the sequences that a call returned each sequence of a state is made of, whatever became of units.
+
+    None where one is made of several, or of none. A derivative for each binary digit of the row numbers tells.
+
+    Args:
+        state: What the next call was given.
+        known: The states of all earlier calls, by their position on the graph.
+        call: The number of the call that is continued.
+        axis: That of the batch.
+
+    Raises:
+        Unfollowable: If the graph between cannot be evaluated.
+    """
+    edge = edge_of(state)
+    if state is None or edge is None:
+        return None
+    like = state.detach()
+    generic, numbers = _generic(like), _numbered(like, axis).long()
+
+    def touched(seed: Tensor) -> Tensor:
+        grads = [g for source, g in derivatives(edge, known, seed).items() if known[source][::2] == (call, True)]
+        return torch.stack([grad.movedim(axis, 0).flatten(1).any(1) for grad in grads]).any(0)
+
+    used = touched(generic).nonzero().squeeze(1)
+    codes = torch.zeros_like(used)
+    for digit in range(like.shape[axis].bit_length()):
+        codes += touched(generic * ((numbers >> digit) & 1))[used].long() << digit
+    order = codes.argsort()
+    expected = torch.arange(1, like.shape[axis] + 1, device=like.device)
+    return used[order] if torch.equal(codes[order], expected) else None
+
+
+def _generic(like: Tensor) -> Tensor:
+    """Return another value for each unit of each row."""
+    return (torch.arange(like.numel(), device=like.device).cos() + 1.5).view(like.shape).to(like.dtype)
+
+
 def _factors(
     edge: Edge, known: Mapping[Edge, Origin], like: Tensor, axis: int | None
 ) -> dict[Edge, tuple[Tensor, Tensor | None]]:
@@ -142,8 +180,7 @@ def _factors(
         Unfollowable: If a unit depends on others than itself: ones cannot show that; another value for
             each unit can.
     """
-    ones = torch.ones_like(like)
-    generic = (torch.arange(like.numel(), device=like.device).cos() + 1.5).view(like.shape).to(like.dtype)
+    ones, generic = torch.ones_like(like), _generic(like)
     factors, found = derivatives(edge, known, ones), {}
     for source, grad in derivatives(edge, known, generic).items():
         factor, rows = factors[source], None

@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from rnn_diag.capture.between import UNKNOWN, Change, Origin, Unfollowable, change_of, reachable
+from rnn_diag.capture.between import UNKNOWN, Change, Origin, Unfollowable, change_of, reachable, rows_of
 from rnn_diag.capture.graph import Edge, edge_of
 
 Identity = tuple[tuple[int, int, int, bool], ...]
@@ -126,6 +126,10 @@ class Lineage:
         with suppress(Unfollowable, RuntimeError):  # autograd refuses what was written to since
             if not _packs_graph():
                 change, rows = change_of(before, self._known, latest, self._starts, axis)
+        if not change.is_known and axis is not None and before[0] is not None:
+            with suppress(Unfollowable, RuntimeError):
+                if before[0].shape[axis] != returned[0].shape[axis] and not _packs_graph():
+                    rows = rows_of(before[0], self._known, latest, axis)
         if rows is not None:
             returned = [state.index_select(axis or 0, rows) for state in returned]
         unchanged = change.is_known and not any(f is not None for f in (*change.passed, *change.held))

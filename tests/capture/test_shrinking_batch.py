@@ -147,3 +147,22 @@ def test_a_row_that_is_reset_while_others_leave_the_batch_goes_on_without_a_grad
     assert trace.lengths.tolist() == [2, 2, 2, 1]
     torch.testing.assert_close(trace.hidden_grad[0], first.grad, **EXACT)
     assert bool((trace.hidden_grad[0, 1] == 0).all()) and not trace.provenance.is_piece
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_a_batch_that_shrinks_while_units_are_mixed_is_one_sequence_with_autograds_totals(kind: str) -> None:
+    cell, inputs = KINDS[kind](INPUTS, UNITS).double(), torch.randn(4, 4, INPUTS, dtype=torch.float64)
+    with Recording(cell) as recording:
+        returned, state = [], None
+        for t, left in enumerate((4, 3, 3, 1)):
+            parts = () if state is None else state if isinstance(state, tuple) else (state,)
+            parts = tuple(nn.functional.layer_norm(part[:left], (UNITS,)) for part in parts)
+            state = cell(inputs[t, :left], None if not parts else parts if len(parts) > 1 else parts[0])
+            returned.append(state[0] if isinstance(state, tuple) else state)
+            returned[-1].retain_grad()
+        sum(one.square().sum() for one in returned).backward()  # type: ignore[union-attr]
+    trace = recording["l0"]
+    assert trace.lengths.tolist() == [4, 3, 3, 1] and trace.provenance.state_changed_between_calls
+    for ours, one in zip(trace.hidden_grad, returned, strict=True):
+        torch.testing.assert_close(ours[: len(one)], one.grad, **EXACT)
+    assert trace.fidelity is not None and trace.fidelity < 1e-13
