@@ -10,6 +10,8 @@ One process, one thread, by turns, processor time, medians of paired ratios.
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import math
 import statistics
@@ -86,6 +88,8 @@ def peak_bytes(run: Any, *arguments: Any) -> int:
     def resident(name: str) -> int:
         return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith(name)).split()[1])
 
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # else memory that was freed before would be taken without being seen
     Path("/proc/self/clear_refs").write_text("5")
     before = resident("VmRSS")
     run(*arguments)

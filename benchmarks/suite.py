@@ -116,19 +116,20 @@ def measured(name: str, repeats: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", default="", help="run the shapes whose name holds this")
+    parser.add_argument("--only", default="", help="the shapes whose name holds this; others in the file stay")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    found = []
+    known = json.loads(asked.json.read_text()) if asked.json and asked.json.exists() else []
+    found = {one["shape"]: one for one in known}
     for name in SHAPES:
         if asked.only in name:
-            found.append(measured(name, asked.repeats))
-            print("{shape:40} plain {plain_seconds:.3f} s  first {first:.2f} later {later:.2f}".format(**found[-1]))
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=1))
+            found[name] = measured(name, asked.repeats)
+            print("{shape:40} plain {plain_seconds:.3f} s  first {first:.2f} later {later:.2f}".format(**found[name]))
+            if asked.json:
+                asked.json.write_text(json.dumps([found[one] for one in SHAPES if one in found], indent=1))
 
 
 if __name__ == "__main__":
