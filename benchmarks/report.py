@@ -16,8 +16,8 @@ HEAD = """# What it costs
 
 Made by `python benchmarks/report.py` from the JSON of `benchmarks/layers.py`, `benchmarks/recording.py` and
 `benchmarks/suite.py`, on a CPU: one thread, float32, processor time, everything compared in one process and by turns.
-Machines differ and other programs disturb; ratios do so less than seconds. For GPUs see [gpu.md](gpu.md). Shapes are
-(steps, sequences, features, units).
+These are of two cores that other programs kept busy, with two to five repeats: ratios vary by a tenth or two from run
+to run, and seconds by more. For GPUs see [gpu.md](gpu.md). Shapes are (steps, sequences, features, units).
 """
 LAYERS = """
 ## Own layers against torch's
@@ -36,9 +36,10 @@ SUITE = """
 ## A measured step
 
 What `RNNDiagnostics` with TensorBoard adds to one training step, in training steps of the same shape: the first time
-(the whole batch is checked, pictures are drawn, the log is opened), and later. The background thread's work
-(eigenvalues, pictures, encoding) is counted; a run waits for it only where it has no processor to spare.
-`max_overhead=0.02` then says how often: at a cost of one step, every fiftieth.
+(the whole batch is checked, pictures are drawn, the log is opened), and the steps after it, the pictures that early
+steps draw included. The background thread's work (eigenvalues, pictures, encoding) is counted; a run waits for it
+only where it has no processor to spare. `max_overhead=0.02` then says how often: at a cost of one step, every
+fiftieth.
 """
 SUITE_WHY = """
 Where a goal is missed: exact eigenvalues and singular values of every block take 0.05 s for 256 units and 0.45 s for
