@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fsspec.core import url_to_fs
 
 from rnn_diag.callbacks.lightning import run_folder, writers_of
-from rnn_diag.callbacks.session.publishing import statements
+from rnn_diag.callbacks.session.publishing import heads, statements
 from rnn_diag.callbacks.session.warnings import in_words, warn
 from rnn_diag.doctor.finding import Finding, Severity, alike, ways_of
 from rnn_diag.doctor.history import Episode, RunHistory
@@ -35,7 +35,7 @@ class DoctorMessages:
     def __init__(self, verbose: bool = False) -> None:
         self._file = ""
         self._verbose = verbose
-        self._standing: set[tuple[str, str, Severity]] | None = None
+        self._said: list[tuple[str, str, str]] | None = None
         self._shown: set[tuple[str, str, Severity]] = set()
 
     def warn(self, trainer: Trainer, message: str) -> None:
@@ -52,12 +52,12 @@ class DoctorMessages:
             self.warn(trainer, f"step {step}: {first.headline}{also}{advice}")
 
     def to_tensorboard(self, trainer: Trainer, history: RunHistory) -> None:
-        """Write all findings as they stand, if they are others than those written last."""
-        standing = set(map(_identity, history.standing))
-        if history.report is None or standing == self._standing:
+        """Write all findings as they stand, if they say other than those written last."""
+        said = statements(history.standing)
+        if history.report is None or heads(said) == self._said:
             return
-        self._standing = standing
-        text = as_markdown(statements(history.standing), history.report.nothing_wrong)
+        self._said = heads(said)
+        text = as_markdown(said, history.report.nothing_wrong)
         try:
             for writer in writers_of(trainer):
                 writer.add_text("doctor/findings", text, history.step)

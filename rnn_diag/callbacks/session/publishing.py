@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnn_diag.callbacks.concern import Concern, statistics_of
+from rnn_diag.callbacks.concern import Concern
 from rnn_diag.callbacks.lightning import writers_of
 from rnn_diag.callbacks.session.pace import Pace
 from rnn_diag.callbacks.session.warnings import Warnings, in_words
-from rnn_diag.doctor.finding import Finding, Severity
+from rnn_diag.doctor.finding import Finding
 from rnn_diag.doctor.history import RunHistory
 from rnn_diag.reporting.coverage_table import HEADER, Row
 from rnn_diag.reporting.layout import write_layout
@@ -46,7 +46,7 @@ class Publisher:
     def __init__(self, concerns: Iterable[Concern], warnings: Warnings, pace: Pace) -> None:
         self.coverage: list[Row] = []
         self.measurements = 0
-        self._statistics = statistics_of(concerns)
+        self._statistics = {one.name: one.statistics for one in concerns if one.statistics}
         self._warnings = warnings
         self._pace = pace
         self._left_out: set[Concern] = set()
@@ -54,7 +54,7 @@ class Publisher:
         self._next_pictures = 1
         self._undrawn: dict[tuple[Concern, str], tuple[int, Any]] = {}
         self._waiting: dict[tuple[Concern, str], None] = {}
-        self._standing: set[tuple[str, str, Severity]] | None = None
+        self._said: list[tuple[str, str, str]] | None = None
         self._coverage_is_written = False
 
     def resume(self, measurements: int) -> None:
@@ -93,12 +93,11 @@ class Publisher:
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
 
     def write_verdict(self, trainer: Trainer, history: RunHistory) -> None:
-        """Write the findings as they stand, for the tab and the Text tab, where they are not those written last."""
-        standing = {(one.layer, one.id, one.severity) for one in history.standing}
-        if history.report is None or standing == self._standing:
-            return
-        self._standing = standing
+        """Write the findings as they stand, for the tab and the Text tab, if they say other than those last written."""
         said = statements(history.standing)
+        if history.report is None or heads(said) == self._said:
+            return
+        self._said = heads(said)
         try:
             for writer in writers_of(trainer):
                 write_verdict(writer, history.step, [_for_the_tab(one) for one in said])
@@ -181,6 +180,11 @@ def statements(findings: Iterable[Finding]) -> list[Statement]:
         )
         for one in findings
     ]
+
+
+def heads(said: Iterable[Statement]) -> list[tuple[str, str, str]]:
+    """Return what findings say in their first sentence: when that changes, they are written anew."""
+    return [(one.severity, one.layer, one.title) for one in said]
 
 
 def _for_the_tab(statement: Statement) -> dict[str, str]:

@@ -13,11 +13,18 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from rnn_diag.callbacks import (
     DiagnosticWarning,
+    GateWeights,
     GradientNorms,
     RecurrentSpectrum,
     RNNDiagnostics,
 )
 from rnn_diag.callbacks.diagnostic import Diagnostic
+from rnn_diag.callbacks.session.pace import Pace
+from rnn_diag.callbacks.session.publishing import Publisher
+from rnn_diag.callbacks.session.warnings import Warnings
+from rnn_diag.doctor import Report, Severity
+from rnn_diag.doctor.finding import Evidence, Finding
+from rnn_diag.doctor.history import RunHistory
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.reporting.layout import custom_scalars_layout
 
@@ -129,7 +136,8 @@ def test_custom_scalars_show_ours_unless_the_run_has_its_own(network, batches, t
 
 
 def test_charts_of_the_layout_find_the_tags_there_are(network, batches, trainer, tensorboard, events):
-    trainer(RNNDiagnostics(2, max_overhead=None), logger=tensorboard).fit(network(num_layers=2), batches)
+    callbacks = RNNDiagnostics(2, max_overhead=None), GateWeights(2, max_overhead=None)
+    trainer(*callbacks, logger=tensorboard).fit(network(num_layers=2), batches)
     tags = events(tensorboard).Tags()["scalars"]
     layout = custom_scalars_layout(["encoder.l0", "encoder.l1"])
     for category, charts in layout.items():
@@ -171,3 +179,22 @@ def test_a_diagnostic_of_ones_own_has_a_chart_and_a_row_in_the_coverage(network,
     assert rb"^speed/encoder\.l0/mean$" in layout.tensor_proto.string_val[0]
     (coverage,) = log.Tensors("rnn_diag/coverage/text_summary")
     assert b"speed" in coverage.tensor_proto.string_val[0]
+
+
+def test_a_verdict_is_written_anew_when_a_sentence_has_another_number_and_not_when_its_evidence_has(
+    network, batches, trainer, tensorboard, events
+):
+    def found(horizon: int, radius: float) -> Report:
+        meaning, evidence = f"A loss reaches {horizon} steps back.", (Evidence("radius", radius),)
+        return Report((Finding("vanishing", Severity.WARNING, "encoder.l0", meaning, evidence=evidence),), {})
+
+    run = trainer(logger=tensorboard, limit_train_batches=1)
+    run.fit(network(), batches)
+    publisher, history = Publisher([], Warnings(), Pace(None)), RunHistory()
+    for step, report in enumerate([found(8, 0.5), found(8, 0.6), found(10, 0.6), found(10, 0.6)]):
+        history.follow(report, step)
+        publisher.write_verdict(run, history)
+    tensorboard.experiment.flush()
+    log = events(tensorboard)
+    assert [one.step for one in log.Tensors("rnn_diag/verdict")] == [0, 2]
+    assert [one.step for one in log.Tensors("rnn_diag/verdict/text_summary")] == [0, 2]
