@@ -33,11 +33,11 @@ LAYERS = {
 
 
 def listed(kind: str, layers: list[str]) -> set[str]:
-    """Return the tags that the docstrings list, for layers of one kind outside float16."""
+    """Return the tags that the docstrings list, for layers of one kind outside half precision."""
     shown = (GradientNorms, MemoryHorizon, RecurrentSpectrum, GateSaturation, RNNDiagnostics)
     documentation = "\n".join(callback.__doc__ for callback in shown)
     lines = re.findall(r"^ *- `([^`]+)`:((?:.|\n(?! *- |\n))*)", documentation, flags=re.MULTILINE)
-    tags = {tag for tag, says in lines if not re.search(r"transient=True|float16 only|carried", says)}
+    tags = {tag for tag, says in lines if not re.search(r"transient=True|float16 only|TF32|carried", says)}
     if kind != "lstm":
         tags -= {tag for tag in tags if "/cell_" in tag}
     if kind == "rnn":
