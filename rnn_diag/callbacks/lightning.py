@@ -100,7 +100,7 @@ def run_folder(trainer: Trainer) -> str:
     """
     own = (getattr(logger, "log_dir", None) for logger in trainer.loggers)
     if folder := next((str(one) for one in own if one and isinstance(one, str | PathLike)), ""):
-        return folder
+        return folder.rstrip("/")
     system, root = url_to_fs(f"{trainer.default_root_dir}/rnn_diag")
     number = 0
     while system.exists(f"{root}/version_{number}"):
