@@ -3,7 +3,12 @@
     python benchmarks/overhead.py [SECONDS=60] [EVERY_N_STEPS=1]
 
 One LSTM of 64 units, 32 sequences of 100 steps, one CPU thread. Processor time, so that other programs count little:
-by how much measured steps exceed the median step of their window.
+by how much measured steps exceed the median step of their window. On a busy two-core machine (torch 2.13), in 60 s:
+
+    1635 steps of 20 ms; measured: 0, 229, 421, 909, 1271, 1599
+    windows of 150 steps after the first: mean 1.3 %, largest 3.7 %
+
+A measured step takes as long as five others here, so that one alone is about 3 % of a window.
 """
 
 from __future__ import annotations
