@@ -31,6 +31,9 @@ BEYOND_DOUBT = {torch.float64: 1e-9, torch.float32: 1e-5}
 IN_DOUBLE = 1e-6
 """Largest relative error in double precision, whatever the network amplifies."""
 
+MANY = 0.3
+"""Share of the gradients that reach a layer."""
+
 SOME = 8
 """Sequences that are run in double precision."""
 
@@ -163,7 +166,9 @@ class SelfCheck:
             is_small = plain.error is not None and plain.error <= plain.tolerance
             if not math.isfinite(exact):
                 return plain
-            if not is_small and not self._is_known(name, found, calls, frozen, plain.tolerance):
+            if not is_small and (
+                _lost_digits(calls) or not self._is_known(name, found, calls, frozen, plain.tolerance)
+            ):
                 return plain
         except RuntimeError:  # no memory for another run, or no such kernel in double precision
             if lets_errors_through():
@@ -205,6 +210,22 @@ class SelfCheck:
         if theirs is not None and all(call.selection.complete for call in calls) and not frozen:
             pairs.append((torch.stack([again.weight_grads[suffix]["weight_hh"] for again in reruns]).sum(0), theirs))
         return all(relative_error(ours, given) <= tolerance for ours, given in pairs)
+
+
+def _lost_digits(calls: list[LayerCall]) -> bool:
+    """Return whether many of the gradients that reached a float16 layer are so small that float16 lost digits of them.
+
+    What the training got is then wrong from the start, and not rounded on its way through time.
+    """
+    if calls[0].kernel_dtype != torch.float16:
+        return False
+    reached = [
+        grad for call in calls for name in ("output", "hidden", "cell") if (grad := call.grads.get(name)) is not None
+    ]
+    sizes = torch.cat([grad.flatten() for grad in reached]).abs()
+    used = sizes[sizes > 0]
+    tiny = used < torch.finfo(torch.float16).smallest_normal
+    return not len(used) or bool(tiny.double().mean() >= MANY)
 
 
 def error_of_equations(trace: Trace, exact: Rerun, suffix: str) -> float:
