@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,14 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from rnn_diag.cli.doctor import _load, _overrides_of, examined, main
+from rnn_diag.cli.doctor import _load, _overrides_of, _plain, main
 from rnn_diag.models import SequenceRegressor
 
-SPRUNG: list[Any] = []
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 TARGETS = st.sampled_from([
-    "tests.cli.test_nothing_read_acts.spring",
     "torch.nn.LSTM",
     "torch.optim.Adam",
     "rnn_diag.nn.LSTM",
@@ -43,12 +39,6 @@ VALUES = st.one_of(
     st.text(max_size=12),
 )
 WORDS = st.builds("{}{}={}".format, st.sampled_from(["", "+", "++", "~"]), KEYS, VALUES)
-
-
-def spring(*values: Any, **options: Any) -> Any:
-    """Note that something that was read has called this."""
-    SPRUNG.append((values, options))
-    return []
 
 
 def mutated(content: bytes) -> st.SearchStrategy[bytes]:
@@ -75,15 +65,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.mark.slow
-@settings(FEW, max_examples=8)
-@given(words=st.lists(WORDS, max_size=3))
-def test_no_word_of_a_folder_calls_anything(folder: Path, words: list[str]) -> None:
-    (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(words))
-    with pytest.raises(ValueError) as refused:  # the empty checkpoint fits no model
-        examined(["task=adding", "task.train_size=64"], str(folder / "checkpoints" / "last.ckpt"))
-    assert str(refused.value)
-    assert not importlib.import_module("tests.cli.test_nothing_read_acts").SPRUNG
+@FEW
+@given(words=st.lists(WORDS, max_size=4))
+def test_words_that_pass_pick_a_choice_or_set_an_option(words: list[str]) -> None:
+    try:
+        passed = _plain(words)
+    except ValueError as refused:
+        assert "comes with the checkpoint" in str(refused)
+    else:
+        assert set(passed) <= set(words)
+        for key, _, value in (word.partition("=") for word in passed):
+            assert not set("@/~") & set(key) and "${" not in value
+            assert "." in key or not key.startswith("+")
+            assert not key.lstrip("+").startswith(("hydra", "callbacks", "logger", "output_dir", "checkpoint", "sweep"))
 
 
 @FEW
@@ -98,15 +92,6 @@ def test_overrides_are_a_list_of_words_or_refused(folder: Path, content: bytes) 
         assert "cannot be read as the overrides of a run" in str(refused)
     else:
         assert all(type(word) is str for word in words)
-
-
-def test_the_trap_is_armed(folder: Path) -> None:
-    word = "++initialization.x={_target_: tests.cli.test_nothing_read_acts.spring}"
-    (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(["task=adding", "task.train_size=64", word]))
-    with pytest.raises((TypeError, ValueError)):
-        examined([], str(folder / "checkpoints" / "last.ckpt"), trust=True)
-    assert importlib.import_module("tests.cli.test_nothing_read_acts").SPRUNG
-    importlib.import_module("tests.cli.test_nothing_read_acts").SPRUNG.clear()
 
 
 @FEW
