@@ -390,8 +390,9 @@ class Trace:
 
     def _no_equations(self) -> RuntimeError:
         return RuntimeError(
-            f"{self.layer!r}: {self.provenance.module_type} was registered without equations, or has other weights at "
-            "every call, so only states and their total gradients are known; give rnn_diag.register(..., equations=...)"
+            f"{self.layer!r}: {self.provenance.module_type} is followed without equations, so only states and their "
+            "total gradients are known: it was registered without, or has other weights at every call; "
+            "give rnn_diag.register(..., equations=...)"
         )
 
     def _in_time(self, steps: Tensor) -> Tensor:

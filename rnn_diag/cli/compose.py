@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
@@ -18,6 +19,9 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType
 from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+
+WIDTH: Final = 100
+"""Columns of a list of choices."""
 
 HYDRA: Final = "hydra"
 """The group whose overrides are Hydra's own business."""
@@ -153,7 +157,8 @@ def listed_choices(directory: Path, name: str = "train") -> str:
         directory: The configuration folder.
         name: The configuration.
     """
-    return "\n".join(f"{group}: {', '.join(known)}" for group, known in _groups(directory / f"{name}.yaml").items())
+    lines = [f"{group}: {', '.join(known)}" for group, known in _groups(directory / f"{name}.yaml").items()]
+    return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="    ") for line in lines)
 
 
 def suggestion(word: str, known: Collection[str]) -> str:

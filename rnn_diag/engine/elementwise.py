@@ -134,9 +134,10 @@ def elementwise_step(equations: Equations, weights: Weights) -> ElementwiseStep:
     """
     blocks = len(equations.blocks)
     widths: dict[tuple[str, ...], int] = {("hidden",): 1, ("rows",): blocks}
-    if not all(axes in widths for axes in equations.extra_parameters.values()):
+    shapes = dict(equations.extra_parameters) if isinstance(equations.extra_parameters, Mapping) else {"?": ()}
+    if not all(axes in widths for axes in shapes.values()):
         raise NotElementwiseError("a parameter outside the products that is no vector of units")
-    extras = {name: widths[axes] for name, axes in equations.extra_parameters.items() if name in weights.extra}
+    extras = {name: widths[axes] for name, axes in shapes.items() if name in weights.extra}
     stand_ins = {name: _example((extras[name] * _COLUMNS,), k + 20) for k, name in enumerate(extras)}
     try:
         given = _example_weights(blocks, stand_ins)

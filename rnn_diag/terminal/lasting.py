@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import IO, Any, Final
 
 GONE: Final = (OSError, ValueError)
@@ -101,5 +102,6 @@ def _occupy(number: int) -> None:
         os.open(os.devnull, os.O_RDWR)
 
 
+@cache
 def _nowhere() -> IO[str]:
     return open(os.devnull, "w", encoding="utf-8")

@@ -99,7 +99,9 @@ def history(
             loss.backward()
         if recorded:  # ask for everything there is
             for trace in recording.values():
-                _ = trace.hidden_grad, trace.gates, trace.cell_grad, trace.fidelity, trace.preactivation_grad
+                _ = trace.hidden_grad, trace.cell_grad, trace.fidelity
+                if trace.has_equations:
+                    _ = trace.gates, trace.preactivation_grad
         if (step + 1) % accumulate == 0:
             if clip is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), clip)
