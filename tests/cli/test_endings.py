@@ -41,7 +41,12 @@ def started(folder: Path, *words: str, redirected: str = "") -> subprocess.Popen
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONPATH": root}
     words = (*MEASURED, "hydra.run.dir=run", *words)
-    return subprocess.Popen(["bash", "-c", line, sys.executable, *words], cwd=folder, env=environment, text=True)
+
+    def listens_to_ctrl_c() -> None:  # which a process that was started in the background does not
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    call = ["bash", "-c", line, sys.executable, *words]
+    return subprocess.Popen(call, cwd=folder, env=environment, text=True, preexec_fn=listens_to_ctrl_c)
 
 
 def assert_all_is_there(folder: Path) -> None:
@@ -62,7 +67,10 @@ def test_a_signal_ends_a_run_with_its_table_and_a_line_on_how_to_continue(
     while process.poll() is None and not checkpoint.exists():
         time.sleep(0.2)
     process.send_signal(number)
-    assert process.wait(timeout=100) == status, (tmp_path / "err").read_text()
+    try:
+        assert process.wait(timeout=100) == status, (tmp_path / "err").read_text()
+    finally:
+        process.kill()
     told = (tmp_path / "out").read_text()
     assert "train/mse" in told and "What happened inside" in told
     assert "to continue: the same command with checkpoint=run/checkpoints/last.ckpt\n" in told
