@@ -34,3 +34,10 @@ def test_every_folder_and_file_of_the_package_is_in_the_contract() -> None:
         path.stem for path in (ROOT / "rnn_diag").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
     }
     assert modules - {"__init__", "conf"} == layers  # conf holds configurations, and no code
+
+
+def test_who_changes_a_module_finds_the_tests_of_its_name() -> None:
+    modules = {path.relative_to(ROOT / "rnn_diag") for path in (ROOT / "rnn_diag").rglob("*.py")}
+    own = {path for path in modules if path.stem != "__init__" and path.parts[0] != "conf"}
+    missing = {str(path) for path in own if not (ROOT / "tests" / path.parent / f"test_{path.stem}.py").exists()}
+    assert missing == {"engine/kernels.py"}  # which test_fused.py runs

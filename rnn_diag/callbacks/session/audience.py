@@ -56,7 +56,10 @@ class Audience:
         self._batches += 1
 
     def before_update(self, current: MeasuredStep, trainer: Trainer) -> None:
-        """Show a step to subscribers while no weight has changed."""
+        """Show a step to subscribers, once: while no weight has changed, where optimisation is automatic."""
+        if current.is_shown:
+            return
+        current.is_shown = True
         for subscriber, request in list(self._requests.items()):
             if request in current.due:
                 look = FirstLook(current.recording, self._plan.layers[request], current.began)

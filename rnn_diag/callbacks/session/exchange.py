@@ -35,6 +35,7 @@ class MeasuredStep:
         coverage: How the layers were seen.
         problems: What went wrong, by measure.
         is_lost: Whether nothing can be measured any more.
+        is_shown: Whether subscribers have looked at it.
     """
 
     step: int
@@ -47,6 +48,7 @@ class MeasuredStep:
     coverage: list[Coverage] = field(default_factory=list)
     problems: dict[Key, str] = field(default_factory=dict)
     is_lost: bool = False
+    is_shown: bool = False
 
     def fail(self, reason: str) -> None:
         """Note a problem that concerns all measures."""
