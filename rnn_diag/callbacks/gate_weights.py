@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, final
@@ -99,8 +100,11 @@ class GateWeights(Diagnostic):
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         steps = dict(self._steps)
         for module in self._modules:
-            for name, weights in self._weights(module, held):
-                assert module.equations is not None
+            assert module.equations is not None
+            for suffix, weights in given_weights(module).items():
+                name = module.name(suffix)
+                if not (_is_whole(weights) and id(weights.weight_hh) in held):
+                    continue
                 grads = dict(by_gate(module.equations, _grads(weights), "grad"))
                 before = dict(by_gate(module.equations, weights.map(lambda value: value.detach().clone()), "update"))
                 steps[name] = _Step(norms(grads), before, {tag: part.detach().clone() for tag, part in grads.items()})
@@ -132,31 +136,25 @@ class GateWeights(Diagnostic):
 
     def _finish(self) -> None:
         """Note of every step that is done what clipping left of the gradients, and what the weights have become."""
-        for module in self._modules if any(step.before for step in self._steps.values()) else ():
-            for name, weights in self._weights(module, None):
-                step = self._steps.get(name)
-                if step is None or not step.before:
+        waiting = {name: step for name, step in self._steps.items() if step.before}
+        for module in self._modules if waiting else ():
+            assert module.equations is not None
+            for suffix, weights in given_weights(module).items():
+                step = waiting.get(module.name(suffix))
+                if step is None:
                     continue
-                assert module.equations is not None
                 after = dict(by_gate(module.equations, weights, "update"))
                 changes = norms({tag: part.detach() - step.before[tag] for tag, part in after.items()})
                 sizes = norms(step.before)
                 step.numbers |= {tag: change / sizes[tag] for tag, change in changes.items() if sizes[tag]}
-                clipped = norms(dict(by_gate(module.equations, _grads(weights), "clipped_grad")))
-                if any(not _same(value, step.numbers[tag.replace("clipped_", "")]) for tag, value in clipped.items()):
-                    step.numbers |= clipped
+                if _is_whole(weights):  # else the gradients were dropped after the step, as in manual optimisation
+                    clipped = norms(dict(by_gate(module.equations, _grads(weights), "clipped_grad")))
+                    if any(
+                        not _same(value, step.numbers[tag.replace("clipped_", "")]) for tag, value in clipped.items()
+                    ):
+                        step.numbers |= clipped
                 step.before = {}
                 self._awaits_step = False
-
-    def _weights(self, module: RecurrentModule, held: set[int] | None) -> list[tuple[str, Weights]]:
-        """Return the layers of a module with their parameters, where these have gradients of their own."""
-        found = given_weights(module)
-        return [
-            (module.name(suffix), weights)
-            for suffix, weights in found.items()
-            if all(_is_whole(getattr(weights, one)) for one in MATRICES)
-            and (held is None or id(weights.weight_hh) in held)
-        ]
 
     def _close(self) -> None:
         super()._close()
@@ -171,10 +169,11 @@ def _grads(weights: Weights) -> Weights:
     return Weights(weights.weight_ih.grad, weights.weight_hh.grad)  # type: ignore[arg-type]
 
 
-def _is_whole(parameter: Tensor) -> bool:
-    """Whether a parameter and its gradient are here as a whole: not sharded, nor computed from others."""
-    return parameter.is_leaf and parameter.grad is not None and not hasattr(parameter, "full_tensor")
+def _is_whole(weights: Weights) -> bool:
+    """Whether parameters and their gradients are here as a whole: not sharded, nor computed from others."""
+    own = [getattr(weights, one) for one in MATRICES]
+    return all(one.is_leaf and one.grad is not None and not hasattr(one, "full_tensor") for one in own)
 
 
 def _same(one: float, other: float) -> bool:
-    return abs(one - other) <= 1e-5 * max(abs(one), abs(other))
+    return math.isclose(one, other, rel_tol=1e-5) or (math.isnan(one) and math.isnan(other))

@@ -99,3 +99,39 @@ def test_it_holds_nothing_of_a_run_afterwards_and_can_be_copied_at_any_time(batc
     run.fit(network(), batches)
     assert callback._modules == () and callback._steps == {}
     assert pickle.loads(pickle.dumps(callback)).schedule == callback.schedule
+
+
+def test_gradients_that_are_dropped_right_after_a_manual_step_leave_the_update_and_cost_no_further_copies(
+    batches, trainer, network
+):
+    class Manual(type(network())):
+        automatic_optimization = False
+
+        def training_step(self, batch, batch_idx):
+            loss, optimizer = super().training_step(batch, batch_idx), self.optimizers()
+            self.manual_backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+
+    model = network()
+    model.__class__, waiting = Manual, []
+    callback = GateWeights(4, max_overhead=None)
+    model.on_train_batch_start = lambda *_: waiting.append(callback._awaits_step)
+    run = trainer(callback)
+    run.fit(model, batches)
+    numbers = numbers_of(run)
+    assert 0 < numbers["forget/update_hh"] < 1 and "forget/grad_hh" in numbers
+    assert "forget/clipped_grad_hh" not in numbers
+    assert waiting[2] is False and waiting[3] is False  # steps 1 to 3 are not measured
+
+
+def test_numbers_that_are_none_are_not_said_to_be_clipped(batches, trainer, network):
+    class Broken(type(network())):
+        def training_step(self, batch, batch_idx):
+            return float("nan") * super().training_step(batch, batch_idx)
+
+    model = network()
+    model.__class__ = Broken
+    numbers = numbers_of(fitted(trainer, model, batches))
+    assert numbers["forget/grad_hh"] != numbers["forget/grad_hh"]
+    assert not [tag for tag in numbers if "clipped" in tag]
