@@ -35,11 +35,11 @@ export class Cards {
   }
 
   column(run) {
-    const layers = worstFirst([...run.layers.keys()], (layer) => worst(this.findingsOf(run, layer)));
+    const layers = [...run.layers.keys()];
     const column = { run, element: element('div', { class: 'findings' }), strip: layers.length > CARDS ? this.stripOf(run) : null };
     this.columns.push(column);
     this.tell(column);
-    const shown = column.strip ? layers.filter((layer) => layer === run.layer) : layers;
+    const shown = column.strip ? layers.filter((layer) => layer === run.layer) : worstFirst(layers, (layer) => worst(this.findingsOf(run, layer)));
     return element('div', { class: 'column' }, runLabel({ ...run, layer: '' }), column.element, column.strip?.element,
       element('div', { class: 'layers' }, shown.map((layer) => this.card(run, layer))));
   }
