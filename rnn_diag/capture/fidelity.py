@@ -13,7 +13,7 @@ from rnn_diag.capture.calls import LayerCall
 from rnn_diag.capture.modules import FoundLayers, RecurrentModule
 from rnn_diag.capture.rerun import Rerun, can_rerun, rerun
 from rnn_diag.cells.equations import State
-from rnn_diag.engine.precision import DOUBLE
+from rnn_diag.engine.precision import DOUBLE, MANY_LOST, SMALLEST_NORMAL
 from rnn_diag.errors import lets_errors_through
 from rnn_diag.source import Fidelity
 from rnn_diag.trace import Trace
@@ -30,9 +30,6 @@ BEYOND_DOUBT = {torch.float64: 1e-9, torch.float32: 1e-5}
 
 IN_DOUBLE = 1e-6
 """Largest relative error in double precision, whatever the network amplifies."""
-
-MANY = 0.3
-"""Share of the gradients that reach a layer."""
 
 SOME = 8
 """Sequences that are run in double precision."""
@@ -224,8 +221,8 @@ def _lost_digits(calls: list[LayerCall]) -> bool:
     ]
     sizes = torch.cat([grad.flatten() for grad in reached]).abs()
     used = sizes[sizes > 0]
-    tiny = used < torch.finfo(torch.float16).smallest_normal
-    return not len(used) or bool(tiny.double().mean() >= MANY)
+    tiny = used < SMALLEST_NORMAL
+    return not len(used) or bool(tiny.double().mean() >= MANY_LOST)
 
 
 def error_of_equations(trace: Trace, exact: Rerun, suffix: str) -> float:

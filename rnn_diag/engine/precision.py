@@ -10,6 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+SMALLEST_NORMAL = torch.finfo(torch.float16).smallest_normal
+"""Below it float16 has ever fewer digits, and below 2^-25 none."""
+
+MANY_LOST = 0.3
+"""Share of the gradients that reach a layer: where so many are below it, float16 lost them before, not on the way."""
+
 _lock = threading.RLock()
 
 

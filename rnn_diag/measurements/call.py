@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from rnn_diag.diagnostics import first_non_finite
+from rnn_diag.engine.precision import SMALLEST_NORMAL
 from rnn_diag.measurements.gradients import is_used
 from rnn_diag.measurements.inputs import InputCounts
 from rnn_diag.measurements.measure import GradientUnits, Measure, Needs
 from rnn_diag.measurements.recurrence import Recurrence
 from rnn_diag.measurements.starts import InitialStates
 from rnn_diag.trace import Trace
-
-SMALLEST_NORMAL = 2.0**-14
-"""Below it float16 keeps ever fewer digits, and below 2^-25 none."""
 
 
 class FirstNonFinite(NamedTuple):

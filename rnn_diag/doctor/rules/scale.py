@@ -9,6 +9,7 @@ from rnn_diag.doctor.finding import Evidence, Finding, Severity, number
 from rnn_diag.doctor.rules.remedies import initialised, orthogonal
 from rnn_diag.doctor.signs import evidence
 from rnn_diag.doctor.vitals import Vitals
+from rnn_diag.engine.precision import MANY_LOST
 
 LARGE = 100.0
 """Growth of a single loss on its way back: early steps then drown the rest of the weight gradient."""
@@ -31,11 +32,11 @@ STRONG = 0.5
 FEWEST_STEPS = 10
 """Optimiser steps that must have been seen before it can be said how often gradients are clipped."""
 
-MANY = 0.3
-"""Share of the numbers that enter the layer's backward pass."""
+ANOTHER = 0.3
+"""A difference that rounding makes to a gradient from which its direction is another one."""
 
 SEEN = 0.05
-"""A difference that rounding makes to a gradient; from `MANY` on the direction is another one."""
+"""A difference that rounding makes to a gradient from which it is told."""
 
 RUN = "the run"
 """The layer of findings that concern all parameters together."""
@@ -183,7 +184,7 @@ def float16_underflow(vitals: Vitals) -> Finding | None:
         return None
     all_lost = vitals.direct_share == 0 and vitals.exact_zero == 1
     is_rounded = vitals.rounding >= SEEN
-    if not all_lost and not ((vitals.is_unfaithful or is_rounded) and vitals.below_float16 >= MANY):
+    if not all_lost and not ((vitals.is_unfaithful or is_rounded) and vitals.below_float16 >= MANY_LOST):
         return None
     scaled = "with a loss scale that is too small" if vitals.amp_scaled else "and no gradient scaler is at work"
     share = 1.0 if all_lost else vitals.below_float16
@@ -213,7 +214,7 @@ def rounding(vitals: Vitals) -> Finding | None:
     is_tf32 = vitals.precision == "TF32"
     return Finding(
         id="rounding",
-        severity=Severity.WARNING if vitals.rounding >= MANY else Severity.INFO,
+        severity=Severity.WARNING if vitals.rounding >= ANOTHER else Severity.INFO,
         layer=vitals.layer,
         meaning=f"{vitals.precision} changes this layer's gradient by {vitals.rounding:.0%}: small errors grow on "
         "their way through time. The equations are right, and what is shown is the gradient without that rounding.",
