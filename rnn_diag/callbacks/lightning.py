@@ -85,9 +85,14 @@ def all_ranks(trainer: Trainer, mine: Any) -> list[Any]:
     return gathered
 
 
+def writes(trainer: Trainer) -> bool:
+    """Return whether this process writes pictures and files: rank zero alone, and not in a trial run."""
+    return bool(trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False))
+
+
 def writers_of(trainer: Trainer) -> list[Any]:
-    """Return the TensorBoard writers among the loggers' experiments; none but on rank zero, and none in a trial run."""
-    if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+    """Return the TensorBoard writers among the loggers' experiments, where this process writes."""
+    if not writes(trainer):
         return []
     experiments = [getattr(logger, "experiment", None) for logger in trainer.loggers]
     return [e for e in experiments if hasattr(e, "add_image") and hasattr(e, "add_histogram_raw")]

@@ -10,6 +10,7 @@ import torch
 
 from rnn_diag.callbacks.concern import Concern
 from rnn_diag.callbacks.lightning import writers_of
+from rnn_diag.callbacks.session.elsewhere import Elsewhere
 from rnn_diag.callbacks.session.pace import Pace
 from rnn_diag.callbacks.session.warnings import Warnings, in_words
 from rnn_diag.doctor.finding import Finding
@@ -49,6 +50,7 @@ class Publisher:
         self._statistics = {one.name: one.statistics for one in concerns if one.statistics}
         self._warnings = warnings
         self._pace = pace
+        self._elsewhere = Elsewhere(warnings)
         self._left_out: set[Concern] = set()
         self._deaf: set[int] = set()
         self._next_pictures = 1
@@ -82,10 +84,10 @@ class Publisher:
         self.show(trainer, metrics)
         self._log(trainer, metrics, step)
         writers = writers_of(trainer)
-        if writers:
+        if writers or self._elsewhere.listens(trainer):
             self._write(writers, step, measured)
             if of_the_run:
-                self._draw_if_time(writers)
+                self._draw_if_time(trainer, writers)
 
     def show(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
         """Put numbers into the trainer's callback metrics alone."""
@@ -104,6 +106,7 @@ class Publisher:
                 writer.add_text("rnn_diag/verdict", as_markdown(said, history.report.nothing_wrong), history.step)
         except Exception as error:
             self._warnings.warn_once("the verdict is not written", in_words(error))
+        self._elsewhere.tell(trainer, said, history.report.nothing_wrong, history.step)
 
     def write_cost(self, trainer: Trainer, step: int, milliseconds: float, share: float) -> None:
         """Write what measuring a step took, for the tab."""
@@ -114,7 +117,7 @@ class Publisher:
         """Draw what was measured since the last pictures."""
         writers = writers_of(trainer)
         for concern, layer in list(self._undrawn):
-            self._draw(writers, concern, layer)
+            self._draw(trainer, writers, concern, layer)
 
     def _log(self, trainer: Trainer, metrics: dict[str, float], step: int) -> None:
         for logger in trainer.loggers:
@@ -142,7 +145,7 @@ class Publisher:
                     except Exception as error:
                         self._leave_out(concern, "pictures of", error)
 
-    def _draw_if_time(self, writers: list[Any]) -> None:
+    def _draw_if_time(self, trainer: Trainer, writers: list[Any]) -> None:
         """Draw, one at a time, what was measured since the last pictures."""
         self.measurements += 1
         if self.measurements >= self._next_pictures:
@@ -150,18 +153,20 @@ class Publisher:
             self._waiting |= dict.fromkeys(self._undrawn)
         while self._waiting and self._pace.may_draw():
             concern, layer = next(iter(self._waiting))
-            self._draw(writers, concern, layer)
+            self._draw(trainer, writers, concern, layer)
 
-    def _draw(self, writers: list[Any], concern: Concern, layer: str) -> None:
+    def _draw(self, trainer: Trainer, writers: list[Any], concern: Concern, layer: str) -> None:
         step, value = self._undrawn.pop((concern, layer))
         self._waiting.pop((concern, layer), None)
-        if not writers or concern in self._left_out:
+        if concern in self._left_out or not (writers or self._elsewhere.listens(trainer)):
             return
         try:
             with self._pace.drawing():
                 for name, pixels in concern.draw(layer, value).items():
+                    tag = f"{concern.name}/{layer}/{name}"
                     for writer in writers:
-                        write_picture(writer, f"{concern.name}/{layer}/{name}", pixels, step)
+                        write_picture(writer, tag, pixels, step)
+                    self._elsewhere.show(trainer, tag, pixels, step)
         except Exception as error:
             self._leave_out(concern, "pictures of", error)
 
