@@ -141,12 +141,7 @@ class Report:
         ]
         heads = ("severity", "layer", "finding", "numbers", "try")
         told = table(heads, rows) if rows else paragraph(self.nothing_wrong)
-        known = _known_columns(self.vitals)
-        numbers = [
-            (layer, one.kind, *("" if math.isnan(value := _shown(one, name)) else number(value) for name in known))
-            for layer, one in self.vitals.items()
-        ]
-        return told + table(("layer", "kind", *(SIGNS[name].column for name in known)), numbers)
+        return told + vitals_html(self.vitals)
 
     def __str__(self) -> str:
         console = Console(file=io.StringIO(), width=WIDTH, color_system=None)
@@ -188,6 +183,18 @@ def vitals_table(vitals: Mapping[str, Vitals]) -> Table:
         values = [_shown(one, name) for name in known]
         table.add_row(layer, one.kind, *("" if math.isnan(value) else number(value) for value in values))
     return table
+
+
+def vitals_html(vitals: Mapping[str, Vitals]) -> str:
+    """Return the table of layers as HTML, with what its columns mean beneath."""
+    known = _known_columns(vitals)
+    rows = (
+        (layer, one.kind, *("" if math.isnan(value := _shown(one, name)) else number(value) for name in known))
+        for layer, one in vitals.items()
+    )
+    meanings = "; ".join(f"{SIGNS[name].column}: {SIGNS[name].meaning}" for name in known)
+    heads = ("layer", "kind", *(SIGNS[name].column for name in known))
+    return table(heads, rows) + (paragraph(meanings) if meanings else "")
 
 
 def legend(vitals: Mapping[str, Vitals]) -> Table:

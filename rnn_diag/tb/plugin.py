@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import PurePath
 from typing import Any
 
 from tensorboard import errors, plugin_util
 from tensorboard.backend import http_util
-from tensorboard.data import provider
 from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
 from rnn_diag.tb import export, schema
 from rnn_diag.tb.kinds.verdict import findings_in
-from rnn_diag.tb.reading import Checked, checked, described
-from rnn_diag.tb.rows import Event, pack
+from rnn_diag.tb.reading import described
+from rnn_diag.tb.rows import pack
+from rnn_diag.tb.source import Source
 
 # Windows may take .js for text/plain, and a browser then runs none of it.
 CONTENT_TYPES = {
@@ -27,9 +27,6 @@ CONTENT_TYPES = {
     ".txt": "text/plain",
     ".json": "application/json",
 }
-EVERYTHING = 10**9
-"""How many steps to ask of the data provider: more than TensorBoard keeps."""
-
 App = Callable[..., Iterable[bytes]]
 
 
@@ -76,12 +73,12 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]
     def _serve_index(self, request: wrappers.Request) -> wrappers.Response:
         runs = {
             run: {tag: _entry(series.plugin_content, series.max_step) for tag, series in tags.items()}
-            for run, tags in self._listing(request).items()
+            for run, tags in self._source(request).listing().items()
         }
         return _respond_json(request, {"version": schema.VERSION, "folder": self._log_folder, "runs": runs})
 
     def _serve_series(self, request: wrappers.Request) -> wrappers.Response:
-        _, found = self._series(request, _argument(request, "run"), _argument(request, "tag"))
+        _, found = self._source(request).series(_argument(request, "run"), _argument(request, "tag"))
         return _respond(request, pack(found.events, found.unreadable), "application/octet-stream")
 
     def _serve_export(self, request: wrappers.Request) -> wrappers.Response:
@@ -92,7 +89,8 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]
             raise errors.InvalidArgumentError(
                 f"{asked}; expected one run for each tag and {' or '.join(export.FORMATS)}"
             )
-        read = [(run, *self._series(request, run, tag)) for run, tag in zip(runs, tags, strict=True)]
+        source = self._source(request)
+        read = [(run, *source.series(run, tag)) for run, tag in zip(runs, tags, strict=True)]
         try:
             content = export.as_file(
                 [export.Series(run, content, found.events) for run, content, found in read], format_
@@ -105,47 +103,14 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]
         return response
 
     def _serve_verdict(self, request: wrappers.Request) -> wrappers.Response:
-        _, found = self._series(request, _argument(request, "run"), schema.tag_of("verdict"))
+        _, found = self._source(request).series(_argument(request, "run"), schema.tag_of("verdict"))
         read = [(event.step, findings_in(event.values)) for event in found.events]
         verdicts = [{"step": step, "findings": findings} for step, findings in read if findings is not None]
         return _respond_json(request, verdicts)
 
-    def _listing(self, request: wrappers.Request, only: provider.RunTagFilter | None = None) -> Any:
-        return self._data.list_tensors(
-            plugin_util.context(request.environ),
-            experiment_id=plugin_util.experiment_id(request.environ),
-            plugin_name=schema.PLUGIN_NAME,
-            run_tag_filter=only,
-        )
-
-    def _series(self, request: wrappers.Request, run: str, tag: str) -> tuple[Mapping[str, Any], Checked]:
-        """Return the description of a series and what of it can be shown.
-
-        Raises:
-            NotFoundError: If there is no such series.
-            InvalidArgumentError: If it cannot be read.
-        """
-        only = provider.RunTagFilter(runs=[run], tags=[tag])
-        listed = self._listing(request, only).get(run, {}).get(tag)
-        if listed is None:
-            raise errors.NotFoundError(f"no series {tag!r} in the run {run!r}")
-        description = described(listed.plugin_content)
-        if "kind" not in description.content:
-            version = description.content["v"]
-            why = description.why or f"it is of format {version}; expected format {schema.VERSION}"
-            raise errors.InvalidArgumentError(f"{tag!r} in the run {run!r} cannot be read: {why}")
-        try:
-            data = self._data.read_tensors(
-                plugin_util.context(request.environ),
-                experiment_id=plugin_util.experiment_id(request.environ),
-                plugin_name=schema.PLUGIN_NAME,
-                downsample=EVERYTHING,
-                run_tag_filter=only,
-            )
-            events = [Event(datum.step, datum.wall_time, datum.numpy) for datum in data[run][tag]]
-            return description.content, checked(events, description.content)
-        except Exception as error:  # A file may say of a tensor whatever it likes, and TensorBoard believes it.
-            raise errors.InvalidArgumentError(f"{tag!r} in the run {run!r} cannot be read: {error!r}") from error
+    def _source(self, request: wrappers.Request) -> Source:
+        environ = request.environ
+        return Source(self._data, plugin_util.context(environ), plugin_util.experiment_id(environ))
 
 
 def _entry(plugin_content: bytes, last_step: int) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from html import escape
-from importlib.resources import files
 from typing import Any, Final
 
 from rnn_diag.lab.experiment import Check, Outcome, Table
+from rnn_diag.lab.parts.figures import INK
 from rnn_diag.lab.parts.words import written
 from rnn_diag.lab.report.run import Attempt
+from rnn_diag.reporting.page.frame import folding, framed
+from rnn_diag.reporting.page.picture import inlined
 
 ROWS: Final = {
     1: "BIBO",
@@ -34,6 +36,9 @@ ROWS: Final = {
 }
 """What the rows of docs/theory.md are called, for reports that are read without it."""
 
+INKS: Final = {INK: "currentColor"}
+"""What is ink in a figure has the colour of the page's text."""
+
 _FEW_ROWS = 10
 """Tables up to this long are shown unfolded."""
 
@@ -45,13 +50,7 @@ def report(attempts: Sequence[Attempt], made: datetime) -> str:
         attempts: In the order in which they are to stand there.
         made: When the run was started.
     """
-    style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>The stability lab</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        f"{_opening(attempts, made)}{''.join(map(_section, attempts))}</main>\n</body>\n</html>\n"
-    )
+    return framed("The stability lab", f"{_opening(attempts, made)}{''.join(map(_section, attempts))}")
 
 
 def _opening(attempts: Sequence[Attempt], made: datetime) -> str:
@@ -124,7 +123,7 @@ def _pictures(attempt: Attempt) -> Iterator[str]:
         if name in passages:
             continue
         description = escape(f"{attempt.experiment.title}: {name.replace('_', ' ')}")
-        yield f"<figure>{picture.inline(f'{attempt.name}-{number}', description)}</figure>\n"
+        yield f"<figure>{inlined(picture.svg, f'{attempt.name}-{number}', description, INKS)}</figure>\n"
 
 
 def _sentence(name: str) -> str:
@@ -169,10 +168,7 @@ def _cell(value: Any) -> str:
 
 
 def _folding(title: str, content: str, unfolded: bool) -> str:
-    return (
-        f'<details{" open" if unfolded else ""}><summary>{escape(title)}</summary>\n<div class="wide"><table>\n'
-        f"{content}</table></div></details>\n"
-    )
+    return folding(title, f"<table>\n{content}</table>", unfolded)
 
 
 def _how(attempt: Attempt) -> str:

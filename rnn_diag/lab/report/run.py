@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import re
 import time
 import traceback
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
-
-import numpy as np
 
 from rnn_diag.lab.experiment import Check, Experiment, Outcome, one_thread
-from rnn_diag.lab.parts.figures import INK
-
-if TYPE_CHECKING:
-    from jaxtyping import UInt8
-    from matplotlib.figure import Figure
+from rnn_diag.reporting.page.picture import Picture, drawn
 
 
 @dataclass(frozen=True)
@@ -74,64 +65,3 @@ def attempted(name: str, experiment: Experiment, command: str) -> Attempt:
         seconds = time.perf_counter() - start
         return Attempt(name, command, experiment, seconds, None, {}, message, traceback.format_exc())
     return Attempt(name, command, experiment, time.perf_counter() - start, outcome, pictures)
-
-
-DOTS_PER_INCH: Final = 150
-"""Of the pixels; 1050 across."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure, drawn.
-
-    Attributes:
-        svg: A whole SVG file on a transparent ground.
-        pixels: On white.
-    """
-
-    svg: str
-    pixels: UInt8[np.ndarray, "height width 3"]
-
-    @property
-    def png(self) -> bytes:
-        """The pixels as a file."""
-        from PIL import Image
-
-        file = io.BytesIO()
-        Image.fromarray(self.pixels).save(file, format="PNG")
-        return file.getvalue()
-
-    @property
-    def svg_on_white(self) -> str:
-        """The SVG file for viewers that have a dark ground of their own."""
-        return self.svg.replace("<svg ", '<svg style="background: #ffffff" ', 1)
-
-    def inline(self, key: str, description: str) -> str:
-        """Return the SVG element for a page: names of its own, as wide as there is room, text in the page's colour.
-
-        Args:
-            key: Set before every name inside, so that pictures on one page do not mix.
-            description: What a screen reader says, escaped.
-        """
-        element = self.svg[self.svg.index("<svg ") :]
-        element = re.sub(r"<metadata>.*?</metadata>", "", element, count=1, flags=re.DOTALL)
-        element = re.sub(r'(<svg [^>]*?)width="[^"]*"', r"\1", element, count=1)
-        element = re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", element, count=1)
-        element = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{key}-", element)
-        element = element.replace("<svg ", f'<svg role="img" aria-label="{description}" ', 1)
-        return element.replace(INK, "currentColor")
-
-
-def drawn(figure: Figure) -> Picture:
-    """Return a figure's picture; the same figure gives the same bytes."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    vectors = io.StringIO()
-    with rc_context({"svg.hashsalt": "rnn_diag", "svg.fonttype": "path"}):
-        figure.savefig(vectors, format="svg", transparent=True, metadata={"Date": None})
-    figure.set_dpi(DOTS_PER_INCH)
-    figure.set_facecolor("white")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Picture(vectors.getvalue(), np.asarray(canvas.buffer_rgba())[..., :3].copy())

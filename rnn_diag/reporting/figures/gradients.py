@@ -73,6 +73,34 @@ def influence(log10_influence: Any, *, horizon: float | Mapping[str, float] | No
     return figure
 
 
+def memory_horizon(steps: Sequence[int], horizons: Sequence[Any], *, title: str = "") -> Figure:
+    """Return a figure of the memory horizon over the training.
+
+    Args:
+        steps: The training steps, ascending.
+        horizons: For each of them the horizon in timesteps: median, 10th and 90th percentile.
+        title: Above the figure.
+
+    Raises:
+        ValueError: If there is nothing to draw, or not as many horizons as steps.
+        ModuleNotFoundError: If matplotlib is not installed.
+
+    Example:
+        >>> memory_horizon([0, 50], [[7, 5, 9], [20, 12, 30]]).axes[0].get_ylabel()
+        'timesteps'
+    """
+    rows = sheet.array([sheet.array(one) for one in horizons])
+    if rows.shape != (len(steps), 3) or not len(steps):
+        raise ValueError(f"horizons have the shape {list(rows.shape)}; expected [{len(steps)} training steps, 3]")
+    figure, axes = sheet.new_axes(title, "training step", "timesteps")
+    median, low, high = rows.T
+    axes.fill_between(list(steps), low, high, color=LINES[0], alpha=0.25, linewidth=0)
+    axes.plot(list(steps), median, color=LINES[0], linewidth=1.8, marker="." if len(steps) == 1 else "")
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    return figure
+
+
 def gradient_heat_map(steps: Sequence[int], log10_norms: Sequence[Any], *, title: str = "") -> Figure:
     """Return a figure of the gradient over the training: training step to the right, timestep upwards.
 

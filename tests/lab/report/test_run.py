@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rnn_diag.lab.report.run import Attempt, attempted
+from rnn_diag.reporting.page.picture import inlined
 from tests.lab.known_experiments import Doubling
 
 
@@ -18,7 +19,7 @@ def doubled() -> Attempt:
 
 def test_pictures_take_the_colour_of_the_page_and_keep_their_names_apart(doubled: Attempt) -> None:
     picture = doubled.pictures["the_line"]
-    one, other = (picture.inline(key, "twice") for key in ("a", "b"))
+    one, other = (inlined(picture.svg, key, "twice", {"#000000": "currentColor"}) for key in ("a", "b"))
     names = [set(re.findall(r' id="([^"]+)"', svg)) for svg in (one, other)]
     assert names[0] and not names[0] & names[1]
     assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', one)) <= names[0]

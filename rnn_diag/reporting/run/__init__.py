@@ -1,0 +1,1 @@
+"""One run on one page: what its log holds, drawn, and what the doctor said."""
