@@ -98,20 +98,28 @@ class CallLog:
     def after(
         self, module: nn.Module, ran: Any, known: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
     ) -> None:
-        """Record a finished call. Errors are reported in the coverage table and never propagate to the model."""
-        path = self._paths[module]
+        """Record a finished call."""
         try:
             with torch.no_grad():
-                self._record(self._found[path], ran, known, args, kwargs, result)
+                self._record(self._found[self._paths[module]], ran, known, args, kwargs, result)
         except Exception as error:
             if lets_errors_through():
                 raise
-            self.problems[path] = f"a call could not be followed: {described(error)}"
-            message = f"rnn_diag: {path or 'the model'}: {self.problems[path]}"
-            try:
-                warnings.warn(message, stacklevel=2)
-            except UserWarning:  # Warnings are errors, and this one would end the model's own call.
-                logging.getLogger("rnn_diag").warning(message)
+            self.failed(module, error)
+
+    def failed(self, module: nn.Module, error: Exception) -> None:
+        """Note for the coverage table that a call could not be followed; say it once."""
+        path = self._paths.get(module)
+        if path is None:
+            return
+        message = f"a call could not be followed: {described(error)}"
+        if self.problems.get(path) == message:
+            return
+        self.problems[path] = message
+        try:
+            warnings.warn(f"rnn_diag: {path or 'the model'}: {message}", stacklevel=2)
+        except UserWarning:  # Warnings are errors, and this one would end the model's own call.
+            logging.getLogger("rnn_diag").warning("rnn_diag: %s: %s", path or "the model", message)
 
     def _record(
         self, found: RecurrentModule, ran: Any, known: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any

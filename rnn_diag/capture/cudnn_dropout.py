@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -92,7 +93,8 @@ class WatchedKernel(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is self.kernel and args[15] is not None:
-            self.call = KernelCall.of(args)
+            with suppress(Exception):  # it would end the model's own call; without it the masks are not known
+                self.call = KernelCall.of(args)
         return func(*args, **(kwargs or {}))
 
 

@@ -6,7 +6,8 @@ import functools
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from torch.nn.utils import parametrize
 
 from rnn_diag.capture.registry import registered_types
 from rnn_diag.cells.cell import RecurrentCell
+from rnn_diag.errors import lets_errors_through
 from rnn_diag.nn.layer import RecurrentLayer
 
 ENTRANCES: tuple[tuple[type[nn.Module], str], ...] = (
@@ -45,6 +47,12 @@ class Observer(Protocol):
         self, module: nn.Module, ran: Any, known: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
     ) -> None:
         """Record a call that has returned."""
+
+    def failed(self, module: nn.Module, error: Exception) -> None:
+        """Hear that a call could not be watched."""
+
+
+Result = TypeVar("Result")
 
 
 _observers: list[Observer] = []
@@ -86,22 +94,76 @@ def _observed(owner: type[nn.Module], original: Callable[..., Any]) -> Callable[
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():  # a cell in a compiled region: the region stays what it is without us
             return original(self, *args, **kwargs)
-        observers = [observer for observer in list(_observers) if observer.wants(self)]
-        if not observers:
+        watched = _guarded(self, lambda: _Watched.begun(self))
+        if watched is None:
             return original(self, *args, **kwargs)
-        instead = next(filter(None, (observer.replacement(self) for observer in observers)), original)
-        known = [observer.before(self) for observer in observers]
-        with _read_once(self):
-            with ExitStack() as around:
-                for before in known:
-                    if isinstance(before, AbstractContextManager):
-                        around.enter_context(before)
-                result = instead(self, *args, **kwargs)
-            for observer, before in zip(observers, known, strict=True):
-                observer.after(self, instead, before, args, kwargs, result)
+        try:
+            result, ran = watched.run(original, args, kwargs)
+        finally:
+            _guarded(self, watched.around.close)
+        _guarded(self, lambda: watched.end(ran, args, kwargs, result))
         return result
 
     return torch.compiler.disable(forward) if issubclass(owner, nn.RNNBase) else forward
+
+
+@dataclass
+class _Watched:
+    """One call that observers look at.
+
+    Attributes:
+        module: Which is called.
+        known: What each observer knew before the call.
+        instead: What is to run in place of the module's `forward`.
+        around: What is entered around the call.
+    """
+
+    module: nn.Module
+    known: list[tuple[Observer, Any]]
+    instead: Callable[..., Any] | None
+    around: ExitStack
+
+    @classmethod
+    def begun(cls, module: nn.Module) -> _Watched | None:
+        """Ask all observers; return None where none is interested."""
+        observers = [observer for observer in list(_observers) if observer.wants(module)]
+        if not observers:
+            return None
+        instead = next(filter(None, (observer.replacement(module) for observer in observers)), None)
+        known = [(observer, observer.before(module)) for observer in observers]
+        with ExitStack() as around:
+            around.enter_context(_read_once(module))
+            for _, before in known:
+                if isinstance(before, AbstractContextManager):
+                    around.enter_context(before)
+            return cls(module, known, instead, around.pop_all())
+
+    def run(
+        self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Callable[..., Any]]:
+        """Return what the call returns, and what ran; where a replacement fails, the module's own `forward` does."""
+        if (instead := self.instead) is not None:
+            results = _guarded(self.module, lambda: [instead(self.module, *args, **kwargs)])
+            if results is not None:
+                return results[0], instead
+        return original(self.module, *args, **kwargs), original
+
+    def end(self, ran: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Show all observers what came of it."""
+        for observer, before in self.known:
+            observer.after(self.module, ran, before, args, kwargs, result)
+
+
+def _guarded(module: nn.Module, action: Callable[[], Result]) -> Result | None:
+    """Return what an action of ours gives; its error, which would end the model's own call, goes to the observers."""
+    try:
+        return action()
+    except Exception as error:
+        if lets_errors_through():
+            raise
+        for observer in list(_observers):
+            observer.failed(module, error)
+        return None
 
 
 def _read_once(module: nn.Module) -> AbstractContextManager[Any]:

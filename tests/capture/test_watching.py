@@ -15,6 +15,7 @@ import rnn_diag.cells
 import rnn_diag.nn
 from rnn_diag import Trace, record
 from rnn_diag.capture import watching
+from rnn_diag.capture.call_log import CallLog
 
 MODULES = {
     "LSTM": lambda: nn.LSTM(3, 4, 2, dropout=0.2),
@@ -197,4 +198,42 @@ def test_a_class_that_somebody_else_wrapped_meanwhile_keeps_their_wrapper(monkey
     assert nn.GRU.forward is theirs
     torch.testing.assert_close(run(module, torch.ones(5, 2, 3)), stock(module, torch.ones(5, 2, 3))[0])
     nn.GRU.forward = stock
+    assert_classes_are_stock()
+
+
+@pytest.mark.parametrize("method", ["wants", "replacement", "before", "after", "_read"])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.LSTMCell])
+def test_an_error_while_a_call_is_watched_ends_no_call_of_the_models_and_is_told(
+    method: str, kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ArithmeticError("broken")
+
+    module, inputs = kind(3, 4), torch.randn(5, 2, 3)
+    go = loop if kind is nn.LSTMCell else run
+    expected = go(module, inputs)
+    monkeypatch.setattr(CallLog, method, fails)
+    with pytest.warns(UserWarning, match="a call could not be followed: ArithmeticError") as told, record(module) as r:
+        assert torch.equal(go(module, inputs), expected)
+    assert len(told) == 1
+    assert_classes_are_stock()
+    monkeypatch.undo()
+    assert "broken" in r.coverage[0].reason
+
+
+def test_a_replacement_that_fails_leaves_the_call_to_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ArithmeticError("broken")
+
+    module, inputs = nn.LSTM(3, 4), torch.randn(5, 2, 3)
+    expected = run(module, inputs)
+    monkeypatch.setattr(CallLog, "replacement", lambda self, module: fails)
+    with pytest.warns(UserWarning, match="ArithmeticError"), record(module):
+        assert torch.equal(run(module, inputs), expected)
+
+
+def test_an_error_of_the_models_own_call_gets_through_and_nothing_is_left() -> None:
+    module = nn.LSTM(3, 4)
+    with pytest.raises(RuntimeError, match="size"), record(module):
+        run(module, torch.randn(5, 2, 2))
     assert_classes_are_stock()
