@@ -373,9 +373,10 @@ class LayerCall(Call):
 
     def _spread(self, spread: Spread, previous: Self | None) -> None:
         super()._spread(spread, previous)
+        if self.mask is not None or not bool(spread.present.all()):
+            valid = self.output.new_ones(self.output.shape[:2], dtype=torch.bool) if self.mask is None else self.mask
+            self.mask = spread(valid)
         self.output = spread(self.output)
-        if not bool(spread.present.all()):
-            self.mask = spread.present.expand(len(self.output), -1)
         if self.masks is not None:
             self.masks = {layer: tuple(map(spread, masks)) for layer, masks in self.masks.items()}
 

@@ -14,7 +14,7 @@ from rnn_diag.capture.between import Change
 from rnn_diag.capture.calls import Call, StepCall
 from rnn_diag.cells.equations import Equations, State, Step
 from rnn_diag.engine.sweep import Swept, sweep
-from rnn_diag.engine.unroll import Between, Unrolled, unroll_from_states
+from rnn_diag.engine.unroll import Between, Unrolled, unroll_from_states, zero_at_padding
 from rnn_diag.source import NO_BACKWARD, Fidelity, in_full_precision, totals
 from rnn_diag.trace import Trace
 
@@ -172,6 +172,8 @@ class StepSource:
 class JoinedSource:
     """Consecutive calls end to end: a decoder called for every step, an encoder and then a decoder.
 
+    Where sequences of a call have ended before others, each continues right after its own last step, without a gap.
+
     Args:
         parts: The traces of the single calls.
         changes: What the model did to this layer's state before each call.
@@ -187,14 +189,16 @@ class JoinedSource:
         first = parts[0]
         self.equations = first.equations
         self.weights = first.weights
-        self.inputs = torch.cat([part.inputs for part in parts])
         self.initial = State(first.initial_hidden, first.initial_cell)
-        self.mask = torch.cat([part.mask for part in parts]) if any(p.source.mask is not None for p in parts) else None
+        self.mask, self._order = None, None
+        if any(part.source.mask is not None for part in parts):
+            self.mask, self._order = _without_gaps(torch.cat([part.mask for part in parts]))
+        self.inputs = self._end_to_end([part.inputs for part in parts])
 
     @cached_property
     def hidden(self) -> Tensor:
         """`h_t`."""
-        return torch.cat([part.hidden for part in self.parts])
+        return self._end_to_end([part.hidden for part in self.parts])
 
     @property
     def states(self) -> dict[str, Tensor]:
@@ -207,14 +211,15 @@ class JoinedSource:
         """What the recurrence went through, call after call."""
         parts = [part.unrolled for part in self.parts]
         steps = Step(
-            torch.cat([part.steps.emitted for part in parts]),
-            _joined([part.steps.cell for part in parts]),
+            self._end_to_end([part.steps.emitted for part in parts]),
+            self._joined([part.steps.cell for part in parts]),
             *(
-                tuple(map(torch.cat, zip(*(getattr(part.steps, field) for part in parts), strict=True)))
+                tuple(map(self._end_to_end, zip(*(getattr(part.steps, field) for part in parts), strict=True)))
                 for field in ("gates", "preactivations", "kept")
             ),
         )
-        hidden, cell = torch.cat([part.hidden for part in parts]), _joined([part.cell for part in parts])
+        hidden = self._end_to_end([part.hidden for part in parts])
+        cell = self._joined([part.cell for part in parts])
         return Unrolled(parts[0].initial, hidden, cell, steps, self.mask, between=self._between(parts))
 
     @property
@@ -244,18 +249,20 @@ class JoinedSource:
         """The gradients of all calls; a call's last step gets as recurrent what the next call gave back to it."""
         parts = [part.swept if part.has_gradients else part.nothing_swept for part in self.parts]
         recurrent, direct = [], []
-        for part, handed in zip(parts, self._handed_back([part.initial.hidden for part in parts]), strict=True):
-            recurrent.append(torch.cat((part.hidden_grad_recurrent[:-1], handed.unsqueeze(0))))
-            last = part.hidden_grad[-1] - handed
-            direct.append(torch.cat((part.hidden_grad_direct[:-1], last.unsqueeze(0))))
+        handed_back = self._handed_back([part.initial.hidden for part in parts])
+        for trace, part, handed in zip(self.parts, parts, handed_back, strict=True):
+            last = (trace.lengths - 1).clamp(min=0).view(1, -1, 1).expand(1, *handed.shape)
+            total = part.hidden_grad.gather(0, last)
+            recurrent.append(part.hidden_grad_recurrent.scatter(0, last, handed.unsqueeze(0)))
+            direct.append(part.hidden_grad_direct.scatter(0, last, total - handed.unsqueeze(0)))
         return replace(
             parts[0],
-            hidden_grad=torch.cat([part.hidden_grad for part in parts]),
-            hidden_grad_recurrent=torch.cat(recurrent),
-            hidden_grad_direct=torch.cat(direct),
-            cell_grad=_joined([part.cell_grad for part in parts]),
-            projected_grad=torch.cat([part.projected_grad for part in parts]),
-            recurrent_grad=torch.cat([part.recurrent_grad for part in parts]),
+            hidden_grad=self._grads_of([part.hidden_grad for part in parts]),
+            hidden_grad_recurrent=self._grads_of(recurrent),
+            hidden_grad_direct=self._grads_of(direct),
+            cell_grad=None if parts[0].cell_grad is None else self._grads_of([part.cell_grad for part in parts]),
+            projected_grad=self._grads_of([part.projected_grad for part in parts]),
+            recurrent_grad=self._grads_of([part.recurrent_grad for part in parts]),
         )
 
     def sweep(self, hidden_grad_direct: Tensor, final_grad: State | None) -> Swept:
@@ -280,20 +287,50 @@ class JoinedSource:
     def _between(self, parts: list[Unrolled]) -> Between | None:
         if all(change is None for change in self._changes):
             return None
-        given = State(
-            torch.cat([part.previous_hidden for part in parts]), _joined([part.previous_cell for part in parts])
-        )
+        given = State(torch.cat([part.previous_hidden for part in parts]), _joined([p.previous_cell for p in parts]))
         passed, held = ([torch.full_like(state, value) for state in given if state is not None] for value in (1.0, 0.0))
         start = 0
         for part, change in zip(parts, self._changes, strict=True):
             for k, (factors, backs) in enumerate(zip(passed, held, strict=True)):
                 factors[start], backs[start] = _passed(change, k, factors[start]), _held(change, k, backs[start])
             start += len(part.hidden)
-        return Between(given, State(*passed), State(*held))
+        return Between(given, State(*passed), State(*held)).map(lambda steps: self._end_to_end([steps]))
+
+    def _end_to_end(self, parts: Sequence[Tensor]) -> Tensor:
+        steps = torch.cat(list(parts))
+        if self._order is None:
+            return steps
+        order = self._order.view(*self._order.shape, *[1] * (steps.dim() - 2))
+        return steps.gather(0, order.expand(*self._order.shape, *steps.shape[2:]))
+
+    def _joined(self, parts: Sequence[Tensor | None]) -> Tensor | None:
+        joined = _joined(parts)
+        return None if joined is None else self._end_to_end([joined])
+
+    def _grads_of(self, parts: Sequence[Tensor | None]) -> Tensor:
+        grads = self._end_to_end([part for part in parts if part is not None])
+        return grads if self.mask is None else zero_at_padding(grads, self.mask)
 
     def __getstate__(self) -> dict[str, Any]:
         """Check now: a copy holds neither the recording nor the model."""
         return self.__dict__ | {"_check": self.check()}
+
+
+def _without_gaps(mask: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Return which steps are valid once those of every sequence follow each other, and which step each of them is.
+
+    Args:
+        mask: `[T, B]` valid steps, with gaps where a sequence of one call ended before others did.
+
+    Returns:
+        `[T', B]` valid steps, all of them at the front, or None when all are; and `[T', B]` their numbers among the
+        `T` steps. Steps after the end of a sequence repeat its last one.
+    """
+    lengths = mask.sum(0)
+    steps = torch.arange(int(lengths.max()), device=mask.device).unsqueeze(1)
+    order = (~mask).to(torch.uint8).argsort(dim=0, stable=True).gather(0, steps.minimum((lengths - 1).clamp(min=0)))
+    valid = steps < lengths
+    return None if bool(valid.all()) else valid, order
 
 
 def _passed(change: Change | None, part: int, like: Tensor) -> Tensor:
@@ -347,6 +384,6 @@ def _handed_on(back: Tensor, between: Between | None) -> tuple[Tensor, Tensor]:
     return back, back * between.passed.hidden
 
 
-def _joined(parts: list[Tensor | None]) -> Tensor | None:
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
     present = [part for part in parts if part is not None]
     return torch.cat(present) if present else None

@@ -90,8 +90,7 @@ class TraceReader:
         if found.is_cell:
             return [self._of_steps(found, name, chain, sequences) for chain in sequences_of(calls)]
         known = [call for call in calls if call.masks is not None]
-        joinable = found.is_one_way and all(call.mask is None for call in known)
-        return [self._of_layers(found, name, chain, sequences) for chain in sequences_of(known, joinable)]
+        return [self._of_layers(found, name, chain, sequences) for chain in sequences_of(known, found.is_one_way)]
 
     def _of_steps(self, found: RecurrentModule, name: str, chain: Chain[StepCall], sequences: int | None) -> Trace:
         provenance = _provenance(found, name, chain, sequences)

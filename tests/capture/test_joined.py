@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from rnn_diag import Trace, record
+from rnn_diag.diagnostics import lagged_grad_norms
 
 KINDS = [nn.LSTM, nn.GRU, nn.RNN]
 
@@ -116,3 +117,37 @@ def test_a_call_of_which_only_the_state_is_used_ends_no_backward_pass(
         module(torch.randn(3, 2, 3, dtype=dtype), state)[0].sum().backward()
     assert recording["l1"].fidelity < 1e-5
     assert recording.coverage[0].status == "exact"
+
+
+@pytest.mark.parametrize("loss_through", ["output", "hidden", "both"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_packed_encoder_and_its_decoder_are_one_sequence_without_a_gap(
+    kind: type[nn.RNNBase], loss_through: str
+) -> None:
+    module, lengths, decoded = kind(3, 4, num_layers=2).double(), [3, 6, 1, 4], 5
+    inputs, tokens = (torch.randn(steps, 4, 3, dtype=torch.float64) for steps in (6, decoded))
+
+    def loss_of(output: Tensor, state: Tensor | tuple[Tensor, ...]) -> Tensor:
+        final = state if isinstance(state, Tensor) else state[1]
+        parts = {"output": output.pow(2).sum(), "hidden": final.pow(2).sum()}
+        return sum(parts.values()) if loss_through == "both" else parts[loss_through]
+
+    with record(module) as recording:
+        packed = nn.utils.rnn.pack_padded_sequence(inputs, lengths, enforce_sorted=False)
+        _, state = module(packed)
+        loss_of(*module(tokens, state)).backward()
+    assert [one.status for one in recording.coverage] == ["exact"] * 2
+    for name in recording:
+        trace = recording[name]
+        assert trace.lengths.tolist() == [length + decoded for length in lengths]
+        for row, length in enumerate(lengths):
+            with record(module) as alone:
+                together = torch.cat((inputs[:length, row : row + 1], tokens[:, row : row + 1]))
+                output, final = module(together)
+                loss_of(output[length:], final).backward()
+            for field in ("inputs", "hidden", "cell", "hidden_grad", "hidden_grad_direct", "hidden_grad_recurrent"):
+                ours, theirs = getattr(trace, field), getattr(alone[name], field)
+                if theirs is not None:
+                    torch.testing.assert_close(ours[: length + decoded, row : row + 1], theirs, msg=field)
+            ours = lagged_grad_norms(trace, [-1, -2])[: length + decoded, :, row]
+            torch.testing.assert_close(ours, lagged_grad_norms(alone[name], [-1, -2])[:, :, 0], equal_nan=True)
