@@ -32,7 +32,10 @@ class Coverage(NamedTuple):
         status: How it was captured.
         reason: What the status means here.
         hint: `register` where registering the module's class may help; `hidden` of a module that its owner holds in a
-            plain list, tuple or dict.
+            plain list, tuple, dict or dataclass.
+        has_gradients: Whether a gradient reaches it. Of a layer that has not run: whether it is not frozen.
+        written: How a user writes the module; empty where that is not known.
+        mend: The code that makes a hidden module known to torch, or empty.
     """
 
     layer: str
@@ -40,3 +43,6 @@ class Coverage(NamedTuple):
     status: Status
     reason: str
     hint: Literal["", "register", "hidden"] = ""
+    has_gradients: bool = True
+    written: str = ""
+    mend: str = ""

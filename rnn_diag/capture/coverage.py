@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Literal
 
 from rnn_diag.capture.call_log import CallLog
@@ -30,15 +31,17 @@ def coverage_of(
     """Return how one layer was captured."""
     calls: list[Call] = log.calls[found.path]
     problem = next((call.problem for call in calls if call.problem), "") or log.problems.get(found.path, "")
+    known = partial(Coverage, name, type_name(found.module), written=found.written, mend=found.mend)
     if problem:
-        return Coverage(name, type_name(found.module), Status.PARTIAL, problem)
+        return known(Status.PARTIAL, problem)
     if any(isinstance(call, LayerCall) and call.masks is None for call in calls):
-        return Coverage(name, type_name(found.module), Status.NOT_FOLLOWED, UNKNOWN_MASK)
+        return known(Status.NOT_FOLLOWED, UNKNOWN_MASK)
     if not calls:
-        return Coverage(name, type_name(found.module), Status.NEVER_RAN, *why_silent(found.module))
+        return known(Status.NEVER_RAN, *why_silent(found.module))
     status, reason = _checked(name, found, calls, traces, engine, checked)
-    hint: Literal["", "hidden"] = "hidden" if found.holder else ""
-    return Coverage(name, type_name(found.module), status, f"{_read(calls, traces)}; {reason}", hint)
+    hint: Literal["", "hidden"] = "hidden" if found.is_hidden else ""
+    has_gradients = any(trace.has_gradients for trace in traces)
+    return known(status, f"{_read(calls, traces)}; {reason}", hint, has_gradients)
 
 
 def _read(calls: Sequence[Call], traces: Sequence[Trace]) -> str:
@@ -52,7 +55,7 @@ def _read(calls: Sequence[Call], traces: Sequence[Trace]) -> str:
     if any(trace.provenance.state_changed_between_calls for trace in traces):
         read += ", whose state the model changed between calls, and not unit by unit: single losses are not followed"
     if any(trace.provenance.is_piece for trace in traces):
-        read += ", some of them pieces: a state branches, or goes on with other sequences than those that were returned"
+        read += ", some of them pieces: a state branches, or continues with other sequences than were returned"
     return read
 
 
@@ -68,17 +71,16 @@ def _checked(
     if doubtful is not None:
         error = f"relative error {doubtful.fidelity:.1e} above {doubtful.tolerance:.0e}"
         return Status.NOT_FAITHFUL, f"{error}, {doubtful.fidelity_reason}"
+    unchecked = all(trace.fidelity is None for trace in traces)
+    reason = "checked against autograd at an earlier step" if unchecked and name in checked else _reason(traces)
     if twice := sum(call.differentiated_twice for call in calls):
-        return Status.PARTIAL, f"{_counted(twice, 'call')} {TWICE}; of the others: {_reason(traces)}"
+        return Status.PARTIAL, f"{_counted(twice, 'call')} {TWICE}; of the others: {reason}"
     if not any(trace.has_gradients for trace in traces):
         return Status.EXACT, "states and gates: no backward pass reached the layer"
     if not any(trace.has_equations for trace in traces):
         return Status.EXACT, f"gradients of every step from autograd itself; {traces[0].fidelity_reason}"
-    unchecked = all(trace.fidelity is None for trace in traces)
-    if unchecked and name not in checked:
-        return Status.NOT_CHECKED, f"{_engine(found, calls, engine)}; {_reason(traces)}"
-    reason = "checked against autograd at an earlier step" if unchecked else _reason(traces)
-    return Status.EXACT, f"{_engine(found, calls, engine)}; {reason}"
+    status = Status.NOT_CHECKED if unchecked and name not in checked else Status.EXACT
+    return status, f"{_engine(found, calls, engine)}; {reason}"
 
 
 def _reason(traces: Sequence[Trace]) -> str:

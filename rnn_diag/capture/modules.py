@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
 from rnn_diag.capture.patterns import matching
 from rnn_diag.capture.registry import Registration, registration_of
+from rnn_diag.capture.written import modules_of
 from rnn_diag.cells.equations import Equations
 from rnn_diag.cells.of_module import equations_of, suffixes_of
 from rnn_diag.coverage import Coverage, Status
@@ -26,9 +27,6 @@ _SOUNDS_LIKE_A_STATE = re.compile(
 
 FEEDFORWARD = (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.LayerNorm)
 """Parts of a cell, whatever a subclass is called."""
-
-_OF_TORCH = frozenset(vars(nn.Module()))
-"""Attributes in which torch itself holds modules, parameters and hooks."""
 
 COMPILED = (
     "its steps are compiled into a larger graph, where they cannot be seen without changing the numbers; "
@@ -46,7 +44,9 @@ class RecurrentModule:
         equations: Its recurrence; None for a registered cell of which only the hidden state is known.
         suffixes: `l0`, `l0_reverse`, `l1`, … for each layer and direction.
         registration: What the user said of its class, if it is the user's.
-        holder: The plain list, tuple or dict that holds it, where torch does not look; empty of a registered module.
+        written: How a user writes the module.
+        is_hidden: Whether it is held in a plain list, tuple, dict or dataclass, where torch does not look.
+        mend: The code that makes its container known to torch, or empty.
     """
 
     path: str
@@ -54,7 +54,9 @@ class RecurrentModule:
     equations: Equations | None
     suffixes: tuple[str, ...]
     registration: Registration | None = None
-    holder: str = ""
+    written: str = "model"
+    is_hidden: bool = False
+    mend: str = ""
 
     def name(self, suffix: str) -> str:
         """Return a layer's full name, such as `encoder.l0`."""
@@ -84,25 +86,31 @@ class Unfollowed:
     module_type: str
     reason: str
     hint: Literal["", "register"] = ""
+    written: str = ""
+
+    @property
+    def coverage(self) -> Coverage:
+        """What is shown of it."""
+        return Coverage(self.path, self.module_type, Status.NOT_FOLLOWED, self.reason, self.hint, written=self.written)
 
 
 def find_recurrent(model: nn.Module) -> tuple[list[RecurrentModule], list[Unfollowed]]:
     """Return a model's recurrent modules, each once, and those that are found but not understood."""
     found: list[RecurrentModule] = []
     unfollowed: list[Unfollowed] = []
-    for raw_path, module, holder in (*((path, one, "") for path, one in model.named_modules()), *_hidden(model)):
+    held = list(modules_of(model))
+    for raw_path, module, written, is_hidden, mend in held:
         path, registration, equations = plain_path(raw_path), registration_of(module), equations_of(module)
         if registration is not None:
             own = None if registration.equations is None else registration.equations(module)
-            found.append(RecurrentModule(path, module, own, ("l0",), registration, holder))
+            found.append(RecurrentModule(path, module, own, ("l0",), registration, written, is_hidden, mend))
         elif equations is not None:
-            found.append(RecurrentModule(path, module, equations, suffixes_of(module), holder=holder))
-        elif not holder and (looks_recurrent := _looks_recurrent(path, module)):
-            unfollowed.append(looks_recurrent)
+            found.append(RecurrentModule(path, module, equations, suffixes_of(module), None, written, is_hidden, mend))
+        elif looks_recurrent := _looks_recurrent(path, module):
+            unfollowed.append(replace(looks_recurrent, written=written))
     if not found and not unfollowed:
-        unfollowed = [
-            one for path, module in model.named_modules() if (one := _takes_a_state(plain_path(path), module))
-        ]
+        candidates = ((one, _takes_a_state(plain_path(one.path), one.module)) for one in held)
+        unfollowed = [replace(unknown, written=one.written) for one, unknown in candidates if unknown is not None]
     compiled = compiled_paths(model)
     inside = [cell for cell in found if cell.is_cell and any(_is_within(cell.path, outer) for outer in compiled)]
     spoken_of = [one.path for one in found] + [one.path for one in unfollowed]
@@ -114,33 +122,6 @@ def find_recurrent(model: nn.Module) -> tuple[list[RecurrentModule], list[Unfoll
     ]
     followed = [one for one in found if one not in inside]
     return followed, silent + [Unfollowed(cell.path, type_name(cell.module), COMPILED) for cell in inside]
-
-
-def _hidden(model: nn.Module) -> list[tuple[str, nn.Module, str]]:
-    """Return the modules that some module holds in a plain list, tuple or dict: path, module, and where they are held.
-
-    torch does not look there: no optimiser is given their parameters, and `state_dict` leaves them out. What is a
-    module of the model besides is left out.
-    """
-    known, found = set(model.modules()), []
-    for path, owner in model.named_modules():
-        for name, value in vars(owner).items():
-            if name in _OF_TORCH or type(value) not in (list, tuple, dict):
-                continue
-            holder = f"{plain_path(path)}.{name}" if path else name
-            for key, held in _held(value):
-                found += [
-                    (f"{holder}.{key}.{inside}".rstrip("."), one, holder)
-                    for inside, one in held.named_modules()
-                    if one not in known
-                ]
-                known |= set(held.modules())
-    return found
-
-
-def _held(container: Any) -> list[tuple[Any, nn.Module]]:
-    items = container.items() if isinstance(container, dict) else enumerate(container)
-    return [(key, one) for key, one in items if isinstance(one, nn.Module)]
 
 
 @dataclass(frozen=True)
@@ -185,7 +166,7 @@ class FoundLayers:
     @property
     def not_followed(self) -> list[Coverage]:
         """Every module that cannot be followed, with the reason."""
-        return [Coverage(u.path, u.module_type, Status.NOT_FOLLOWED, u.reason, u.hint) for u in self.unfollowed]
+        return [u.coverage for u in self.unfollowed]
 
 
 def find_layers(model: nn.Module, patterns: str | Iterable[str] = "*") -> FoundLayers:

@@ -151,7 +151,7 @@ class Recording(Mapping[str, Trace]):
     def coverage(self) -> list[Coverage]:
         """How every recurrent module of the model was captured, or why not."""
         self._checked |= {name for name in self.names if any(trace.is_faithful for trace in self.calls(name))}
-        ran = [name for name in self.names if not self._layers.module_of(name).holder or self.calls(name)]
+        ran = [name for name in self.names if not self._layers.module_of(name).is_hidden or self.calls(name)]
         return [self._coverage_of(name) for name in ran] + self._layers.not_followed
 
     def __repr__(self) -> str:

@@ -8,6 +8,9 @@ from typing import NamedTuple
 from rnn_diag.coverage import Coverage, Status
 from rnn_diag.terminal import Console, Table, Text
 
+FROZEN = "every call; frozen: gradients if any pass through"
+"""What is said of a layer, before it ran, of which it is not known whether a gradient reaches it."""
+
 HEADER = ["layer", "module", "captured", "diagnostics"]
 
 STYLES = {
@@ -44,7 +47,9 @@ class Row(NamedTuple):
     def captured(self) -> str:
         """How it was, or is going to be, captured."""
         to_come = self.coverage.status is Status.NEVER_RAN and not self.expected
-        return "every call" if to_come else f"{self.coverage.status}: {self.coverage.reason}"
+        if not to_come:
+            return f"{self.coverage.status}: {self.coverage.reason}"
+        return "every call" if self.coverage.has_gradients else FROZEN
 
     @property
     def cells(self) -> list[str]:

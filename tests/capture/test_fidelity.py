@@ -139,7 +139,7 @@ def test_a_faithful_trace_says_so_and_carries_no_mark() -> None:
     with record(module) as recording:
         module(torch.randn(6, 4, 5))[0].sum().backward()
     assert repr(recording["l0"]) == "Trace(l0: lstm, 6 steps, 4 sequences)"
-    assert recording.coverage[0] == (
+    assert recording.coverage[0][:5] == (
         "l0",
         "torch.nn.LSTM",
         "exact",

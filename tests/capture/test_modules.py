@@ -98,7 +98,7 @@ def test_what_cannot_be_followed_is_named_when_there_is_nothing_else() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_torchscript_is_not_followed_and_says_what_to_do() -> None:
     (row,) = record(LSTMClassifier(torch.jit.script(nn.LSTM(2, 2)))).coverage
-    assert row == (
+    assert row[:5] == (
         "part",
         "torch.jit.ScriptModule(LSTM)",
         "not followed",

@@ -14,6 +14,7 @@ from rnn_diag.capture import Recording
 from rnn_diag.capture.modules import find_recurrent, type_name
 from rnn_diag.capture.patterns import matching
 from rnn_diag.coverage import Coverage, Status
+from rnn_diag.doctor.parameters import frozen_layers
 from rnn_diag.measurements.measure import Measure
 from rnn_diag.reporting.coverage_table import Row, print_coverage
 
@@ -59,12 +60,14 @@ class Plan:
         found, unfollowed = find_recurrent(model)
         names = [name for one in found for name in one.names]
         self._equations = {name: one.equations for one in found if one.equations is not None for name in one.names}
+        unlearning = frozen_layers(model)
+        frozen = {name for one in found if unlearning.issuperset(one.names) for name in one.names}
         self.found = [
-            Coverage(name, type_name(one.module), Status.NEVER_RAN, "") for one in found for name in one.names
+            Coverage(name, type_name(one.module), Status.NEVER_RAN, "", has_gradients=name not in frozen)
+            for one in found
+            for name in one.names
         ]
-        self.found += [
-            Coverage(one.path, one.module_type, Status.NOT_FOLLOWED, one.reason, one.hint) for one in unfollowed
-        ]
+        self.found += [one.coverage for one in unfollowed]
         try:
             self.layers = {request: matching(names, request.schedule.layers) for request in requests}
         except ValueError as error:
@@ -163,15 +166,17 @@ class Plan:
         return [self._row(seen.get(coverage.layer, coverage), coverage.layer in seen) for coverage in self.found]
 
     def _row(self, coverage: Coverage, was_due: bool) -> Row:
-        at_work = [request.name for request in self.layers if self._can_measure(request, coverage.layer)]
+        at_work = [request.name for request in self.layers if self._can_measure(request, coverage)]
         return Row(coverage, tuple(dict.fromkeys(filter(None, at_work))), expected=was_due)
 
-    def _can_measure(self, request: Request, layer: str) -> bool:
-        equations = self._equations.get(layer)
+    def _can_measure(self, request: Request, coverage: Coverage) -> bool:
+        equations = self._equations.get(coverage.layer)
         knows = [
-            not one.needs.equations if equations is None else one.has_numbers_of(equations) for one in request.measures
+            not one.needs.equations if equations is None else one.has_numbers_of(equations)
+            for one in request.measures
+            if coverage.has_gradients or not one.needs.gradients
         ]
-        return layer in self.layers[request] and any(knows)
+        return coverage.layer in self.layers[request] and any(knows)
 
     def _terms(self) -> Iterable[str]:
         by_interval: dict[int, list[str]] = {}

@@ -67,7 +67,7 @@ TRAINING_RULES: tuple[Rule, ...] = (
     padding_dominates,
     latching,
 )
-"""How a layer learns; they are not asked of one that is frozen."""
+"""How a layer learns; they are not asked of one that is frozen, or in no optimiser."""
 
 RULES_OF_STEPS: tuple[Rule, ...] = (
     zero_gradient,
@@ -113,7 +113,7 @@ def _ranked(vitals: Vitals) -> list[tuple[int, Finding]]:
     blocking = [(rank, finding) for rank, rule in enumerate(BLOCKING_RULES) if (finding := rule(vitals)) is not None]
     if blocking:
         return blocking[:1]
-    asked = WIRING_RULES if vitals.is_frozen else RULES
+    asked = WIRING_RULES if vitals.is_frozen or vitals.in_no_optimizer else RULES
     if vitals.seems_swapped:
         asked = tuple(rule for rule in asked if rule not in RULES_OF_STEPS)
     found = [(rank, finding) for rank, rule in enumerate(asked, len(BLOCKING_RULES)) if (finding := rule(vitals))]

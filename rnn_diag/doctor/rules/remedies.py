@@ -17,6 +17,8 @@ def module_of(vitals: Vitals) -> str:
         >>> module_of(Vitals("encoder.l0")), module_of(Vitals("l0")), module_of(Vitals("stack.1.rnn.l0"))
         ('model.encoder', 'model', 'model.stack[1].rnn')
     """
+    if vitals.coverage is not None and vitals.coverage.written:
+        return vitals.coverage.written
     parts = vitals.module.split(".") if vitals.module else []
     return "model" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts)
 

@@ -8,8 +8,6 @@ from rnn_diag.doctor.rules.remedies import module_of
 from rnn_diag.doctor.signs import evidence
 from rnn_diag.doctor.vitals import Vitals
 
-REGISTER = "rnn_diag.register(TheCell, read=..., equations=...)  # docs/projects.md shows three"
-
 SEVERAL = 3
 """Measured batches in a row."""
 
@@ -85,11 +83,12 @@ def not_followed(vitals: Vitals) -> Finding | None:
         severity=Severity.INFO,
         layer=vitals.layer,
         meaning=f"{unknown}: {coverage.reason}.",
-        remedy="register the class of its cells, if one is called at every step, with or without equations; a loop "
-        "inside another module's forward cannot be looked into."
+        remedy="register the class, if it is called at every step; with read=... if otherwise than cell(input, state), "
+        "and with its equations for more than states and gradients. A loop inside its forward cannot be looked into; "
+        "the cell that it calls can be registered."
         if may_be_registered
         else "",
-        call=REGISTER if may_be_registered else "",
+        call=f"rnn_diag.register(type({module_of(vitals)}))" if may_be_registered else "",
         confidence=1.0,
     )
 
@@ -131,16 +130,16 @@ def not_optimized(vitals: Vitals) -> Finding | None:
 
 def _hidden(vitals: Vitals) -> Finding:
     """Say of a layer in a Python list what torch leaves out."""
-    holder, _, key = module_of(vitals).rpartition("[")
     optimizer = "No optimiser changes its weights: t" if vitals.in_no_optimizer else "T"
     return Finding(
         id="not_optimized",
         severity=Severity.WARNING,
         layer=vitals.layer,
-        meaning=f"{optimizer}he module is held in a plain Python list, tuple or dict, where torch does not look. "
+        meaning=f"{optimizer}he module is held in a plain Python list, tuple, dict or dataclass, where torch does not "
+        "look. "
         "model.parameters(), state_dict() and to(device) leave it out.",
         remedy="hold it in a torch.nn.ModuleList or ModuleDict.",
-        call=f"{holder} = torch.nn.ModuleList({holder})" if key else "",
+        call=vitals.coverage.mend if vitals.coverage is not None else "",
         confidence=0.9,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import lightning.pytorch as pl
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from rnn_diag.callbacks import (
@@ -14,6 +15,10 @@ from rnn_diag.callbacks import (
     RecurrentSpectrum,
     RNNDiagnostics,
 )
+from rnn_diag.callbacks.concern import Schedule
+from rnn_diag.callbacks.session.plan import Plan, Request
+from rnn_diag.measurements.gradients import MeasureGradients
+from rnn_diag.reporting.coverage_table import FROZEN
 
 MAX = "gradient_norms/encoder.l0/log10_max"
 
@@ -54,6 +59,21 @@ def test_model_without_recurrent_layers_trains_with_a_warning(batches, trainer):
     with pytest.warns(DiagnosticWarning, match="no recurrent layer was found"):
         run.fit(Feedforward(), batches)
     assert run.global_step == 6
+
+
+@pytest.mark.parametrize("passes_through", [False, True])
+def test_a_frozen_layer_lists_the_diagnostics_that_log_of_it(passes_through, network, batches, trainer, tensorboard):
+    model = network(lambda *args, **options: nn.Sequential(nn.Linear(3, 3), nn.LSTM(*args, **options)))
+    model.encoder.requires_grad_(False)
+    model.encoder[0].requires_grad_(passes_through)
+    run = trainer(RNNDiagnostics(1), logger=tensorboard)
+    expected = Plan([Request("gradient_norms", Schedule(), (MeasureGradients(),))], model).rows({})
+    assert [(row.captured, row.diagnostics) for row in expected] == [(FROZEN, ())]
+    run.fit(model, batches)
+    logged = {name.split("/")[0] for name in run.callback_metrics if "/encoder.1.l0/" in name}
+    assert ("gradient_norms" in logged) is passes_through
+    written = EventAccumulator(tensorboard.log_dir, {"tensors": 0}).Reload().Tensors("rnn_diag/coverage/text_summary")
+    assert ("gradient_norms" in written[0].tensor_proto.string_val[0].decode()) is passes_through
 
 
 class LeakyRNN(nn.Module):
