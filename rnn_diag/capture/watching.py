@@ -98,10 +98,13 @@ def _observed(owner: type[nn.Module], original: Callable[..., Any]) -> Callable[
         if watched is None:
             return original(self, *args, **kwargs)
         try:
-            result, ran = watched.run(original, args, kwargs)
+            try:
+                result, ran = watched.run(original, args, kwargs)
+            finally:
+                _guarded(self, watched.around.close)
+            _guarded(self, lambda: watched.end(ran, args, kwargs, result))
         finally:
-            _guarded(self, watched.around.close)
-        _guarded(self, lambda: watched.end(ran, args, kwargs, result))
+            _guarded(self, watched.until_read.close)
         return result
 
     return torch.compiler.disable(forward) if issubclass(owner, nn.RNNBase) else forward
@@ -116,12 +119,14 @@ class _Watched:
         known: What each observer knew before the call.
         instead: What is to run in place of the module's `forward`.
         around: What is entered around the call.
+        until_read: What is entered around the call and what observers read of it.
     """
 
     module: nn.Module
     known: list[tuple[Observer, Any]]
     instead: Callable[..., Any] | None
     around: ExitStack
+    until_read: ExitStack
 
     @classmethod
     def begun(cls, module: nn.Module) -> _Watched | None:
@@ -131,12 +136,12 @@ class _Watched:
             return None
         instead = next(filter(None, (observer.replacement(module) for observer in observers)), None)
         known = [(observer, observer.before(module)) for observer in observers]
-        with ExitStack() as around:
-            around.enter_context(_read_once(module))
+        with ExitStack() as until_read, ExitStack() as around:
+            until_read.enter_context(_read_once(module))
             for _, before in known:
                 if isinstance(before, AbstractContextManager):
                     around.enter_context(before)
-            return cls(module, known, instead, around.pop_all())
+            return cls(module, known, instead, around.pop_all(), until_read.pop_all())
 
     def run(
         self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
