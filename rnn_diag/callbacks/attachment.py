@@ -7,7 +7,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from rnn_diag.callbacks.concern import Concern, Schedule
-from rnn_diag.callbacks.lightning import Callback, state_key
+from rnn_diag.callbacks.lightning import Callback, all_ranks, state_key
 from rnn_diag.callbacks.session.session import Session
 from rnn_diag.callbacks.session.warnings import Refusal, in_words, warn
 from rnn_diag.callbacks.subscriber import Subscriber
@@ -88,11 +88,10 @@ class DiagnosticCallback(Callback):
         Raises:
             ValueError: If a pattern of `layers` matches no layer.
         """
-        members = [callback for callback in trainer.callbacks if isinstance(callback, DiagnosticCallback)]  # type: ignore[attr-defined]
         self._session = None
         self._failed.clear()
-        if not members or members[0] is self:
-            members = members or [self]
+        members = self._members(trainer)
+        if members[0] is self:
             concerns = [concern for member in members for concern in member.diagnostics]
             subscribers = [subscriber for member in members for subscriber in member.subscribers]
             for_command_line = any(member.command_line for member in members)
@@ -101,6 +100,13 @@ class DiagnosticCallback(Callback):
                 self._session.resume(member.diagnostics, member._resumed)
                 member._resumed = {}
             self._session.announce(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure on all ranks or on none: where one has failed by now, others would wait for it at measured steps."""
+        if self._members(trainer)[0] is self and not all(all_ranks(trainer, self._session is not None)):
+            if self._session is not None:
+                warn("nothing is measured: another rank has failed to begin")
+            self._close()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Begin to record, if anything is due at this step."""
@@ -156,6 +162,10 @@ class DiagnosticCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Hold the state until the fit starts."""
         self._resumed = state_dict
+
+    def _members(self, trainer: Trainer) -> list[DiagnosticCallback]:
+        """Return all callbacks of this package that a trainer has; the first drives their session."""
+        return [one for one in trainer.callbacks if isinstance(one, DiagnosticCallback)] or [self]  # type: ignore[attr-defined]
 
     def _close(self) -> None:
         session, self._session = self._session, None

@@ -60,11 +60,11 @@ class Preflight:
         """
         began = time.perf_counter()
         self.is_over = True
-        units = gradient_units(trainer)
         measured: dict[str, LayerMeasurements] = {}
-        ranks = all_ranks(trainer, _found(look, units))
+        ranks = all_ranks(trainer, _found(trainer, look))
         for problem in (rank for rank in ranks if isinstance(rank, str)):
             raise NothingSeen(problem)
+        units = ranks[0].units
         for rank in ranks:
             for name, one in rank.measured.items():
                 measured[name] = measured[name] + one if name in measured else one
@@ -107,18 +107,20 @@ class _Found(NamedTuple):
 
     measured: dict[str, LayerMeasurements]
     coverage: list[Coverage]
+    units: GradientUnits
 
 
-def _found(look: FirstLook, units: GradientUnits) -> _Found | str:
+def _found(trainer: Trainer, look: FirstLook) -> _Found | str:
     """Return what is found on this rank, or what went wrong: all ranks must join the exchange."""
     if look.recording is None:
         return "nothing was recorded"
     try:
+        units = gradient_units(trainer)
         measured: dict[str, LayerMeasurements] = {}
         for layer in look.layers:
             for trace in look.recording.calls(layer):
                 one = LayerMeasurements.of(trace, units)
                 measured[layer] = measured[layer] + one if layer in measured else one
-        return _Found(measured, [row for row in look.recording.coverage if row.layer in look.layers])
+        return _Found(measured, [row for row in look.recording.coverage if row.layer in look.layers], units)
     except Exception as error:
         return in_words(error)

@@ -183,7 +183,7 @@ class CallLog:
             targets["", "input"] = next(tensors_in(arguments[0]))
         boundary = [*tensors_in(arguments), *weights]
         take = partial(self._take_grad, call)
-        self._handles += watch_edges(tensors_in(result), targets, boundary, take, self._shared_nodes)
+        self._handles += watch_edges(tensors_in(result), targets, boundary, take, self._shared_nodes, call.fail)
 
     def _take_grad(self, call: LayerCall | StepCall, parameter: Parameter, grad: Tensor) -> None:
         call.differentiated_twice |= torch.is_grad_enabled()

@@ -195,19 +195,23 @@ class Call(ABC):
 
     def take_grad(self, name: str, read: Callable[[Tensor], Tensor], grad: Tensor | None) -> None:
         """Add a gradient that came back; a kernel with several results may send None for one that nobody used."""
-        self.differentiated_twice |= torch.is_grad_enabled()
-        if grad is None:
-            return
         try:
+            self.differentiated_twice |= torch.is_grad_enabled()
+            if grad is None:
+                return
             grad = grad.detach()
             self.grads.add(name, read(grad))
             if not self.selection.complete:
                 anywhere = grad.any()
                 self.elsewhere = anywhere if self.elsewhere is None else self.elsewhere | anywhere
-        except Exception as error:  # it would end the user's backward pass
-            if lets_errors_through():
-                raise
-            self.problem = f"a gradient could not be read: {described(error)}"
+        except Exception as error:
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Note that a gradient could not be read, for the coverage table: raised, it would end the backward pass."""
+        if lets_errors_through():
+            raise error
+        self.problem = f"a gradient could not be read: {described(error)}"
 
     def replaces_first_pass(self, first_pass: Call) -> None:
         """Replace the call recorded in a checkpoint's first pass: keep its number, and answer to its returned state."""

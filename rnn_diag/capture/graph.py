@@ -27,6 +27,7 @@ def watch_edges(
     boundary: Iterable[Tensor],
     take: Callable[[Name, Tensor], None],
     shared: set[tuple[Name, Node]],
+    failed: Callable[[Exception], None],
 ) -> list[Any]:
     """Watch what one call contributes to the gradients of some of its arguments, whatever else those are used for.
 
@@ -39,6 +40,7 @@ def watch_edges(
         boundary: All arguments: input, states and weights. What lies behind them is not this call's.
         take: Is given the name and every contribution.
         shared: Nodes that several calls have in common (autocast casts a weight once), so that each is hooked once.
+        failed: Is given the error of `take`, which would end the backward pass.
 
     Returns:
         The hooks' handles.
@@ -57,7 +59,7 @@ def watch_edges(
         for slot, following in enumerate(node.next_functions):
             name = names.get(following)  # type: ignore[arg-type]
             if name is not None and (name, node) not in shared:
-                handles.append(node.register_hook(_taker(slot, name, take)))
+                handles.append(node.register_hook(_taker(slot, name, take, failed)))
                 if len(node.next_functions) == 1:
                     shared.add((name, node))
             if following[0] is not None and following[0] not in seen:
@@ -103,9 +105,14 @@ def _names_by_edge(targets: Mapping[Name, Tensor]) -> dict[Edge, Name | None]:
     return names
 
 
-def _taker(slot: int, name: Name, take: Callable[[Name, Tensor], None]) -> Callable[[Any, Any], None]:
+def _taker(
+    slot: int, name: Name, take: Callable[[Name, Tensor], None], failed: Callable[[Exception], None]
+) -> Callable[[Any, Any], None]:
     def hook(input_grads: Any, output_grads: Any) -> None:
-        if input_grads[slot] is not None:
-            take(name, input_grads[slot].detach())
+        try:
+            if input_grads[slot] is not None:
+                take(name, input_grads[slot].detach())
+        except Exception as error:
+            failed(error)
 
     return hook

@@ -23,6 +23,7 @@ from rnn_diag.callbacks import (
     GradientNorms,
     RecurrentSpectrum,
     RNNDiagnostics,
+    attachment,
 )
 from rnn_diag.callbacks.attachment import HOOKS, DiagnosticCallback
 from rnn_diag.callbacks.session.session import Session
@@ -128,6 +129,19 @@ def test_an_error_in_a_hook_does_not_hide_the_error_that_ended_the_run(network, 
     model.__class__ = Broken
     with pytest.raises(KeyError, match="of the user"), pytest.warns(DiagnosticWarning, match="on_exception of Failing"):
         trainer(failing(RNNDiagnostics, "on_exception", "teardown")(1)).fit(model, batches)
+
+
+def test_where_another_rank_failed_to_begin_nothing_is_measured_and_it_is_said_once(
+    network, batches, trainer, monkeypatch
+):
+    monkeypatch.setattr(attachment, "all_ranks", lambda trainer, mine: [mine, False])
+    run = trainer(GateSaturation(1), Doctor(1))
+    with pytest.warns(DiagnosticWarning) as told:
+        run.fit(network(), batches)
+    assert [str(one.message) for one in told if one.category is DiagnosticWarning] == [
+        "rnn_diag: nothing is measured: another rank has failed to begin"
+    ]
+    assert run.global_step == 6 and not any(name.count("/") > 1 for name in run.callback_metrics)
 
 
 def test_errors_are_let_through_where_that_is_asked_for(network, batches, trainer, monkeypatch):

@@ -21,7 +21,9 @@ def test_what_one_call_contributes_is_told_apart_from_what_another_does() -> Non
     inputs = torch.tensor([2.0], requires_grad=True)
     seen: list[tuple[str, Tensor]] = []
     first = (weight * inputs).sin()
-    handles = watch_edges([first], {"weight": weight}, [inputs, weight], lambda *one: seen.append(one), set())
+    handles = watch_edges(
+        [first], {"weight": weight}, [inputs, weight], lambda *one: seen.append(one), set(), seen.append
+    )
     (first + weight.square()).sum().backward()
     ((name, grad),) = seen
     assert name == "weight"
@@ -44,3 +46,14 @@ def test_tensors_are_found_in_whatever_holds_them() -> None:
     one, packed = torch.ones(1), pack_padded_sequence(torch.ones(2, 1, 1), [2])
     assert len(list(tensors_in([one, (one, {"a": one}), None, "word"]))) == 3
     assert any(found is packed.data for found in tensors_in(packed))
+
+
+def test_what_fails_to_take_a_gradient_ends_no_backward_pass():
+    def fails(*_):
+        raise ArithmeticError("broken")
+
+    failed, weight, inputs = [], torch.ones(2, 2, requires_grad=True), torch.ones(2, 2)
+    product = inputs @ weight
+    watch_edges([product], {"weight": weight}, [inputs, weight], fails, set(), failed.append)
+    product.sum().backward()
+    assert weight.grad is not None and [type(one) for one in failed] == [ArithmeticError]

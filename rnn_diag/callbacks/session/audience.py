@@ -42,12 +42,12 @@ class Audience:
         self._warnings = warnings
         self._judging = judging
         self._batches = 0
-        self._judges = True
+        self._judges = self._all_judge = True
 
     @property
     def unneeded(self) -> set[Key]:
-        """What only the judge needs, once nothing is judged any more."""
-        if self._judges:
+        """What only the judge needs, once all ranks know that nothing is judged any more."""
+        if self._all_judge:
             return set()
         return {key for key in self._plan.measures if all(one.for_judge for one in self._plan.askers(key))}
 
@@ -78,6 +78,11 @@ class Audience:
     def report(self, report: RankReport) -> None:
         """Add to a rank's report what it has noted."""
         report.clipped, self._judging.clipped = self._judging.clipped, []
+        report.is_judging = self._judges
+
+    def agree(self, ranks: Iterable[RankReport]) -> None:
+        """Judge no more where a rank does not: what is measured, all of them measure."""
+        self._all_judge = self._all_judge and all(rank.is_judging for rank in ranks)
 
     def hear(
         self, current: MeasuredStep, found: Findings, ranks: Sequence[RankReport], trainer: Trainer

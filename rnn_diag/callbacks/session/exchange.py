@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
@@ -99,6 +100,7 @@ class RankReport:
         begun: What is known at once of weights whose measurement takes longer.
         clipped: By what gradients were clipped since the last report.
         shares: What it has spent on measuring.
+        is_judging: Whether it still judges.
     """
 
     found: Findings = field(default_factory=dict)
@@ -110,6 +112,23 @@ class RankReport:
     begun: Findings = field(default_factory=dict)
     clipped: list[float] = field(default_factory=list)
     shares: Shares = field(default_factory=Shares)
+    is_judging: bool = True
+
+    def sendable(self) -> RankReport:
+        """Return it without measurements that cannot be sent to another process, which are problems of their measures.
+
+        Other ranks would wait for a report that is never sent.
+        """
+        try:
+            pickle.dumps(self)
+        except Exception:
+            for (key, layer), value in list(self.found.items()):
+                try:
+                    pickle.dumps(value)
+                except Exception as error:
+                    del self.found[key, layer]
+                    self.problems[key] = in_words(error)
+        return self
 
 
 def merged(problems: dict[Key, str], ranks: list[Findings]) -> Findings:

@@ -17,7 +17,7 @@ from rnn_diag.callbacks.session.measuring import measure_step
 from rnn_diag.callbacks.session.pace import Pace
 from rnn_diag.callbacks.session.plan import Key, Plan, Request
 from rnn_diag.callbacks.session.publishing import Measured, Publisher
-from rnn_diag.callbacks.session.warnings import Warnings, in_words
+from rnn_diag.callbacks.session.warnings import Refusal, Warnings, in_words
 from rnn_diag.callbacks.session.worker import Worker
 from rnn_diag.callbacks.subscriber import Subscriber
 from rnn_diag.doctor.judge import MEASURES
@@ -61,6 +61,7 @@ class Session:
         self._disabled: set[Key] = set()
         self._step = self._last_step = -1
         self._current: MeasuredStep | None = None
+        self._has_started = True
         limited = [(limit, one.schedule) for one in requests if (limit := one.schedule.max_overhead) is not None]
         limit = min((limit for limit, _ in limited), default=None)
         self._pace = Pace(limit, min((schedule.every_n_steps for _, schedule in limited), default=1))
@@ -114,24 +115,34 @@ class Session:
             trainer: Which trains.
             is_attached: Whether anything will still end this batch: a callback may be taken out in the midst of it.
         """
+        self._has_started = False
         self.abandon()
         self._audience.batch_starts()
         step = logging_step(trainer)
         if step == self._step:
+            self._has_started = True
             return
-        self._step = step
         self._pace.step_starts()
-        due = [one for one in self._plan.due(step, self._disabled) if self._pace.is_due(one.schedule, step)]
-        if not due:
-            return
         with self._pace.measuring():
-            self._current = MeasuredStep(step, due, self._plan.wanted(due, self._disabled), self._pace.spent)
-            self._pace.measures(step, [one.schedule for one in due])
-            self._last_step = step
+            self._current = self._due_at(step)
+            self._has_started = True
+            if self._current is None:
+                return
             try:
-                self._current.recording = self._plan.recording(due, is_attached).start()
+                self._current.recording = self._plan.recording(self._current.due, is_attached).start()
             except Exception as error:
                 self._current.fail(in_words(error))
+
+    def _due_at(self, step: int) -> MeasuredStep | None:
+        """Return what is to be measured at a step; None where nothing is due. All ranks decide alike."""
+        due = [one for one in self._plan.due(step, self._disabled) if self._pace.is_due(one.schedule, step)]
+        current = None
+        if due:
+            current = MeasuredStep(step, due, self._plan.wanted(due, self._disabled), self._pace.spent)
+            self._pace.measures(step, [one.schedule for one in due])
+            self._last_step = step
+        self._step = step
+        return current
 
     def backward_ends(self, trainer: Trainer) -> None:
         """Note the units of the gradients while they hold; manual optimisation may go on to another backward pass."""
@@ -156,32 +167,50 @@ class Session:
 
     def batch_ends(self, trainer: Trainer) -> None:
         """Measure, merge what all ranks measured, and publish it."""
+        if not self._has_started:  # other ranks may wait at this step
+            self._current, self._has_started = self._due_at(logging_step(trainer)), True
+            self.lose_step()
         current, self._current = self._current, None
         if current is None:
             self._audience.hear_what_cannot_be_followed(trainer, logging_step(trainer))
             return
-        settle(trainer)
-        report = RankReport()
-        with self._pace.measuring(), torch.no_grad():
-            self._audience.before_update(current, trainer)
-            self._measure(current, report, trainer)
-            report.shares = self._pace.read()
-            ranks = all_ranks(trainer, report)
-            self._publish_completed(trainer, ranks)
-            found = self._agreed([rank.problems for rank in ranks], [rank.found for rank in ranks])
-            found = {} if any(rank.is_lost for rank in ranks) else found
-            self._say(self._pace.agree([rank.shares for rank in ranks]))
-            numbers = {**self._of_the_run(ranks), **self._audience.hear(current, found, ranks, trainer)}
-            self._disabled |= self._audience.unneeded
-            self._publish(trainer, current.step, self._by_concern(found, current.due), numbers)
-            self._publish_cost(trainer, current.spent)
-            self._last_measured = current.step, current.spent
+        report, is_sent = RankReport(is_lost=True), False
+        with torch.no_grad():
+            try:
+                settle(trainer)
+                with self._pace.measuring():
+                    self._audience.before_update(current, trainer)
+                    self._measure(current, report, trainer)
+                    report = report if trainer.world_size == 1 else report.sendable()
+                    is_sent = True
+                    self._merge(current, all_ranks(trainer, report), trainer)
+            except Exception as error:
+                if not (is_sent or isinstance(error, Refusal)):  # which all ranks raise alike; for others they wait
+                    all_ranks(trainer, RankReport(is_lost=True))
+                raise
+
+    def _merge(self, current: MeasuredStep, ranks: list[RankReport], trainer: Trainer) -> None:
+        """Publish what all ranks measured."""
+        said = self._pace.agree([rank.shares for rank in ranks])
+        self._audience.agree(ranks)
+        self._disabled |= self._audience.unneeded
+        self._publish_completed(trainer, ranks)
+        found = self._agreed([rank.problems for rank in ranks], [rank.found for rank in ranks])
+        found = {} if any(rank.is_lost for rank in ranks) else found
+        self._say(said)
+        numbers = {**self._of_the_run(ranks), **self._audience.hear(current, found, ranks, trainer)}
+        self._publish(trainer, current.step, self._by_concern(found, current.due), numbers)
+        self._publish_cost(trainer, current.spent)
+        self._last_measured = current.step, current.spent
 
     def end(self, trainer: Trainer) -> None:
         """Publish what is still being computed, which all ranks wait for, and draw what was measured since."""
         if self._plan.of_weights and self._last_step >= 0:
             report = RankReport()
-            self._take_completed(report, trainer, in_any_case=True)
+            try:
+                self._take_completed(report, trainer, in_any_case=True)
+            except Exception as error:
+                self._warnings.warn(f"what was computed last is left out: {in_words(error)}")
             self._publish_completed(trainer, all_ranks(trainer, report))
         self._audience.end(trainer)
         self._publish_cost(trainer, self._pace.spent)
@@ -227,6 +256,7 @@ class Session:
             _stop(current)
         report.problems, report.coverage, report.is_lost = current.problems, current.coverage, current.is_lost
         report.units = current.units[0] if current.units else None
+        report.shares = self._pace.read()
         self._audience.report(report)
 
     def _begin(self, begun: Findings, step: int) -> Findings:

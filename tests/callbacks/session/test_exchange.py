@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,13 @@ def test_what_cannot_be_added_up_is_a_problem_of_its_measure():
 def test_a_layer_that_ran_on_any_rank_ran():
     silent, ran = (Coverage("l0", "GRU", status, "") for status in (Status.NEVER_RAN, Status.EXACT))
     assert seen_by_any([RankReport(coverage=[silent]), RankReport(coverage=[ran])]) == {"l0": ran}
+
+
+def test_what_cannot_be_sent_is_a_problem_of_its_measure_and_the_rest_is_sent():
+    report = RankReport(found={("a", "l0"): lambda: 0, ("b", "l0"): 2}).sendable()
+    assert report.found == {("b", "l0"): 2}
+    assert list(report.problems) == ["a"]
+    assert pickle.loads(pickle.dumps(report)) == report
 
 
 def run(folder: Path, **task: Any) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 
 import pytest
@@ -13,6 +14,10 @@ from rnn_diag.callbacks import (
     GradientNorms,
     RNNDiagnostics,
 )
+from rnn_diag.callbacks.session import session
+from rnn_diag.callbacks.session.audience import Audience
+from rnn_diag.callbacks.session.plan import Plan
+from rnn_diag.callbacks.session.session import Session
 from rnn_diag.capture import Recording, watching
 
 MAX = "gradient_norms/encoder.l0/log10_max"
@@ -77,3 +82,29 @@ def test_batches_that_are_skipped_leave_nothing_behind(network, batches, trainer
     run.fit(model, batches)
     assert len(model.losses) == 2
     assert watching._observers == []
+
+
+@pytest.mark.parametrize(
+    ("owner", "method"),
+    [(Audience, "batch_starts"), (Plan, "recording"), (session, "settle"), (Session, "_measure"), (Audience, "report")],
+)
+def test_a_rank_that_fails_at_a_step_still_joins_the_others(owner, method, network, batches, trainer, monkeypatch):
+    """They wait for it at every measured step."""
+    joined: list[int] = []
+    original, calls = getattr(owner, method), itertools.count(1)
+
+    def fails_at_the_third(*arguments):
+        if next(calls) == 3:
+            raise ArithmeticError("broken")
+        return original(*arguments)
+
+    def together(run, mine):
+        joined.append(run.global_step)
+        return [mine]
+
+    monkeypatch.setattr(owner, method, fails_at_the_third)
+    monkeypatch.setattr(session, "all_ranks", together)
+    run = trainer(GateSaturation(1, max_overhead=None))
+    with pytest.warns(DiagnosticWarning, match="ArithmeticError"):
+        run.fit(network(), batches)
+    assert joined == [1, 2, 3, 4, 5, 6][: None if method != "recording" else 3]
