@@ -14,11 +14,15 @@ from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.capture.call_log import given_weights
 from rnn_diag.capture.modules import RecurrentModule, find_recurrent
 from rnn_diag.cells.weights import Weights
-from rnn_diag.diagnostics import early_late_cosine
-from rnn_diag.measurements.gate_weights import MATRICES, GateWeightNumbers, by_gate, map_of, norms
+from rnn_diag.diagnostics import early_late_cosine, step_weight_grad_norms
+from rnn_diag.measurements.gate_weights import MATRICES, GateWeightNumbers, by_gate, map_of, norms, smaller
 from rnn_diag.measurements.measure import GradientUnits
+from rnn_diag.measurements.spread import Bands
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.reporting.images.weights import weight_maps
+from rnn_diag.reporting.tensorboard import Writer
+from rnn_diag.tb.kinds import write_contributions, write_gate_weights, write_weight_maps
+from rnn_diag.tb.kinds.weights import SIDE
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -62,6 +66,10 @@ class GateWeights(Diagnostic):
     To TensorBoard:
 
     - `gate_weights/<layer>/weights`: picture of the magnitudes of weights and gradients, gate by gate.
+    - `rnn_diag/<layer>/gate_weights`, `/weight_maps`: for the tab "RNN Diagnostics", the norms, and the magnitudes of
+      at most 16 x 16 parts of each matrix.
+    - `rnn_diag/<layer>/contributions`, `/early_late`: for the tab, how much each timestep adds to the gradient of the
+      recurrent weights, and the cosine.
 
     Rank zero measures for all. Cost: a copy of the weights at measured steps, and their norms.
 
@@ -122,13 +130,25 @@ class GateWeights(Diagnostic):
         self._finish()
         weights, step = trace.weights, self._steps.get(trace.layer)
         numbers = norms(dict(by_gate(trace.equations, weights, "weight"))) | ({} if step is None else step.numbers)
-        cosine = float(early_late_cosine(trace).nanmean()) if trace.has_gradients and trace.is_faithful else None
+        is_known = trace.has_gradients and trace.is_faithful
+        cosine = float(early_late_cosine(trace).nanmean()) if is_known else None
+        parts_of_steps = Bands.of(step_weight_grad_norms(trace), trace.mask).percentiles if is_known else None
         maps = {}
         for gate in trace.equations.blocks:
             parts = [trace.equations.by_block(getattr(weights, one), dim=0)[gate.name] for one in MATRICES]
             grads = [] if step is None else [step.grads[f"{gate.name}/grad_{one}"] for one in MATRICES.values()]
             maps[gate.name] = map_of((parts[0], parts[1]), (grads[0], grads[1]) if grads else None)
-        return GateWeightNumbers(numbers, None if cosine != cosine else cosine, maps)
+        return GateWeightNumbers(numbers, None if cosine != cosine else cosine, maps, parts_of_steps)
+
+    def write(self, layer: str, merged: GateWeightNumbers, writer: Writer, step: int) -> None:
+        """Write what the tab shows."""
+        write_gate_weights(writer, layer, step, merged.by_gate)
+        small = {gate: smaller(one, SIDE) for gate, one in merged.maps.items()}
+        split = next(iter(small.values()))[1]
+        write_weight_maps(writer, layer, step, {gate: maps for gate, (maps, _) in small.items()}, split=split)
+        if merged.contributions is not None:
+            cosine = math.nan if merged.early_late_cosine is None else merged.early_late_cosine
+            write_contributions(writer, layer, step, merged.contributions, cosine)
 
     def draw(self, layer: str, merged: GateWeightNumbers) -> Mapping[str, Any]:
         """Return the picture of magnitudes."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
@@ -14,8 +16,13 @@ from rnn_diag.cells.equations import Equations
 from rnn_diag.cells.weights import Weights
 from rnn_diag.measurements.statistics import Statistic
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 MATRICES = {"weight_ih": "ih", "weight_hh": "hh"}
 """What the two matrices of a gate are called in tags."""
+QUANTITIES = ("weight", "grad", "clipped_grad", "update")
+"""What is known of each, as tags have it."""
 CELLS = 32
 """Rows and columns of a map, at most: the mean magnitudes of as many parts of the matrix."""
 
@@ -42,11 +49,14 @@ class GateWeightNumbers:
         norms: By tag, `<gate>/<what>_<matrix>`.
         early_late_cosine: See `rnn_diag.diagnostics.early_late_cosine`, a mean over sequences; None where not known.
         maps: By gate.
+        contributions: log10 of what each timestep adds to the gradient of the recurrent weights: median, 10th and 90th
+            percentile over sequences; None where it is not known.
     """
 
     norms: Mapping[str, float]
     early_late_cosine: float | None = None
     maps: Mapping[str, WeightMap] = field(default_factory=dict)
+    contributions: Float[np.ndarray, "three time"] | None = None
 
     statistics: ClassVar[tuple[Statistic, ...]] = (
         Statistic("<block>/weight_<matrix>", "", "norm of the gate's input (`ih`) or recurrent (`hh`) weights"),
@@ -77,6 +87,18 @@ class GateWeightNumbers:
         cosine = self.early_late_cosine
         return {**self.norms, **({} if cosine is None else {"early_late_cosine": cosine})}
 
+    @property
+    def by_gate(self) -> dict[str, list[list[float]]]:
+        """For every gate, of input and recurrent weights: the norms as the tab shows them; NaN where not known."""
+        gates = dict.fromkeys(tag.partition("/")[0] for tag in self.norms)
+        return {
+            gate: [
+                [self.norms.get(f"{gate}/{one}_{matrix}", math.nan) for one in QUANTITIES]
+                for matrix in MATRICES.values()
+            ]
+            for gate in gates
+        }
+
     def __add__(self, other: GateWeightNumbers) -> GateWeightNumbers:
         """Return these numbers: weights are the same at every call."""
         return replace(self)
@@ -104,10 +126,27 @@ def norms(parts: Mapping[str, Tensor]) -> dict[str, float]:
     return dict(zip(parts, found.tolist(), strict=True))
 
 
-def pooled(matrix: Tensor) -> Tensor:
-    """Return mean magnitudes of at most `CELLS × CELLS` parts of a matrix, on the CPU."""
-    rows, columns = (min(size, CELLS) for size in matrix.shape)
+def pooled(matrix: Tensor, cells: int = CELLS) -> Tensor:
+    """Return mean magnitudes of at most `cells × cells` parts of a matrix, on the CPU."""
+    rows, columns = (min(size, cells) for size in matrix.shape)
     return adaptive_avg_pool2d(matrix.detach().float().abs().unsqueeze(0), (rows, columns)).squeeze(0).cpu()
+
+
+def smaller(one: WeightMap, cells: int) -> tuple[Tensor, int]:
+    """Return a map of at most `cells` rows and twice as many columns, `[2, rows, columns]`, and its split.
+
+    The first part is of weights, the second of their gradient: NaN without one.
+
+    Example:
+        >>> maps, split = smaller(WeightMap(torch.ones(4, 6), None, 2), cells=2)
+        >>> list(maps.shape), split, bool(maps[1].isnan().all())
+        ([2, 2, 4], 2, True)
+    """
+    parts = [one.weight, torch.full_like(one.weight, math.nan) if one.grad is None else one.grad]
+    halves = [
+        torch.cat([pooled(half, cells) for half in part.tensor_split([one.split], dim=1)], dim=1) for part in parts
+    ]
+    return torch.stack(halves), min(one.split, cells)
 
 
 def map_of(weight: tuple[Tensor, Tensor], grad: tuple[Tensor, Tensor] | None) -> WeightMap:

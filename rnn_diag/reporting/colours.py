@@ -69,6 +69,9 @@ LINES: Final = ("#0072b2", "#d55e00", "#009e73", "#aa3f87", "#8a6d00", "#3a8fb7"
 """Of runs and layers, in the order in which they are given; the colour-blind can tell them apart as well."""
 LINES_IN_THE_DARK: Final = ("#5cb8ff", "#ff9a4d", "#3fd9a4", "#f08ccf", "#f0d24a", "#8fdcff", "#b7a8ff", "#cccccc")
 """The same in the tab's dark theme."""
+TENSORBOARDS: Final = ("#425066", "#12b5cb", "#e52592", "#f9ab00", "#9334e6", "#7cb342", "#e8710a")
+"""Of runs, as TensorBoard itself takes them in turn; the tab has the same, and `LINES` where two runs share one."""
+TENSORBOARDS_IN_THE_DARK: Final = ("#8e98a3", *TENSORBOARDS[1:])
 LINES_ON_ANY_PAGE: Final = ("#2b7bba", "#d9541e", "#0f9d76", "#a864b4", "#b8860b", "#7f8793")
 """Of the lab's figures, which stand on white and on black; neighbours differ in lightness as well."""
 FAINT_ON_ANY_PAGE: Final = "#808690"

@@ -46,6 +46,7 @@ def test_the_page_has_the_colours_of_the_table() -> None:
         name: HEX.findall(value) for name, value in re.findall(r"^(?:export )?const (\w+) = (.*?);$", text, re.M | re.S)
     }
     table = {
+        "HOST": [*colours.TENSORBOARDS, *colours.TENSORBOARDS_IN_THE_DARK],
         "RUNS": [*colours.LINES, *colours.LINES_IN_THE_DARK],
         "NOT_FINITE": [colours.NOT_FINITE],
         "ZERO": [colours.ZERO],

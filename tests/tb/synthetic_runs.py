@@ -92,6 +92,7 @@ def write_healthy(log: object, steps: int = 120, timesteps: int = 200, units: in
             tab.write_gate_units(log, "encoder.l0", step, over_units)
             for gate, values in base.items():
                 write_slow_series(log, "encoder.l0", step, values * (0.9 + 0.15 * progress), units, -0.01, gate)
+            write_weights(generator, log, "encoder.l0", step, progress, timesteps)
             tab.write_influence(log, "encoder.l0", step, profile(start, timesteps, 0)[:, ::-1])
             tab.write_horizon(log, "encoder.l0", step, [60 + 90 * progress, 40 + 80 * progress, 80 + 110 * progress])
         tab.write_cost(log, step, 31.0 + generator.normal(0, 2), 0.016)
@@ -102,6 +103,17 @@ def write_healthy(log: object, steps: int = 120, timesteps: int = 200, units: in
         "evidence": "At the first timestep it is 0.5 of what it is at the last.",
     }
     tab.write_verdict(log, (steps - 1) * 50, [finding])
+
+
+def write_weights(
+    generator: np.random.Generator, log: object, layer: str, step: int, progress: float, timesteps: int
+) -> None:
+    gates = ("input", "forget", "candidate", "output")
+    norms = {gate: [[1.0, 0.1, np.nan, 1e-3 * (1 + index)]] * 2 for index, gate in enumerate(gates)}
+    tab.write_gate_weights(log, layer, step, norms)
+    maps = {gate: generator.exponential(size=(2, 16, 32)) for gate in gates}
+    tab.write_weight_maps(log, layer, step, maps, split=8)
+    tab.write_contributions(log, layer, step, profile(-5.0, timesteps, 0), cosine=progress - 0.5)
 
 
 def write_slow_series(

@@ -13,6 +13,7 @@ from rnn_diag.tb import kinds as tab
 from rnn_diag.tb import schema
 from tests.tb.conftest import Start
 from tests.tb.page import COLUMN, MAGENTA, Tab, brightness
+from tests.tb.synthetic_runs import write_healthy
 
 pytestmark = pytest.mark.slow
 
@@ -301,3 +302,60 @@ def test_a_truncated_log_shows_what_is_before_the_cut(tmp_path: Path, open_tab: 
     file.write_bytes(file.read_bytes()[:-20])
     shown = open_tab(f"{tensorboard(tmp_path, runs=1)}#rnn_diag")
     assert shown.text(".toolbar output") == "3 of 3"
+
+
+def test_every_ticked_run_has_a_map_of_one_size_and_every_canvas_has_a_name(
+    tmp_path: Path, open_tab: Any, tensorboard: Start
+) -> None:
+    for name in ("a", "b", "c"):
+        with SummaryWriter(str(tmp_path / name)) as log:
+            write_healthy(log, steps=6, timesteps=30, units=8)
+    shown = open_tab(f"{tensorboard(tmp_path, runs=3)}#rnn_diag")
+    shown.frame.locator("aside input[value=c]").check()
+    shown.frame.locator("#gradients figure").nth(2).wait_for()
+    sizes = shown.frame.locator("#gradients canvas").evaluate_all("(all) => all.map((one) => one.clientWidth)")
+    assert len(sizes) == 3 and max(sizes) - min(sizes) <= 1
+    for panel in ("gates", "gates-over-training", "units", "spectrum", "gate-weights", "weight-maps"):
+        assert shown.frame.locator(f"#{panel} figure").count() == 3, panel
+    names = shown.frame.locator("canvas").evaluate_all("(all) => all.map((one) => one.getAttribute('aria-label'))")
+    assert len(names) > 20 and all(names)
+
+
+def test_a_panel_opens_large_by_its_button_and_by_its_link_and_escape_brings_the_others_back(
+    open_tab: Any, address: str
+) -> None:
+    shown = open_tab(f"{address}#rnn_diag&p.rnn_diag.panel=weight-maps&p.rnn_diag.run=lstm")
+    assert shown.frame.locator(".panel:visible").evaluate_all("(all) => all.map((one) => one.id)") == ["weight-maps"]
+    assert not shown.frame.locator(".card").first.is_visible()
+    shown.page.keyboard.press("Escape")
+    shown.frame.locator("#gradients").wait_for()
+    assert "panel=" not in shown.page.url
+    height = shown.frame.locator("#gradients canvas").evaluate("(one) => one.clientHeight")
+    shown.frame.locator("#gradients .opener").click()
+    shown.frame.locator("#units").wait_for(state="hidden")
+    assert "p.rnn_diag.panel=gradients" in shown.page.url
+    assert shown.frame.locator("#gradients canvas").evaluate("(one) => one.clientHeight") > height
+    shown.frame.locator("#gradients .opener").click()
+    shown.frame.locator("#units").wait_for()
+
+
+def test_runs_have_tensorboards_colours_and_its_filter(tmp_path: Path, open_tab: Any, tensorboard: Start) -> None:
+    for name in ("lstm", "tanh_rnn"):
+        with SummaryWriter(str(tmp_path / name)) as log:
+            log.add_scalar("train/loss", 1.0, 0)
+            tab.write_gradients(log, "l0", 0, [-1.0, 0.0])
+            tab.write_cost(log, 0, 1.0, 0.1)
+    address = tensorboard(tmp_path, runs=2)
+    shown = open_tab(f"{address}?runFilter=^L#rnn_diag")
+    assert shown.frame.locator("aside li:visible").all_inner_texts() == ["lstm"]
+    shown.frame.locator("aside input[type=search]").fill("(")
+    assert shown.frame.locator("aside li:visible").count() == 0
+    shown.frame.locator("aside input[type=search]").fill("rnn|lstm")
+    assert shown.frame.locator("aside li:visible").count() == 2
+    own = shown.frame.locator("aside li .swatch").evaluate_all("(all) => all.map((one) => one.style.background)")
+    shown.page.goto("about:blank")
+    shown.page.goto(f"{address}#timeseries")
+    circles = shown.page.locator(".run-color-swatch")
+    circles.nth(1).wait_for()
+    hosts = circles.evaluate_all("(all) => all.map((one) => getComputedStyle(one).backgroundColor)")
+    assert sorted(own) == sorted(hosts)

@@ -5,14 +5,23 @@ from rnn_diag.tb.kinds.gates import GATE_UNITS, GATES, write_gate_units, write_g
 from rnn_diag.tb.kinds.horizon import HORIZON, write_horizon
 from rnn_diag.tb.kinds.kind import Kind
 from rnn_diag.tb.kinds.lyapunov import LYAPUNOV, write_lyapunov
-from rnn_diag.tb.kinds.profile import GRADIENTS, INFLUENCE, write_gradients, write_influence
+from rnn_diag.tb.kinds.profile import CONTRIBUTIONS, GRADIENTS, INFLUENCE, write_gradients, write_influence
 from rnn_diag.tb.kinds.spectrum import EIGENVALUES, SINGULAR_VALUES, write_eigenvalues, write_singular_values
 from rnn_diag.tb.kinds.verdict import VERDICT, write_verdict
+from rnn_diag.tb.kinds.weights import (
+    EARLY_LATE,
+    GATE_WEIGHTS,
+    WEIGHT_MAPS,
+    write_contributions,
+    write_gate_weights,
+    write_weight_maps,
+)
 
 KINDS = {
     kind.name: kind
     for kind in (
         *(GRADIENTS, INFLUENCE, GATES, GATE_UNITS, EIGENVALUES, SINGULAR_VALUES),
+        *(GATE_WEIGHTS, WEIGHT_MAPS, CONTRIBUTIONS, EARLY_LATE),
         *(LYAPUNOV, HORIZON, COST, VERDICT),
     )
 }
@@ -21,9 +30,11 @@ KINDS = {
 __all__ = [
     "KINDS",
     "Kind",
+    "write_contributions",
     "write_cost",
     "write_eigenvalues",
     "write_gate_units",
+    "write_gate_weights",
     "write_gates",
     "write_gradients",
     "write_horizon",
@@ -31,4 +42,5 @@ __all__ = [
     "write_lyapunov",
     "write_singular_values",
     "write_verdict",
+    "write_weight_maps",
 ]

@@ -1,4 +1,4 @@
-"""Profiles: log10 norms over the timesteps (`grad`) or over the lag (`influence`)."""
+"""Profiles: log10 norms over the timesteps (`grad`, `contributions`) or over the lag (`influence`)."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ HOLDS = "log10 median, p10, p90; timesteps in each bin"
 GRADIENTS = Kind(
     *("grad", "float16", (4, "bins"), HOLDS, _rows("first_timestep")), {"cell": Fact(a_name, "")}, refuse_widths
 )
+CONTRIBUTIONS = Kind("contributions", "float16", (4, "bins"), HOLDS, _rows("first_timestep"), refuse=refuse_widths)
 INFLUENCE = Kind("influence", "float16", (4, "bins"), HOLDS, _rows("first_lag"), refuse=refuse_widths)
 
 
@@ -48,7 +49,7 @@ def write_gradients(
     Raises:
         ValueError: If the numbers have another shape.
     """
-    write(writer, GRADIENTS.name, layer, step, _binned(log10_norms, bins), cell=cell)
+    write(writer, GRADIENTS.name, layer, step, binned(log10_norms, bins), cell=cell)
 
 
 def write_influence(writer: Any, layer: str, step: int, log10_norms: Any, *, bins: int = schema.TIME_BINS) -> None:
@@ -64,10 +65,15 @@ def write_influence(writer: Any, layer: str, step: int, log10_norms: Any, *, bin
     Raises:
         ValueError: If the numbers have another shape.
     """
-    write(writer, INFLUENCE.name, layer, step, _binned(log10_norms, bins))
+    write(writer, INFLUENCE.name, layer, step, binned(log10_norms, bins))
 
 
-def _binned(log10_norms: Any, bins: int) -> Array:
+def binned(log10_norms: Any, bins: int = schema.TIME_BINS) -> Array:
+    """Return a profile as it is stored: its largest values in bins of timesteps, and how many each bin holds.
+
+    Raises:
+        ValueError: If the numbers have another shape.
+    """
     rows = np.atleast_2d(array_of(log10_norms)).astype(np.float64)
     if rows.shape[0] == 1:
         rows = np.concatenate([rows, np.full((2, rows.shape[1]), np.nan)])

@@ -13,6 +13,15 @@ export async function fetchIndex() {
   return (await request('./index')).json();
 }
 
+/** Names of all runs in TensorBoard's order, by which it colours them; none where it does not say. */
+export async function fetchRunOrder() {
+  try {
+    return await (await request('../../runs')).json();
+  } catch {
+    return [];
+  }
+}
+
 /** Where everything that is logged of some series, `{run, tag}` each, is to be had as a file. */
 export function exportLink(series, format) {
   const words = series.map(({ run, tag }) => `run=${encodeURIComponent(run)}&tag=${encodeURIComponent(tag)}`);

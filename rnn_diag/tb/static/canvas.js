@@ -21,6 +21,11 @@ export function prepare(canvas, height, margins) {
   return { context, ratio, width, height, area: { x: left, y: top, width: width - left - right, height: height - top - bottom } };
 }
 
+/** The height of a drawing: more in a panel that is opened large. */
+export function tall(element, height) {
+  return element.closest('.large') ? Math.max(height, Math.min(2.4 * height, window.innerHeight - 300)) : height;
+}
+
 /** Round numbers between two values, at least `finest` apart. */
 export function ticks(lowest, highest, most, finest = 0) {
   const span = highest - lowest;

@@ -1,5 +1,9 @@
 // Colours: those of `rnn_diag.reporting.colours`, as hex and as pixels of scales, and the theme's.
 
+const HOST = {
+  light: ['#425066', '#12b5cb', '#e52592', '#f9ab00', '#9334e6', '#7cb342', '#e8710a'],
+  dark: ['#8e98a3', '#12b5cb', '#e52592', '#f9ab00', '#9334e6', '#7cb342', '#e8710a'],
+};
 const RUNS = {
   light: ['#0072b2', '#d55e00', '#009e73', '#aa3f87', '#8a6d00', '#3a8fb7', '#5b4ab0', '#555555'],
   dark: ['#5cb8ff', '#ff9a4d', '#3fd9a4', '#f08ccf', '#f0d24a', '#8fdcff', '#b7a8ff', '#cccccc'],
@@ -27,7 +31,13 @@ export const ZERO_PIXEL = packed(channelsOf(ZERO));
 
 export const theme = () => (document.body.classList.contains('dark') ? 'dark' : 'light');
 export const css = (name) => getComputedStyle(document.body).getPropertyValue(`--${name}`).trim();
-export const runColour = (place) => RUNS[theme()][place % RUNS.light.length];
+/** How many colours TensorBoard has for runs; it takes them in turn. */
+export const HOST_COLOURS = HOST.light.length;
+/** TensorBoard's colour of a run at a place; beyond its colours, one of our own. */
+export const runColour = (place) => HOST[theme()][place] ?? RUNS[theme()][(place - HOST_COLOURS) % RUNS.light.length];
+
+/** The colour of one of several lines of the same run. */
+export const lineColour = (place) => RUNS[theme()][place % RUNS.light.length];
 
 /** The pixel of `share` (0 to 1, cut off outside) on a scale. */
 export function onScale(scale, share) {

@@ -3,16 +3,20 @@
 import { shortNames } from './catalogue.js';
 import { runColour } from './colours.js';
 import { element } from './dom.js';
+import { hostFilter } from './host.js';
 import { naturally, whole } from './words.js';
+
+/** From so many runs on they can be filtered by name. */
+const FILTERED = 8;
 
 /** The list of runs with boxes to tick, and a filter. */
 export class RunList {
   constructor(choose) {
     this.choose = choose;
-    this.filter = element('input', { type: 'search', placeholder: 'Filter runs', 'aria-label': 'Filter runs', oninput: () => this.applyFilter() });
+    this.filter = element('input', { type: 'search', value: hostFilter(), placeholder: 'Filter runs (regex)', 'aria-label': 'Filter runs by a regular expression', oninput: () => this.applyFilter() });
     this.list = element('ul', {});
     this.element = element('aside', { 'aria-label': 'Runs' }, element('h2', {}, 'Runs'), this.filter, this.list,
-      element('p', {}, 'Maps show the first two ticked runs side by side; lines show all of them.'));
+      element('p', {}, 'Cards show the first two ticked runs; maps and lines show all of them, in TensorBoard’s colours.'));
   }
 
   /** `colours` are those of the runs that are ticked. */
@@ -23,13 +27,13 @@ export class RunList {
       const box = element('input', { type: 'checkbox', value: name, checked: colours.has(name), onchange: () => this.report() });
       return element('li', {}, element('label', { title: name }, box, swatch, element('span', {}, element('bdi', {}, label))));
     }));
-    this.filter.hidden = catalogue.size < 8;
+    this.filter.hidden = catalogue.size < FILTERED && !this.filter.value;
     this.applyFilter();
   }
 
   applyFilter() {
-    const words = this.filter.value.toLowerCase();
-    for (const item of this.list.children) item.hidden = !item.firstChild.title.toLowerCase().includes(words);
+    const matches = matcher(this.filter.value);
+    for (const item of this.list.children) item.hidden = !matches(item.firstChild.title);
   }
 
   report() {
@@ -67,5 +71,15 @@ export class Toolbar {
     const last = this.steps.at(-1) ?? 0;
     this.reading.textContent = `${whole(step)} of ${whole(last)}`;
     this.slider.setAttribute('aria-valuetext', `training step ${step} of ${last}`);
+  }
+}
+
+/** Whether a name matches a regular expression, in any case; what is none is looked for as it is. */
+function matcher(words) {
+  try {
+    const expression = new RegExp(words, 'i');
+    return (name) => expression.test(name);
+  } catch {
+    return (name) => name.toLowerCase().includes(words.toLowerCase());
   }
 }

@@ -3,7 +3,7 @@
 import { axisBelow, line, prepare, ticks } from './canvas.js';
 import { NOT_FINITE, OPEN, SHUT, css } from './colours.js';
 import { element, table } from './dom.js';
-import { Panel, fillFigures, sideBySide } from './panel.js';
+import { Panel, fillFigures, multiples } from './panel.js';
 import { percent, significant, whole } from './words.js';
 
 const STRIP = 64;
@@ -19,7 +19,7 @@ export class GatesPanel {
       title: 'What do the gates do over time?',
       subtitle: 'Each gate at this training step, over the timesteps: share of units shut (from below), share open (from above), mean activation as a line.',
       legend: legend(),
-      tables: (view) => sideBySide(view).filter(this.has).map((run) => tableOf(run, view.step)),
+      tables: (view) => multiples(view).filter(this.has).map((run) => tableOf(run, view.step)),
     });
   }
 
@@ -37,7 +37,7 @@ export class GatesPanel {
   }
 
   moveTo(view) {
-    for (const run of sideBySide(view)) if (this.has(run)) paint(this.canvases.get(run.name), run, view.step);
+    for (const run of multiples(view)) if (this.has(run)) paint(this.canvases.get(run.name), run, view.step);
     this.panel.show(view);
   }
 }

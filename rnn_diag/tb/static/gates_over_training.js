@@ -4,7 +4,7 @@ import { NOT_FINITE_PIXEL, SHUT_TO_OPEN, cssOf, onScale, theme } from './colours
 import { element, table } from './dom.js';
 import { edgesOf, gateOf } from './gates.js';
 import { HeatMap } from './heatmap.js';
-import { Panel, fillFigures, sideBySide } from './panel.js';
+import { Panel, fillFigures, multiples } from './panel.js';
 import { percent, whole } from './words.js';
 
 const HEIGHT = 132;
@@ -32,7 +32,7 @@ export class GatesOverTrainingPanel {
       title: 'How have the gates changed?',
       subtitle: 'Each gate over the whole training: orange where it is shut, blue where it is open. Click to choose a training step.',
       legend: this.legend,
-      tables: (view) => sideBySide(view).filter(this.has).map((run) => this.table(run)),
+      tables: (view) => multiples(view).filter(this.has).map((run) => this.table(run)),
     });
     this.panel.tools.append(this.choice);
   }
@@ -61,7 +61,7 @@ export class GatesOverTrainingPanel {
   }
 
   forEachMap(view, act) {
-    for (const run of sideBySide(view).filter(this.has)) run.contents.gates.labels.forEach((label, gate) => act(this.mapOf(run, label), run, gate));
+    for (const run of multiples(view).filter(this.has)) run.contents.gates.labels.forEach((label, gate) => act(this.mapOf(run, label), run, gate));
   }
 
   mapOf(run, label) {

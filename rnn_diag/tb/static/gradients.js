@@ -3,7 +3,7 @@
 import { FALLEN_TO_GROWN, NOT_FINITE, NOT_FINITE_PIXEL, VIRIDIS, ZERO, ZERO_PIXEL, cssOf, onScale } from './colours.js';
 import { element, table } from './dom.js';
 import { HeatMap } from './heatmap.js';
-import { Panel, fillFigures, sideBySide } from './panel.js';
+import { Panel, fillFigures, multiples } from './panel.js';
 import { profileOf, referenceOf } from './profile.js';
 import { fromLog10, power, whole } from './words.js';
 
@@ -28,21 +28,21 @@ export class GradientsPanel {
   has = (run) => Boolean(run.series.grad?.steps.length);
 
   draw(view) {
-    const range = view.relative ? RELATIVE_RANGE : absoluteRange(sideBySide(view));
+    const range = view.relative ? RELATIVE_RANGE : absoluteRange(multiples(view));
     this.legend.replaceChildren(...legend(view.relative, range));
     fillFigures(this.panel, view, (run) => {
       if (!this.has(run)) return 'The gradient was not measured in this run.';
       if (!this.maps.has(run.name)) this.maps.set(run.name, new HeatMap(this.chooseStep));
       return this.maps.get(run.name).element;
     });
-    for (const run of sideBySide(view)) {
+    for (const run of multiples(view)) {
       if (this.has(run)) this.maps.get(run.name).draw(run.series.grad, { ...pictureOf(run, view.relative, range), step: view.step });
     }
     this.panel.show(view);
   }
 
   moveTo(view) {
-    for (const run of sideBySide(view)) if (this.has(run)) this.maps.get(run.name).moveTo(view.step);
+    for (const run of multiples(view)) if (this.has(run)) this.maps.get(run.name).moveTo(view.step);
     this.panel.show(view);
   }
 }
@@ -74,7 +74,7 @@ function pixelOf(value, scale, [lowest, highest]) {
   return onScale(scale, (value - lowest) / (highest - lowest));
 }
 
-/** The decades from the smallest to the largest norm of the runs shown, one scale for both. */
+/** The decades from the smallest to the largest norm of the runs shown, one scale for all. */
 function absoluteRange(runs) {
   let lowest = Infinity;
   let highest = -Infinity;
@@ -109,7 +109,7 @@ function legend(relative, [lowest, highest]) {
 }
 
 function tables(view) {
-  return sideBySide(view).filter((run) => run.series.grad?.steps.length).map((run) => {
+  return multiples(view).filter((run) => run.series.grad?.steps.length).map((run) => {
     const now = run.series.grad.at(view.step);
     const { bins, edges, median, p10, p90 } = profileOf(now);
     const rows = Array.from({ length: bins }, (_, bin) => [

@@ -1,6 +1,6 @@
 // One heat map on a canvas: training steps to the right, timesteps upwards, a crosshair, and a word on what is under the pointer.
 
-import { axisBelow, axisLeft, line, prepare, ticks } from './canvas.js';
+import { axisBelow, axisLeft, line, prepare, tall, ticks } from './canvas.js';
 import { css } from './colours.js';
 import { element } from './dom.js';
 import { binOf } from './profile.js';
@@ -25,7 +25,7 @@ export class HeatMap {
   /** `columnAt`, `pixelOf` and `weight` as in `rasterise`; `words(value, place)` says what a value is; `what` is plotted. */
   draw(series, { columnAt, pixelOf, weight, words, what, step }) {
     Object.assign(this, { series, columnAt, words, step });
-    this.frame = prepare(this.canvas, this.height, MARGINS);
+    this.frame = prepare(this.canvas, tall(this.canvas, this.height), MARGINS);
     if (!this.frame) return;
     const lengths = series.steps.map((_, place) => columnAt(place).timesteps);
     const longest = (this.longest = lengths.reduce((one, other) => Math.max(one, other), 1));

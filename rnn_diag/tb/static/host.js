@@ -18,6 +18,13 @@ export function onReload(reloaded) {
   }
 }
 
+/** Calls `pressed` on Escape, wherever the focus is, while the tab is shown. */
+export function onEscape(pressed) {
+  const listen = ({ key }) => key === 'Escape' && document.body.clientWidth && pressed();
+  document.addEventListener('keydown', listen);
+  if (hostBody()) hostBody().addEventListener('keydown', listen);
+}
+
 /** Keeps `body.dark` as the host's theme is, and calls `changed` when it changes. */
 export function followTheme(changed) {
   const preference = window.matchMedia('(prefers-color-scheme: dark)');
@@ -33,7 +40,16 @@ export function followTheme(changed) {
   if (hostBody()) new MutationObserver(apply).observe(hostBody(), { attributeFilter: ['class'] });
 }
 
-/** What the link asks for: `{runs, layer, step}`, each of them perhaps missing. */
+/** What the runs are filtered by in TensorBoard's own list, where its address says so. */
+export function hostFilter() {
+  try {
+    return new URLSearchParams(window.parent.location.search).get('runFilter') ?? '';
+  } catch {
+    return '';
+  }
+}
+
+/** What the link asks for: `{runs, layer, step, panel}`, each of them perhaps missing. */
 export function readLink() {
   const asked = new Map();
   for (const part of hashOf().slice(1).split('&')) {
@@ -45,6 +61,7 @@ export function readLink() {
     runs: asked.get('run')?.split(',').map(decoded),
     layer: asked.get('layer'),
     step: Number.isFinite(step) ? step : undefined,
+    panel: asked.get('panel'),
   };
 }
 
@@ -66,8 +83,8 @@ function hashOf() {
 }
 
 /** Puts what is shown into the address bar, so that the address can be passed on. */
-export function writeLink({ runs, layer, step }) {
-  const facts = { run: runs.map(encodeURIComponent).join(','), layer, step };
+export function writeLink({ runs, layer, step, panel }) {
+  const facts = { run: runs.map(encodeURIComponent).join(','), layer, step, panel };
   const words = Object.entries(facts)
     .filter(([, value]) => value !== undefined && value !== null && value !== '')
     .map(([name, value]) => `${PREFIX}${name}=${encodeURIComponent(value)}`);

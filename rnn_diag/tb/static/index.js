@@ -1,20 +1,23 @@
 // The page: reads the index, keeps what is chosen, and draws every panel that has something to show.
 
-import { fetchIndex } from './api.js';
+import { fetchIndex, fetchRunOrder } from './api.js';
 import { Cards } from './cards.js';
 import { catalogueOf, layerShown, loadLayer, troubleOf, verdictsOf } from './catalogue.js';
 import { RunList, Toolbar } from './controls.js';
 import { CostPanel, HorizonPanel, LyapunovPanel } from './courses.js';
+import { HOST_COLOURS } from './colours.js';
 import { element } from './dom.js';
+import { GateWeightsPanel } from './gate_weights.js';
 import { GatesPanel } from './gates.js';
 import { GatesOverTrainingPanel } from './gates_over_training.js';
 import { GradientsPanel } from './gradients.js';
-import { followTheme, onReload, readLink, writeLink } from './host.js';
+import { followTheme, onEscape, onReload, readLink, writeLink } from './host.js';
 import { emptyState, notices } from './messages.js';
-import { GradientProfilePanel, InfluencePanel } from './profiles.js';
+import { ContributionsPanel, GradientProfilePanel, InfluencePanel } from './profiles.js';
 import { SpectrumPanel } from './spectrum.js';
 import { UnitsPanel } from './units.js';
 import { standingAt, worst } from './verdict.js';
+import { WeightMapsPanel } from './weight_maps.js';
 import { naturally } from './words.js';
 
 const RUNS_AT_FIRST = 2;
@@ -34,7 +37,7 @@ function addStyle(name) {
 
 class Page {
   constructor() {
-    this.chosen = { runs: [], layer: '', step: null, relative: true };
+    this.chosen = { runs: [], layer: '', step: null, relative: true, panel: '' };
     this.runList = new RunList((runs) => this.choose({ runs }));
     this.toolbar = new Toolbar({
       chooseLayer: (layer) => this.choose({ layer }),
@@ -48,8 +51,11 @@ class Page {
     });
     this.panels = [
       new GradientsPanel({ chooseStep: (step) => this.moveTo(step) }), new GradientProfilePanel(), new InfluencePanel(),
-      new SpectrumPanel(), new GatesPanel(), new GatesOverTrainingPanel({ chooseStep: (step) => this.moveTo(step) }), new UnitsPanel(), new LyapunovPanel(), new HorizonPanel(), new CostPanel(),
+      new SpectrumPanel(), new GatesPanel(), new GatesOverTrainingPanel({ chooseStep: (step) => this.moveTo(step) }), new UnitsPanel(),
+      new GateWeightsPanel(), new WeightMapsPanel(), new ContributionsPanel(), new LyapunovPanel(), new HorizonPanel(), new CostPanel(),
     ];
+    for (const { panel } of this.panels) panel.element.addEventListener('open', () => this.openPanel(panel.element.id));
+    onEscape(() => this.chosen.panel && this.openPanel(this.chosen.panel));
     this.notices = element('div', {});
     this.unmeasured = element('p', { class: 'unmeasured' });
     this.grid = element('div', { class: 'panels' }, this.panels.map(({ panel }) => panel.element));
@@ -63,6 +69,7 @@ class Page {
     this.asked = asked;
     if (asked.layer) this.chosen.layer = asked.layer;
     if (asked.step !== undefined) this.chosen.step = asked.step;
+    if (this.panels.some(({ panel }) => panel.element.id === asked.panel)) this.chosen.panel = asked.panel;
     followTheme(() => this.draw());
     onReload(() => this.reload());
     await this.reload();
@@ -71,7 +78,9 @@ class Page {
 
   async reload() {
     try {
-      this.catalogue = catalogueOf(await fetchIndex());
+      const [index, order] = await Promise.all([fetchIndex(), fetchRunOrder()]);
+      this.catalogue = catalogueOf(index);
+      this.order = order;
       this.failure = '';
     } catch (error) {
       this.failure = `TensorBoard did not answer (${error.message}). Is it still running? Press its reload button to try again.`;
@@ -131,16 +140,34 @@ class Page {
     return missing.map((name) => `The run “${name}” has no RNN diagnostics in this log; here are others.`);
   }
 
-  /** Every chosen run has a colour that no other chosen run has, and keeps it while it is chosen. */
+  /** Every chosen run has TensorBoard's colour; where another chosen run has that, one of its own, which it keeps. */
   keepColours() {
     const { runs } = this.chosen;
     for (const name of this.colours.keys()) if (!runs.includes(name)) this.colours.delete(name);
     for (const name of runs) {
       if (this.colours.has(name)) continue;
-      let place = 0;
-      while ([...this.colours.values()].includes(place)) place += 1;
+      const taken = [...this.colours.values()];
+      const hosts = this.order.indexOf(name);
+      let place = hosts < 0 ? HOST_COLOURS : hosts % HOST_COLOURS;
+      if (taken.includes(place)) place = HOST_COLOURS;
+      while (taken.includes(place)) place += 1;
       this.colours.set(name, place);
     }
+  }
+
+  /** Opens a panel large, alone; or all of them again. */
+  openPanel(id) {
+    this.chosen.panel = this.chosen.panel === id ? '' : id;
+    this.draw();
+    document.getElementById(id)?.scrollIntoView({ block: this.chosen.panel ? 'start' : 'center' });
+  }
+
+  /** Shows the panel that is opened large, if it has something to show, and hides the others. */
+  showLarge() {
+    const large = this.measured.find(({ panel }) => panel.element.id === this.chosen.panel);
+    for (const { panel } of this.panels) panel.enlarge(panel === large?.panel);
+    document.body.classList.toggle('one', Boolean(large));
+    if (large) this.measured = [large];
   }
 
   /** Follows the training if the last step was shown, else stays where it is. */
@@ -169,6 +196,7 @@ class Page {
 
   /** Chooses a layer and brings a panel into view. */
   async showPanel(layer, id) {
+    if (this.chosen.panel) this.openPanel(this.chosen.panel);
     if (!this.runs.some((run) => run.layer === layer)) await this.choose({ layer });
     document.getElementById(id)?.scrollIntoView({ behavior: 'smooth', block: 'start' });
   }
@@ -194,10 +222,11 @@ class Page {
     this.notices.replaceChildren(...notices(this.sentences));
     this.attempt('The cards', () => this.cards.draw(view));
     this.measured = this.panels.filter((panel) => this.runs.some(panel.has));
+    this.showLarge();
     for (const panel of this.panels) panel.panel.element.hidden = !this.measured.includes(panel);
     this.measured = this.measured.filter((panel) => this.drawPanel(panel, view));
     this.sayUnmeasured();
-    writeLink({ runs: this.chosen.runs, layer: this.chosen.layer, step: this.chosen.step });
+    writeLink(this.chosen);
     this.ready();
   }
 

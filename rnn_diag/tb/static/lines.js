@@ -2,6 +2,7 @@
 
 import uPlot from './uplot.js';
 
+import { tall } from './canvas.js';
 import { NOT_FINITE, css } from './colours.js';
 import { element } from './dom.js';
 
@@ -25,12 +26,15 @@ export class Lines {
     this.chart?.destroy();
     this.fillLegend();
     this.chart = new uPlot(this.settings(width), joined(curves), this.plot);
+    this.chart.ctx.canvas.setAttribute('aria-label', options.label);
+    this.chart.ctx.canvas.setAttribute('role', 'img');
   }
 
   /** Shows other numbers of the same curves. */
   update(curves, options) {
     if (!this.chart || curves.length !== this.curves.length || options.yRange !== this.options.yRange) return this.draw(curves, options);
     Object.assign(this, { curves, options });
+    this.fillLegend();
     this.chart.setData(joined(curves));
     return undefined;
   }
@@ -46,7 +50,7 @@ export class Lines {
     const axis = { stroke: css('muted'), font: '12px Roboto, system-ui, sans-serif', labelFont: '12px Roboto, system-ui, sans-serif', grid: { stroke: css('grid'), width: 1 }, ticks: { stroke: css('grid'), width: 1 } };
     return {
       width,
-      height: HEIGHT,
+      height: tall(this.element, HEIGHT),
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
       scales: { x: { time: false, range: (_, lowest, highest) => roomy(lowest, highest) }, y: { range: yRange ?? ((_, lowest, highest) => padded(fromZero ? 0 : lowest, highest)) } },

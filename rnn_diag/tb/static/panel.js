@@ -5,6 +5,7 @@ import { runColour } from './colours.js';
 import { breakable, element } from './dom.js';
 
 const SIDE_BY_SIDE = 2;
+const MULTIPLES = 12;
 
 /** A panel with `id`, `title`, `subtitle` (text or elements), `tables(view)` of what it shows, and links to download series of `kinds`. */
 export class Panel {
@@ -17,10 +18,20 @@ export class Panel {
       element('summary', {}, 'Numbers as a table'), this.numbers);
     this.links = element('p', { class: 'links' });
     this.tools = element('div', { class: 'tools' });
+    this.opener = element('button', { type: 'button', class: 'opener', onclick: () => this.element.dispatchEvent(new Event('open')) });
+    this.enlarge(false);
     this.element = element('section', { class: wide ? 'panel wide' : 'panel', id, 'aria-labelledby': `${id}-title` },
       element('header', {},
-        element('div', {}, element('h2', { id: `${id}-title` }, title), element('p', {}, subtitle)), this.tools),
+        element('div', {}, element('h2', { id: `${id}-title` }, title), element('p', {}, subtitle)), this.tools, this.opener),
       legend, this.body, element('footer', {}, this.details, this.links));
+  }
+
+  /** Shows the panel alone and large, or among the others. */
+  enlarge(isLarge) {
+    this.element?.classList.toggle('large', isLarge);
+    this.opener.textContent = isLarge ? '✕' : '⤢';
+    this.opener.title = isLarge ? 'Back to all panels (Esc)' : 'Open large; the address then leads here';
+    this.opener.setAttribute('aria-label', this.opener.title);
   }
 
   /** Remembers what is shown; the table is written only while it is open. */
@@ -47,25 +58,32 @@ export class Panel {
 }
 
 /** What a kind of series is called in a link, where a panel has more than one. */
-const KINDS = { eig: 'eigenvalues', sv: 'singular values', influence: 'influence', horizon: 'horizon' };
+const KINDS = { eig: 'eigenvalues', sv: 'singular values', influence: 'influence', horizon: 'horizon', contributions: 'contributions', early_late: 'cosine' };
 
 function addresses(view, kind) {
   return view.runs.flatMap(({ name, entries }) => [entries[kind] ?? []].flatMap((entry) => ('tag' in entry ? [entry] : Object.values(entry)))
     .map(({ tag }) => ({ run: name, tag })));
 }
 
-/** The first two runs, which maps are shown of; lines are shown of all. */
+/** The first two runs, which have cards. */
 export const sideBySide = (view) => view.runs.slice(0, SIDE_BY_SIDE);
 
-/** A figure for each of the first two runs: `content(run)` is an element, or a sentence on why there is none. */
+/** The runs that maps are shown of, each of them one: all that are ticked, as long as a person can tell them apart. */
+export const multiples = (view) => view.runs.slice(0, MULTIPLES);
+
+/** A figure for each run, all of one size: `content(run)` is an element, or a sentence on why there is none. */
 export function fillFigures(panel, view, content) {
-  const runs = sideBySide(view);
-  panel.body.classList.toggle('pair', runs.length > 1);
-  panel.body.replaceChildren(...runs.map((run) => {
+  const runs = multiples(view);
+  panel.body.classList.toggle('pair', runs.length === 2);
+  panel.body.classList.toggle('multiples', runs.length > 2);
+  const figures = runs.map((run) => {
     const made = content(run);
     const shown = typeof made === 'string' ? element('p', { class: 'absent' }, made) : made;
     return element('figure', {}, element('figcaption', {}, runLabel(run)), shown);
-  }));
+  });
+  const left = view.runs.length - runs.length;
+  if (left) figures.push(element('p', { class: 'absent' }, `${left} more ticked ${left === 1 ? 'run is' : 'runs are'} not drawn here.`));
+  panel.body.replaceChildren(...figures);
 }
 
 /** The name of a run with its colour, and the layer if there is one. */

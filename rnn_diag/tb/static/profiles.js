@@ -5,7 +5,7 @@ import { table } from './dom.js';
 import { Lines } from './lines.js';
 import { Panel } from './panel.js';
 import { lengthsOf, profileOf, referenceOf } from './profile.js';
-import { fromLog10, power, whole } from './words.js';
+import { decade, fromLog10, significant, whole } from './words.js';
 
 class ProfilePanel {
   constructor(kind, description) {
@@ -118,7 +118,39 @@ export class InfluencePanel extends ProfilePanel {
   }
 }
 
-const decade = (value) => (Number.isInteger(value) ? power(value) : '');
+/** How much each timestep adds to the gradient of the recurrent weights. */
+export class ContributionsPanel extends ProfilePanel {
+  axis = 'timestep t';
+  caption = 'What five timesteps add to the gradient of the recurrent weights';
+
+  constructor() {
+    super('contributions', {
+      id: 'contributions',
+      kinds: ['contributions', 'early_late'],
+      title: 'Which steps shape the recurrent weights?',
+      subtitle: 'What each timestep adds to their gradient: median over sequences, band from p10 to p90. Cosine: of what the early and the late half ask; at −1 they cancel.',
+    });
+  }
+
+  isRelative = () => false;
+  position = ({ edges }, bin) => Math.floor((edges[bin] + edges[bin + 1] - 1) / 2);
+
+  curves(view) {
+    const cosines = new Map(view.runs.map(({ label, series }) => [label, series.early_late?.at(view.step)?.values[0]]));
+    return super.curves(view).map((curve) => {
+      const cosine = cosines.get(curve.name);
+      return { ...curve, name: Number.isFinite(cosine) ? `${curve.name}: cosine ${significant(cosine)}` : curve.name };
+    });
+  }
+
+  options() {
+    return {
+      xLabel: 'timestep in the sequence, t', yLabel: 'norm of the contribution',
+      xText: whole, yText: decade, yRange: this.range, reading: fromLog10,
+      label: 'What each timestep adds to the gradient of the recurrent weights at the chosen training step; the numbers are in the table below.',
+    };
+  }
+}
 
 function reversed(curve) {
   const turned = Object.fromEntries(['x', 'y', 'low', 'high'].map((name) => [name, curve[name].toReversed()]));

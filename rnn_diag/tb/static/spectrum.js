@@ -3,7 +3,7 @@
 import { axisBelow, axisLeft, line, prepare, ticks } from './canvas.js';
 import { css, runColour } from './colours.js';
 import { element, table } from './dom.js';
-import { Panel, fillFigures, sideBySide } from './panel.js';
+import { Panel, fillFigures, multiples } from './panel.js';
 import { atTick, naturally, significant, whole } from './words.js';
 
 const HEIGHT = 320;
@@ -20,7 +20,7 @@ export class SpectrumPanel {
       kinds: ['eig', 'sv'],
       title: 'Is the recurrence stable?',
       subtitle: 'Eigenvalues of the recurrent matrix and the unit circle. Triangles lie outside, red ones where that means growth; grey is the way they came. Beside: singular values.',
-      tables: (view) => sideBySide(view).filter(this.has).map((run) => this.table(run, view.step)),
+      tables: (view) => multiples(view).filter(this.has).map((run) => this.table(run, view.step)),
     });
     this.panel.tools.append(this.choice);
   }
@@ -34,7 +34,7 @@ export class SpectrumPanel {
     this.choice.hidden = matrices.length < 2;
     if (!matrices.includes(this.matrix)) [this.matrix] = matrices;
     this.choice.value = this.matrix;
-    this.panel.element.classList.toggle('wide', sideBySide(view).length > 1);
+    this.panel.element.classList.toggle('wide', multiples(view).length > 1);
     this.figures = [];
     fillFigures(this.panel, view, (run) => {
       if (!this.has(run)) return 'The eigenvalues were not measured in this run.';

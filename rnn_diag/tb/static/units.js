@@ -4,7 +4,7 @@ import { prepare } from './canvas.js';
 import { NOT_FINITE, SHUT_TO_OPEN, css, cssOf, onScale, theme } from './colours.js';
 import { element, table } from './dom.js';
 import { gateOf } from './gates.js';
-import { Panel, fillFigures, sideBySide } from './panel.js';
+import { Panel, fillFigures, multiples } from './panel.js';
 import { percent, whole } from './words.js';
 
 const ROW = 30;
@@ -22,7 +22,7 @@ export class UnitsPanel {
       title: 'Which units are stuck?',
       subtitle: 'Each gate, one cell per unit: the share of time it is open minus the share it is shut. Units that are at either end longest come first.',
       legend: this.legend,
-      tables: (view) => sideBySide(view).filter(this.has).map((run) => tableOf(run, view.step)),
+      tables: (view) => multiples(view).filter(this.has).map((run) => tableOf(run, view.step)),
     });
   }
 

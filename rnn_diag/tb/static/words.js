@@ -7,6 +7,9 @@ export function power(exponent) {
   return exponent === 0 ? '1' : `10${[...String(exponent)].map((digit) => SUPERSCRIPTS[digit]).join('')}`;
 }
 
+/** A tick of a logarithmic axis: powers of 10 alone. */
+export const decade = (value) => (Number.isInteger(value) ? power(value) : '');
+
 /** A number given by its logarithm: 3.2 · 10⁻⁸; zero, overflow and no number in words. */
 export function fromLog10(value) {
   if (value === -Infinity) return 'exactly 0';
