@@ -14,7 +14,6 @@ from typing import Any, Final
 import lightning.pytorch as pl
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar, TQDMProgressBar
 from omegaconf import DictConfig, OmegaConf
 from torch.optim import lr_scheduler
@@ -22,6 +21,7 @@ from torch.optim import lr_scheduler
 from rnn_diag import cells, models, nn, tasks
 from rnn_diag.callbacks.attachment import DiagnosticCallback
 from rnn_diag.cli.compose import argument_names
+from rnn_diag.cli.hydra_versions import instantiate
 from rnn_diag.interventions import initialization
 from rnn_diag.interventions.flossing import gradient_flossing
 from rnn_diag.models import SequenceModel

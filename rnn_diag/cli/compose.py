@@ -20,6 +20,8 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from rnn_diag.cli.hydra_versions import VERSION, register_resolver
+
 WIDTH: Final = 100
 """Columns of a list of choices."""
 
@@ -66,13 +68,13 @@ def register_resolvers() -> None:
         "processes": lambda: "auto" if torch.cuda.is_available() else 2,
     }
     for name, resolver in resolvers.items():
-        OmegaConf.register_new_resolver(name, resolver, replace=True)
+        register_resolver(name, resolver)
 
 
 def composed(name: str, overrides: Sequence[str]) -> DictConfig:
     """Return a configuration by its name, such as `train`, with overrides that need no checking."""
     register_resolvers()
-    with initialize_config_dir(str(configuration_directory()), version_base="1.3"):
+    with initialize_config_dir(str(configuration_directory()), **VERSION):
         return compose(name, overrides=list(overrides))
 
 
@@ -113,7 +115,7 @@ def checked_overrides(
     directory = configuration_directory()
     parsed = [_parsed(override) for override in overrides]
     elsewhere = [str(override.input_line) for override in parsed if override.key_or_group == SEARCH_PATH]
-    with initialize_config_dir(str(directory), version_base="1.3"):
+    with initialize_config_dir(str(directory), **VERSION):
         groups = _groups(directory / f"{name}.yaml", elsewhere)
         chosen = {override.key_or_group: _choices(override) for override in parsed if override.key_or_group in groups}
         for group, choices in chosen.items():

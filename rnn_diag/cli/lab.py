@@ -44,9 +44,10 @@ def main() -> None:
         import hydra
 
         from rnn_diag.cli.compose import configuration_directory
+        from rnn_diag.cli.hydra_versions import VERSION
 
         sys.argv[1:] = understood(words)
-    hydra.main(config_path=str(configuration_directory()), config_name="lab", version_base="1.3")(_reported)()
+    hydra.main(config_path=str(configuration_directory()), config_name="lab", **VERSION)(_reported)()
 
 
 def experiment_names() -> list[str]:

@@ -40,7 +40,9 @@ def print_summary(run: Run, seconds: float, output_dir: str, console: Console | 
     if run.best is not None and run.best.best_model_path:
         console.print(f"best checkpoint: {os.path.relpath(run.best.best_model_path)}", highlight=False, soft_wrap=True)
     if run.best is not None:
-        console.print(_continuation(run, run.best.last_model_path), highlight=False, soft_wrap=True)
+        console.print(
+            _continuation(run, run.best.last_model_path or run.best.best_model_path), highlight=False, soft_wrap=True
+        )
     if any(type(logger).__name__ == "TensorBoardLogger" for logger in run.trainer.loggers):
         console.print(
             f"to see the curves and pictures: [bold]tensorboard --logdir {where}[/bold]",

@@ -42,6 +42,7 @@ def main() -> None:
         import hydra
 
         from rnn_diag.cli.compose import checked_overrides, configuration_directory, register_resolvers, split_words
+        from rnn_diag.cli.hydra_versions import VERSION
         from rnn_diag.cli.ranks import inherited_configuration
 
     inherited = inherited_configuration()
@@ -54,7 +55,7 @@ def main() -> None:
             overrides = checked_overrides(overrides, sweeping=bool({"-m", "--multirun"} & set(flags)))
     sys.argv[1:] = [*flags, *overrides]  # Hydra's parser would not take `task=adding -m cell=gru,lstm`.
     register_resolvers()
-    hydra.main(config_path=str(configuration_directory()), config_name="train", version_base="1.3")(reported)()
+    hydra.main(config_path=str(configuration_directory()), config_name="train", **VERSION)(reported)()
 
 
 def reported(configuration: DictConfig) -> float:
@@ -132,10 +133,14 @@ def misfit(checkpoint: str, error: Exception) -> str:
 
 
 def _test(run: Run) -> None:
+    """Test the best weights; what training and validation measured stays known, though Lightning forgets it."""
     best = run.best.best_model_path if run.best is not None else ""
     if not best:
         _say(run, "test=true scores the last weights: the run ended before a checkpoint was validated")
+    measured = dict(run.trainer.callback_metrics)
     run.trainer.test(run.model, datamodule=run.task, ckpt_path=best or None, verbose=False)
+    tested = dict(run.trainer.callback_metrics)
+    run.trainer.callback_metrics.update({**measured, **tested})
 
 
 def _score(run: Run, objective: str | None) -> float:

@@ -114,9 +114,14 @@ def test_the_scheduler_and_the_initialisation_of_the_configuration_are_used(
     torch.testing.assert_close(recurrent, torch.eye(4), rtol=0, atol=1e-6)
 
 
-def test_testing_scores_the_best_checkpoint(run: Callable[..., Run], small: Callable[[str], list[str]]) -> None:
-    finished = run(*small("adding"), *QUICK, *STEPS, "logger=none", "test=true")
-    assert torch.isfinite(finished.trainer.callback_metrics["test/mse"])
+def test_testing_scores_the_best_checkpoint_and_the_tables_keep_training_validation_and_what_happened_inside(
+    run: Callable[..., Run], small: Callable[[str], list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished = run(*small("adding"), *QUICK, *STEPS, "logger=none", "test=true", "callbacks=gradient_norms")
+    metrics = finished.trainer.callback_metrics
+    assert all(torch.isfinite(metrics[f"{stage}/mse"]) for stage in ("train", "val", "test"))
+    told = capsys.readouterr().out
+    assert "train/mse" in told and "val/mse" in told and "What happened inside" in told
 
 
 def test_testing_without_a_validation_scores_the_last_weights_and_says_so(
