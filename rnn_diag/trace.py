@@ -46,7 +46,7 @@ class Provenance:
             before returned in a way that cannot be followed unit by unit: total gradients are exact, and what single
             losses send back past such a call is not known (NaN).
         is_piece: Whether the state came from another trace of the layer, or went on into one, in a way that is not
-            followed: it branches, or continues with other sequences than those that were returned.
+            followed: it branches, is made of several, or continues with other sequences than those that were returned.
         frozen: Whether its `weight_hh` needed no gradient.
         kernel_dtype: What it was computed in: under autocast a kernel may return more digits than it has.
     """

@@ -82,6 +82,8 @@ def derivatives(start: Edge, known: Mapping[Edge, object], seed: Tensor) -> dict
         for edge, grad in zip(node.next_functions, grads if isinstance(grads, tuple) else (grads,), strict=True):
             if grad is not None and edge[0] is not None:
                 sums = found if edge in known else waiting
+                shape = edge[0]._input_metadata[edge[1]].shape
+                grad = grad if grad.shape == shape else grad.sum_to_size(shape)  # as autograd does where it broadcast
                 sums[edge] = sums[edge] + grad if edge in sums else grad  # type: ignore[index]
     return found
 

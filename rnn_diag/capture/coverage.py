@@ -55,7 +55,7 @@ def _read(calls: Sequence[Call], traces: Sequence[Trace]) -> str:
     if any(trace.provenance.state_changed_between_calls for trace in traces):
         read += ", whose state the model changed between calls, and not unit by unit: single losses are not followed"
     if any(trace.provenance.is_piece for trace in traces):
-        read += ", some of them pieces: a state branches, or continues with other sequences than were returned"
+        read += ", some of them pieces: a state branches, is made of several, or continues with other sequences"
     return read
 
 

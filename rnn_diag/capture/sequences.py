@@ -24,11 +24,15 @@ class Link(NamedTuple):
         end: What it is recognised by.
         change: What the model did to it in between, if anything.
         rows: Which of its sequences each sequence of the call is; None where they are all of them, in order.
+        joins: What other returned states are recognised by that the call was given a part of.
+        mixes: Whether one sequence was given what several returned, or several what one returned.
     """
 
     end: Identity
     change: Change | None = None
     rows: Tensor | None = None
+    joins: tuple[Identity, ...] = ()
+    mixes: bool = False
 
     def read(self, form: Callable[[Tensor], Tensor]) -> Link:
         """Return the same with the factors of the change in another form."""
@@ -120,20 +124,25 @@ class Lineage:
         origins = {origin for edge in edges for origin in reachable(edge, self._known) if origin.of_result}
         if not origins:
             return None, None
-        latest = max(origin.call for origin in origins)
+        latest, *others = sorted({origin.call for origin in origins}, reverse=True)
         end, returned = self._ends[latest]
-        change, rows = UNKNOWN, None
+        change, rows, mixes = UNKNOWN, None, False
         with suppress(Unfollowable, RuntimeError):  # autograd refuses what was written to since
             if not _packs_graph():
                 change, rows = change_of(before, self._known, latest, self._starts, axis)
-        if not change.is_known and axis is not None and before[0] is not None:
+        if not change.is_known and axis is not None and before[0] is not None and edge_of(before[0]) is not None:
             with suppress(Unfollowable, RuntimeError):
-                if before[0].shape[axis] != returned[0].shape[axis] and not _packs_graph():
+                if not _packs_graph():
                     rows = rows_of(before[0], self._known, latest, axis)
+                    mixes = rows is None
+        if rows is not None and torch.equal(rows, torch.arange(returned[0].shape[axis or 0], device=rows.device)):
+            rows = None
         if rows is not None:
             returned = [state.index_select(axis or 0, rows) for state in returned]
         unchanged = change.is_known and not any(f is not None for f in (*change.passed, *change.held))
-        return Link(end, None if unchanged and all(map(_same, before, returned)) else change, rows), latest
+        joins = () if change.is_known else tuple(self._ends[call][0] for call in others)
+        passed_on = None if unchanged and all(map(_same, before, returned)) else change
+        return Link(end, passed_on, rows, joins, mixes), latest
 
     def _left(self, latest: int, link: Link | None, batch: int, axis: int) -> Rows | None:
         """Return which sequences are left of those that a call, or those before it, began with."""
@@ -150,7 +159,8 @@ class Chain(Generic[AnyCall]):
     Attributes:
         calls: The calls, each with what the model did to the state before it, or None.
         is_piece: Whether the state came from an earlier chain, or went on into a later one, in a way that is not
-            followed: several calls continue the same one, or with other sequences than those that were returned.
+            followed: several calls continue the same one, one continues several, or with other sequences than those
+            that were returned.
     """
 
     calls: list[tuple[AnyCall, Change | None]]
@@ -160,6 +170,7 @@ class Chain(Generic[AnyCall]):
 def sequences_of(calls: Sequence[AnyCall], joinable: bool = True) -> list[Chain[AnyCall]]:
     """Group calls into sequences: a call that received the state an earlier call returned continues its sequence."""
     chains: list[Chain[AnyCall]] = []
+    owners: dict[Identity, Chain[AnyCall]] = {}
     ends: dict[Identity, Chain[AnyCall]] = {}
     continued: set[Identity] = set()
     for call in calls:
@@ -173,7 +184,12 @@ def sequences_of(calls: Sequence[AnyCall], joinable: bool = True) -> list[Chain[
             chain, link = Chain([], is_piece), None
             chains.append(chain)
         chain.calls.append((call, None if link is None else link.change))
+        joined = [owners[end] for link in links for end in link.joins if end in owners]
+        if joined or any(link.mixes for link in links):
+            for one in (chain, *joined):
+                one.is_piece = True
         ends |= dict.fromkeys(call.ends, chain)
+        owners |= dict.fromkeys(call.ends, chain)
         continued |= set(call.ends)
     return chains
 

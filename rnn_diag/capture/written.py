@@ -72,6 +72,8 @@ def _within(module: nn.Module, path: str, written: str) -> Iterator[Held]:
 
 
 def _member(owner: nn.Module, name: str) -> str:
+    if name == "_orig_mod":  # what torch.compile wraps answers for it
+        return ""
     if isinstance(owner, nn.ModuleList | nn.Sequential) and name.isdigit():
         return f"[{name}]"
     if isinstance(owner, nn.ModuleDict):

@@ -16,7 +16,7 @@ from rnn_diag.doctor.judge import judge
 from rnn_diag.doctor.parameters import frozen_layers, parameters_of_layers
 from rnn_diag.doctor.report import Report
 from rnn_diag.doctor.run_facts import Clipping, RunFacts
-from rnn_diag.doctor.untouched import left_untouched
+from rnn_diag.doctor.untouched import gradients_of, left_untouched
 from rnn_diag.measurements.layer import LayerMeasurements
 
 Loss = Callable[[Any, Any], Tensor]
@@ -119,6 +119,6 @@ def _differentiated(module: nn.Module, value: object) -> float:
         raise ValueError("the loss is not on the graph; expected one that depends on a parameter that requires grad")
     own = [one for one in module.parameters() if one.requires_grad]
     held = [one for layer in parameters_of_layers(module).values() for one in layer if one.requires_grad]
-    grads = torch.autograd.grad(value.sum(), list(dict.fromkeys((*own, *held))), allow_unused=True)
+    grads = gradients_of(value.sum(), list(dict.fromkeys((*own, *held))))
     norms = [torch.linalg.vector_norm(grad.detach().float()) for grad in grads[: len(own)] if grad is not None]
     return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0

@@ -1,10 +1,10 @@
-"""A model that is run and left as it was: modes, buffers, plain attributes and random generators."""
+"""A model that is run and left as it was: modes, buffers, plain attributes, gradients and random generators."""
 
 from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,6 +48,46 @@ def left_untouched(model: nn.Module) -> Iterator[None]:
                     del module.__dict__[name]
                 module.__dict__.update(kept)
             _restore_generators(generators)
+
+
+def gradients_of(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor | None]:
+    """Return the gradient of every parameter, whose `grad` stays as it is.
+
+    A reentrant checkpoint, whose layers autograd cannot differentiate by name, is run as training would.
+
+    Example:
+        >>> weight = torch.ones(2, requires_grad=True)
+        >>> gradients_of((3 * weight).sum(), [weight]), weight.grad
+        ([tensor([3., 3.])], None)
+    """
+    leaves, reentrant = _behind(loss)
+    if not reentrant:
+        return list(torch.autograd.grad(loss, list(parameters), allow_unused=True))
+    kept = [(one, one.grad) for one in dict.fromkeys((*parameters, *leaves))]
+    try:
+        for one, _ in kept:
+            one.grad = None
+        loss.backward()
+        return [one.grad for one in parameters]
+    finally:
+        for one, grad in kept:
+            one.grad = grad
+
+
+def _behind(loss: Tensor) -> tuple[list[Tensor], bool]:
+    """Return the leaves that a backward pass would fill, and whether a reentrant checkpoint is on the way."""
+    leaves, seen, reentrant = [], set(), False
+    waiting = [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        reentrant |= node.name() == "CheckpointFunctionBackward"
+        if hasattr(node, "variable"):
+            leaves.append(node.variable)
+        waiting += [one for one, _ in node.next_functions]
+    return leaves, reentrant
 
 
 def _public(module: nn.Module) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class CallFacts:
         on_graph: Whether a graph was built, so that something could have been learned through the layer.
         state_changed: Whether the model changed the state between calls in a way that single losses cannot be followed
             through.
-        in_pieces: Whether the state branched, or went on with other sequences, so that a call's trace is a piece.
+        in_pieces: Whether the state branched, was joined, or continued with other sequences: a trace is a piece.
         entries: Numbers that entered the layer's backward pass through used outputs.
         tiny: Those that float16 would hold with less than full precision, or lose.
     """

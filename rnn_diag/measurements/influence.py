@@ -24,7 +24,7 @@ from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float, Int
 
 TARGETS = 4
 """From how many steps of each sequence single losses are followed back: the last, and others spread over it."""
@@ -109,7 +109,7 @@ class Influence:
         horizons = joint_horizon(hidden, cell, threshold)
         half_lives = half_life(hidden) if cell is None else half_life(hidden).fmax(half_life(cell))
         furthest = (~hidden.isnan()).sum(0).to(horizons.dtype) - 1
-        seen = ~horizons.isnan()
+        seen = ~horizons.isnan() & _is_followed(trace, chosen, furthest)
         curves = hidden.flatten(1)
         return cls(
             threshold,
@@ -196,6 +196,17 @@ class MeasureInfluence(Measure):
     def of(self, trace: Trace, units: GradientUnits) -> Influence:
         """Return the curves of one call."""
         return Influence.of(trace, self.targets, self.threshold)
+
+
+def _is_followed(
+    trace: Trace, targets: Int[Tensor, "target batch"], furthest: Float[Tensor, "target batch"]
+) -> Bool[Tensor, "target batch"]:
+    """Return which targets' losses were followed to where their sequences begin, and not only to where sight ends."""
+    if trace.provenance.is_piece:
+        return torch.zeros_like(targets, dtype=torch.bool)
+    if not trace.provenance.state_changed_between_calls:
+        return torch.ones_like(targets, dtype=torch.bool)
+    return furthest == targets
 
 
 def _relative(curves: Float[Tensor, "lag curve"]) -> Profile:

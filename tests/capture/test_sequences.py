@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from rnn_diag import record
+from rnn_diag.measurements.gradients import GradientSums, GradientUnits
+from rnn_diag.measurements.influence import Influence
 
 STEPS, INPUTS, UNITS = 4, 3, 5
 COPIES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -110,3 +113,48 @@ def test_no_graph_is_held_after_the_block() -> None:
         assert recording._log._lineages
     assert not recording._log._lineages
     assert all(call._link is None and not call._alive for call in recording._log.calls[""])
+
+
+def doubled_up(state: Tensor) -> Tensor:
+    """Let two rows continue what the first one returned, as beams do."""
+    return state[[0, 0, *range(2, len(state))]]
+
+
+def normed_over_batch(state: Tensor) -> Tensor:
+    """Let every row depend on all rows, and let each remain itself for the most part."""
+    return (state - state.mean(0)) / (state.std(0) + 1)
+
+
+def normed_over_units(state: Tensor) -> Tensor:
+    """Let every unit of a row depend on the row's others."""
+    return nn.functional.layer_norm(state, state.shape[-1:])
+
+
+@pytest.mark.parametrize(
+    ("between", "is_piece"), [(doubled_up, True), (normed_over_batch, True), (normed_over_units, False)]
+)
+def test_where_rows_mix_total_gradients_are_exact_and_nothing_is_said_of_first_and_last_steps_or_of_reach(
+    between: Callable[[Tensor], Tensor], is_piece: bool
+) -> None:
+    torch.manual_seed(0)
+    cell, states, state = nn.GRUCell(3, 4).double(), [], torch.zeros(5, 4, dtype=torch.float64)
+    with record(cell) as recording:
+        for x in torch.randn(12, 5, 3, dtype=torch.float64):
+            state = cell(x, between(state))
+            state.retain_grad()
+            states.append(state)
+        state.square().sum().backward()
+    trace = recording["l0"]
+    torch.testing.assert_close(trace.hidden_grad, torch.stack([one.grad for one in states]), rtol=0, atol=0)
+    assert trace.provenance.is_piece is is_piece and trace.provenance.state_changed_between_calls
+    gradients, influence = GradientSums.of(trace, GradientUnits(1.0, False)), Influence.of(trace)
+    assert math.isnan(gradients.hidden.log10_first_to_last) is is_piece
+    assert math.isnan(influence.horizon) and math.isnan(influence.share)
+
+
+def test_what_is_made_of_two_states_is_a_piece_and_so_are_both() -> None:
+    cell, inputs, _ = looped(lambda h: h)
+    with record(cell) as recording:
+        left, right = cell(inputs[0]), cell(inputs[1])
+        cell(inputs[2], tuple(one + other for one, other in zip(left, right, strict=True)))[0].sum().backward()
+    assert [(len(one.inputs), one.provenance.is_piece) for one in recording.calls("l0")] == [(1, True), (2, True)]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from rnn_diag.doctor.untouched import left_untouched
+from rnn_diag.doctor.untouched import gradients_of, left_untouched
 
 
 class Carries(nn.Module):
@@ -58,3 +59,19 @@ def test_weights_and_their_gradients_are_the_blocks_own_business() -> None:
         layer(torch.ones(1, 2)).sum().backward()
         layer.weight.data.zero_()
     assert layer.weight.grad is not None and not layer.weight.any()
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_gradients_are_taken_through_a_checkpoint_of_either_kind_and_stored_nowhere(reentrant: bool) -> None:
+    layer, head, inputs = nn.GRU(2, 3), nn.Linear(3, 1), torch.randn(4, 5, 2, requires_grad=True)
+    head.weight.grad = torch.ones(1, 3)
+    own = [*layer.parameters(), *head.parameters()]
+
+    def loss() -> torch.Tensor:
+        output = checkpoint(lambda given: layer(given)[0], inputs, use_reentrant=reentrant)
+        return head(output[-1]).square().mean()
+
+    expected = torch.autograd.grad(head(layer(inputs)[0][-1]).square().mean(), own)
+    for ours, theirs in zip(gradients_of(loss(), own), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert inputs.grad is None and layer.weight_hh_l0.grad is None and bool((head.weight.grad == 1).all())

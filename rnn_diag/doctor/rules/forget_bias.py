@@ -35,6 +35,7 @@ def forget_bias_low(vitals: Vitals) -> Finding | None:
     needed = math.log(vitals.steps - 1)
     gate = vitals.memory_gate
     is_enough = vitals.is_dense or vitals.horizon_share >= SHORT  # near losses may be all that is needed
+    is_enough = is_enough or math.isnan(vitals.horizon)  # a prediction that nothing measured supports
     return Finding(
         id="forget_bias_low",
         severity=Severity.INFO if is_enough else Severity.WARNING,

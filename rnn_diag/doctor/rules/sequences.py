@@ -81,20 +81,29 @@ def silent_sequences(vitals: Vitals) -> Finding | None:
         "If it is the batch, the recurrence runs over the batch.",
         remedy="check which axis is time: torch's layers read (time, batch, features) unless batch_first=True. "
         "If the loss leaves these sequences out on purpose, leave them out of the batch.",
-        call="torch.nn.LSTM(..., batch_first=True)",
+        call=f"{module_of(vitals)}.batch_first = True" if _is_fused(vitals) else "",
         evidence=(Evidence("sequences without a gradient", silent), Evidence("sequences", vitals.sequences)),
         confidence=0.7,
     )
+
+
+def _is_fused(vitals: Vitals) -> bool:
+    kind = "" if vitals.coverage is None else vitals.coverage.module_type
+    return kind in ("torch.nn.RNN", "torch.nn.LSTM", "torch.nn.GRU")
 
 
 def state_not_followed(vitals: Vitals) -> Finding | None:
     """Say that the model does something to the state between calls through which it cannot be followed."""
     if not (vitals.state_changed or vitals.in_pieces):
         return None
-    branches = "a state goes on into several calls, or with other sequences than those that were returned"
+    branches = (
+        "a state is handed to several calls, is made of several states, or continues with other sequences than those "
+        "that were returned"
+    )
     mixes = "what it does to the state between calls mixes units or sequences, as a normalisation or a layer does"
     lost = (
-        "Each part is a sequence of its own, and no gradient at a first step is compared with that at a last."
+        "Total gradients are exact; none at a first step is compared with that at a last, and how far a single loss "
+        "reaches is not known."
         if vitals.in_pieces
         else "Total gradients are exact, and how far a single loss reaches is not known."
     )
