@@ -12,6 +12,7 @@ from torch import Tensor
 from rnn_diag.cells.equations import Equations, State
 from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.sweep import Sweeper, Swept, sweep
+from rnn_diag.engine.targets import Entering, sweep_with_targets
 from rnn_diag.engine.unroll import Unrolled, back_to_front, unroll, unroll_from_states
 
 if TYPE_CHECKING:
@@ -246,27 +247,20 @@ class LayerSource:
         """Whether the gradients are known already."""
         return "swept" in self.__dict__
 
-    def sweep_with_targets(self, targets: Int[Tensor, "target batch"]) -> Swept:
+    def sweep_with_targets(self, targets: Int[Tensor, "target batch"]) -> Float[Tensor, "part time target batch"]:
         """Sweep the whole loss, as `swept`, and what of it enters at single steps, at once.
 
         Args:
             targets: Positions in the order of reading; -1 where a sequence has none.
 
         Returns:
-            Several gradients, along an axis after time: the whole loss, then each target's.
+            The norm of what every target sends to each hidden state, then to each memory cell, where there is one.
         """
         with torch.no_grad(), torch.autocast(self.inputs.device.type, enabled=False):
-            direct, cell = self._entering()
-            steps = torch.arange(len(direct), device=direct.device).view(-1, 1, 1, 1)
-            single = torch.where(steps == targets.unsqueeze(-1), direct.unsqueeze(1), 0.0)
-            several, final = torch.cat((direct.unsqueeze(1), single), dim=1), None
-            if cell is not None:
-                at_the_end = (targets == self._last).unsqueeze(-1)
-                cells = torch.cat((cell.unsqueeze(0), torch.where(at_the_end, cell, 0.0)))
-                final = State(torch.zeros_like(several[0]), cells)
-            swept = self.sweep(several, final)
-        self.__dict__["swept"] = swept.first()
-        return swept
+            loss = Entering(*self._entering(), self._last)
+            swept, norms = sweep_with_targets(self._sweeper, self.equations, self.weights, self.unrolled, loss, targets)
+        self.__dict__["swept"] = swept
+        return norms
 
     def _entering(self) -> tuple[Tensor, Tensor | None]:
         """Return what reached the hidden state at every step, in the order of reading, and the final memory."""

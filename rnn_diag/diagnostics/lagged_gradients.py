@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from rnn_diag.cells.equations import State
-from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.diagnostics.numerics.reading_order import at_positions, in_reading_order, last_read, step_at
-from rnn_diag.engine.sweep import Swept
+from rnn_diag.engine.targets import norms_of
 from rnn_diag.source import LayerSource
 from rnn_diag.trace import Trace
 
@@ -142,8 +141,8 @@ def lagged_state_norms(trace: Trace, targets: Targets, probes: int | None = None
 def sweep_with_targets(trace: Trace, targets: Targets) -> None:
     """Sweep the loss of a trace, and what of it enters at single steps, at once, for all measures that read either.
 
-    It changes no number: without it the same is swept twice, when it is first read. What was swept before, or would
-    take too much memory at once, stays as it is.
+    It changes no number: without it the same is swept twice, when it is first read. What was swept before stays as it
+    is, and so does what would take too much memory at once on a GPU, where all targets are carried over all steps.
 
     Args:
         trace: What was recorded.
@@ -154,10 +153,9 @@ def sweep_with_targets(trace: Trace, targets: Targets) -> None:
         ValueError: If a target is outside the trace.
     """
     source, positions = trace.source, _positions(trace, targets)
-    values = trace.hidden.numel() * (1 + len(positions))
-    if isinstance(source, LayerSource) and not source.is_swept and values <= _VALUES_AT_ONCE and trace.has_gradients:
-        swept = source.sweep_with_targets(positions)
-        _swept_before.setdefault(trace, {})[_key(positions)] = _norms_of(swept)[:, :, 1:]
+    fits = not trace.hidden.is_cuda or trace.hidden.numel() * (1 + len(positions)) <= _VALUES_AT_ONCE
+    if isinstance(source, LayerSource) and not source.is_swept and fits and trace.has_gradients:
+        _swept_before.setdefault(trace, {})[_key(positions)] = source.sweep_with_targets(positions)
 
 
 def _lagged_losses(trace: Trace, positions: Int[Tensor, "target batch"]) -> Float[Tensor, "part time target batch"]:
@@ -212,13 +210,8 @@ def _swept_from(
             is_last = (chosen == last_read(trace)).unsqueeze(-1)
             final = State(torch.zeros_like(vectors), torch.where(is_last, final_cell, 0.0))
         swept = trace.sweep(torch.where(at_step, vectors, 0.0), final)
-        norms.append(_norms_of(swept))
+        norms.append(norms_of(swept))
     return torch.cat(norms, dim=2)
-
-
-def _norms_of(swept: Swept) -> Float[Tensor, "part time target batch"]:
-    parts = [swept.hidden_grad] if swept.cell_grad is None else [swept.hidden_grad, swept.cell_grad]
-    return torch.stack([torch.linalg.vector_norm(in_double(part), dim=-1) for part in parts])
 
 
 def _final_cell_grad(trace: Trace) -> Float[Tensor, "batch hidden"] | None:

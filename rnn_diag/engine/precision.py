@@ -19,6 +19,20 @@ MANY_LOST = 0.3
 _lock = threading.RLock()
 
 
+def in_double(tensor: Tensor) -> Tensor:
+    """Return the tensor detached, in float64; on the CPU where its own device has no float64.
+
+    Squares of vanishing gradients underflow in single precision, and half precision loses them long before.
+
+    Example:
+        >>> import torch
+        >>> in_double(torch.tensor(1.0, dtype=torch.float16)).dtype
+        torch.float64
+    """
+    tensor = tensor.detach()
+    return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()
+
+
 def cudnn_takes_tf32() -> bool:
     """Whether `torch.backends.cudnn` allows TF32 to recurrent kernels."""
     try:

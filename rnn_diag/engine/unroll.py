@@ -87,6 +87,32 @@ class Unrolled:
         """The state after the last valid step of every sequence."""
         return State(self.hidden[-1], None if self.cell is None else self.cell[-1])
 
+    def part(self, start: int, end: int) -> Unrolled:
+        """Return some of the steps, with the state that they started from.
+
+        Raises:
+            ValueError: If something was done to the state between steps.
+        """
+        if self.between is not None:
+            raise ValueError("the state was changed between steps; expected one that steps hand on as it is")
+        steps = self.steps
+
+        def some(over_time: Tensor) -> Tensor:
+            return over_time[start:end]
+
+        def of_each(values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(map(some, values))
+
+        cell = None if steps.cell is None else some(steps.cell)
+        return Unrolled(
+            self.at(start)[1],
+            some(self.hidden),
+            None if self.cell is None else some(self.cell),
+            Step(some(steps.emitted), cell, of_each(steps.gates), of_each(steps.preactivations), of_each(steps.kept)),
+            None if self.mask is None else some(self.mask),
+            None if self.inputs is None else some(self.inputs),
+        )
+
     def at(self, t: int) -> tuple[Step, State]:
         """Return step `t` and the state that it started from."""
         steps = self.steps

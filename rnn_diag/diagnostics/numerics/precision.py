@@ -6,20 +6,9 @@ import torch
 from torch import Tensor
 
 from rnn_diag.cells.weights import Weights
+from rnn_diag.engine.precision import in_double
 
-
-def in_double(tensor: Tensor) -> Tensor:
-    """Return the tensor detached, in float64; on the CPU where its own device has no float64.
-
-    Squares of vanishing gradients underflow in single precision, and half precision loses them long before.
-
-    Example:
-        >>> import torch
-        >>> in_double(torch.tensor(1.0, dtype=torch.float16)).dtype
-        torch.float64
-    """
-    tensor = tensor.detach()
-    return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()
+__all__ = ["in_double", "in_single", "weights_in_double"]
 
 
 def in_single(tensor: Tensor) -> Tensor:
