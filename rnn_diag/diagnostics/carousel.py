@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnn_diag.diagnostics.gradient_norms import cell_grad_norms
-from rnn_diag.diagnostics.numerics.precision import in_double
+from rnn_diag.diagnostics.numerics.precision import in_double, in_single
 from rnn_diag.diagnostics.numerics.reading_order import in_reading_order, padding_as_nan
 from rnn_diag.trace import Trace
 
@@ -134,18 +135,21 @@ def forget_rate(trace: Trace) -> ForgetRate:
         >>> math.exp(-1 / forget_rate(forgetting_trace(0.5, steps=3)).time_constants.item())
         0.5
     """
-    return ForgetRate(_log_forget(trace).sum((0, 1)), int(trace.mask.sum()), trace.mask.shape[1])
+    log_forget = _log_forget(trace, in_single).sum((0, 1), dtype=torch.float64)
+    return ForgetRate(log_forget, int(trace.mask.sum()), trace.mask.shape[1])
 
 
-def _log_forget(trace: Trace) -> Float[Tensor, "time batch hidden"]:
+def _log_forget(
+    trace: Trace, in_precision: Callable[[Tensor], Tensor] = in_double
+) -> Float[Tensor, "time batch hidden"]:
     """Return the log of the share kept, in reading order, 0 at padding."""
     equations, name = trace.equations, trace.equations.memory_gate
     if name is None:
         raise ValueError(
             f"layer={trace.layer!r} is a {equations.name}; expected one in which a sigmoid gate keeps the memory"
         )
-    logs = equations.block(name).log_kept(in_double(in_reading_order(trace, trace.preactivations[name])))
-    return logs.masked_fill(~trace.mask.to(logs.device).unsqueeze(-1), 0.0)
+    logs = equations.block(name).log_kept(in_precision(in_reading_order(trace, trace.preactivations[name])))
+    return logs if trace.source.mask is None else logs.masked_fill(~trace.mask.to(logs.device).unsqueeze(-1), 0.0)
 
 
 def _carousel_share(trace: Trace) -> Float[Tensor, "time batch"]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from rnn_diag.arguments import number, thresholds
 from rnn_diag.cells.equations import Gate
 from rnn_diag.diagnostics.numerics.precision import in_single
-from rnn_diag.diagnostics.numerics.share import Share, one_where
+from rnn_diag.diagnostics.numerics.share import Share
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ def gate_saturation(trace: Trace, low: float = 0.1, high: float = 0.9) -> GateSa
         none = _no_blocks(trace)
         return GateSaturation(none, none)
     return GateSaturation(
-        Share.of(trace, {name: one_where(z < _logit(low), z) for name, z in blocks.items()}),
-        Share.of(trace, {name: one_where(z > _logit(high), z) for name, z in blocks.items()}),
+        Share.where(trace, blocks, lambda z, room: torch.lt(z, _logit(low), out=room)),
+        Share.where(trace, blocks, lambda z, room: torch.gt(z, _logit(high), out=room)),
     )
 
 
@@ -165,7 +165,7 @@ def tanh_saturation(trace: Trace, threshold: float = 0.9) -> Share:
     if not blocks:
         return _no_blocks(trace)
     beyond = math.atanh(threshold) if threshold < 1 else math.inf
-    return Share.of(trace, {name: one_where(z.abs() > beyond, z) for name, z in blocks.items()})
+    return Share.where(trace, blocks, lambda z, room: torch.abs(z, out=room).gt_(beyond))
 
 
 def relu_silence(trace: Trace) -> Share:
@@ -180,7 +180,7 @@ def relu_silence(trace: Trace) -> Share:
     """
     relus = [block for block in trace.equations.blocks if (block.low, block.high) == (0.0, float("inf"))]
     blocks = _preactivations(trace, relus)
-    return Share.of(trace, {name: one_where(z <= 0, z) for name, z in blocks.items()}) if blocks else _no_blocks(trace)
+    return Share.where(trace, blocks, lambda z, room: torch.le(z, 0, out=room)) if blocks else _no_blocks(trace)
 
 
 def _preactivations(trace: Trace, blocks: list[Gate]) -> dict[str, Tensor]:

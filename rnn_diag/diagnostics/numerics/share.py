@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from torch.nn.functional import pad
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+    from jaxtyping import Float
 
 
 _COUNTED_EXACTLY = 2**24
@@ -38,15 +39,48 @@ class Share:
     sequences: Float[Tensor, " time"]
 
     @classmethod
-    def of(cls, trace: Trace, holds: dict[str, Float[Tensor, "time batch hidden"]]) -> Share:
-        """Return the share of ones in each block; padding never counts, NaN stays visible."""
-        values, mask = torch.stack(list(holds.values())), trace.mask
-        if trace.source.mask is not None:
-            values = values.masked_fill(~mask.to(values.device).unsqueeze(-1), 0.0)
-        if values.numel() // len(values) >= _COUNTED_EXACTLY:
-            values = values.double()
-        sequences = mask.sum(1).to(values.device).double()
-        return cls(tuple(holds), values.sum((1, 2)).double(), values.sum((2, 3)).double(), sequences)
+    def of(cls, trace: Trace, values: dict[str, Float[Tensor, "time batch hidden"]]) -> Share:
+        """Return the share that values from 0 to 1 are in each block; padding never counts, NaN stays visible."""
+        return cls._counted(trace, values, lambda given, room: room.copy_(given))
+
+    @classmethod
+    def where(
+        cls,
+        trace: Trace,
+        values: dict[str, Float[Tensor, "time batch hidden"]],
+        compare: Callable[[Tensor, Tensor], object],
+    ) -> Share:
+        """Return the share of values for which something holds; padding never counts, NaN stays visible.
+
+        Args:
+            trace: Whose values they are.
+            values: By block.
+            compare: Given values and room for as many, it fills in 1 where it holds and 0 elsewhere.
+        """
+
+        def ones(given: Tensor, room: Tensor) -> None:
+            compare(given, room)
+            if bool(given.sum().isnan()):  # infinities of both signs give it, too, and change nothing here
+                room.masked_fill_(given != given, float("nan"))
+
+        return cls._counted(trace, values, ones)
+
+    @classmethod
+    def _counted(cls, trace: Trace, values: dict[str, Tensor], fill: Callable[[Tensor, Tensor], object]) -> Share:
+        """Count in each block in the same memory: blocks are as large as all that a layer went through."""
+        mask, first = trace.mask, next(iter(values.values()))
+        exact = torch.float64 if first.numel() >= _COUNTED_EXACTLY else torch.promote_types(first.dtype, torch.float32)
+        room = torch.empty(first.shape, dtype=exact, device=first.device)
+        padding = None if trace.source.mask is None else ~mask.to(room.device).unsqueeze(-1)
+        by_unit, by_step = [], []
+        for given in values.values():
+            fill(given, room)
+            if padding is not None:
+                room.masked_fill_(padding, 0.0)
+            by_unit.append(room.sum((0, 1)))
+            by_step.append(room.sum((1, 2)))
+        sequences = mask.sum(1).to(room.device).double()
+        return cls(tuple(values), torch.stack(by_unit).double(), torch.stack(by_step).double(), sequences)
 
     @property
     def by_unit(self) -> Float[Tensor, "block hidden"]:
@@ -76,11 +110,6 @@ class Share:
 
     def _described(self) -> str:
         return f"{', '.join(self.blocks)} of {self.unit_counts.shape[1]} units"
-
-
-def one_where(condition: Bool[Tensor, "*shape"], values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Return 1 where the condition holds, 0 elsewhere, and NaN where the values are NaN; in single precision."""
-    return torch.where(values == values, condition.float(), float("nan"))
 
 
 def _longer(values: Tensor, steps: int) -> Tensor:

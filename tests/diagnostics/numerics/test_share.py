@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rnn_diag.diagnostics.numerics.share import Share, one_where
+from rnn_diag.diagnostics.numerics.share import Share
 from tests.reference.random_layers import random_trace
 
 
@@ -27,5 +27,15 @@ def test_shares_of_batches_of_different_length_merge_to_that_of_the_union() -> N
 
 
 def test_a_unit_that_is_nan_has_an_unknown_share() -> None:
-    values = torch.tensor([0.5, torch.nan, 2.0])
-    assert one_where(values > 1, values).tolist() == [0.0, pytest.approx(torch.nan, nan_ok=True), 1.0]
+    trace = random_trace("rnn", [1], units=3)
+    values = torch.tensor([[[0.5, torch.nan, 2.0]]])
+    share = Share.where(trace, {"hidden": values}, lambda z, room: torch.gt(z, 1, out=room))
+    assert share.by_unit.tolist() == [[0.0, pytest.approx(torch.nan, nan_ok=True), 1.0]]
+
+
+def test_infinities_of_both_signs_are_compared_and_nan_in_the_padding_does_not_count() -> None:
+    trace = random_trace("rnn", [2, 1], units=2)
+    values = torch.tensor([[[torch.inf, -torch.inf]] * 2, [[2.0, 0.0], [torch.nan, torch.nan]]])
+    share = Share.where(trace, {"hidden": values}, lambda z, room: torch.gt(z, 1, out=room))
+    assert share.by_unit.tolist() == [[1.0, 0.0]]
+    assert share.by_step.tolist() == [[0.5, 0.5]]
