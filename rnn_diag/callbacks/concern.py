@@ -72,6 +72,9 @@ class Concern:
 
     schedule: Schedule
 
+    every_nth: int = 1
+    """Of its measured steps, at every how manieth weights are looked at, after as many in a row; calls are at all."""
+
     @property
     def measure_of(self) -> Measure:
         """What is to be measured; concerns whose measures are equal share one measurement."""

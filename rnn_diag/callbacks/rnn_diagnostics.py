@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+from rnn_diag.arguments import whole
 from rnn_diag.callbacks.attachment import DiagnosticCallback
 from rnn_diag.callbacks.concern import Patterns, Schedule
 from rnn_diag.callbacks.diagnostic import Diagnostic
@@ -40,9 +41,12 @@ class RNNDiagnostics(DiagnosticCallback):
         layers: Glob pattern of the layers' names, or several.
         max_overhead: The share of the training time that measuring may take: see `Diagnostic`.
         lyapunov: Whether to measure Lyapunov exponents, too, a tenth as often.
+        spectra_every_nth: Of its measured steps, at every how manieth spectra are taken, after as many in a row: weights
+            move more and more slowly, and eigenvalues take long.
 
     Raises:
-        ValueError: If `every_n_steps` or `sequences` is not positive, or `max_overhead` not between 0 and 1.
+        ValueError: If `every_n_steps`, `sequences` or `spectra_every_nth` is not positive, or `max_overhead` not
+            between 0 and 1.
     """
 
     def __init__(
@@ -52,10 +56,17 @@ class RNNDiagnostics(DiagnosticCallback):
         layers: Patterns = Schedule.layers,
         max_overhead: float | None = Schedule.max_overhead,
         lyapunov: bool = False,
+        spectra_every_nth: int = 4,
     ) -> None:
         super().__init__(Schedule(every_n_steps, sequences, layers, max_overhead))
-        suite = (GradientNorms, MemoryHorizon, RecurrentSpectrum, GateSaturation)
-        self._diagnostics: tuple[Diagnostic, ...] = tuple(concern(**vars(self.schedule)) for concern in suite)
+        every_nth = whole("spectra_every_nth", spectra_every_nth, at_least=1)
+        schedule = vars(self.schedule)
+        self._diagnostics: tuple[Diagnostic, ...] = (
+            GradientNorms(**schedule),
+            MemoryHorizon(**schedule),
+            RecurrentSpectrum(**schedule, every_nth=every_nth),
+            GateSaturation(**schedule),
+        )
         if lyapunov:
             self._diagnostics += (LyapunovSpectrum(10 * every_n_steps, sequences, layers, max_overhead),)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
+from rnn_diag.arguments import whole
 from rnn_diag.callbacks.concern import Patterns, Schedule
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.measurements.measure import Measure
@@ -53,6 +54,11 @@ class RecurrentSpectrum(Diagnostic):
         sequences: Has no influence on weights; for all callbacks alike.
         max_overhead: See `Diagnostic`.
         transient: Whether to look at what happens between the first step and the end, too.
+        every_nth: Of its measured steps, at every how manieth spectra are taken, after as many in a row: weights move
+            more and more slowly, and eigenvalues take long.
+
+    Raises:
+        ValueError: If `every_nth` is not positive.
     """
 
     name: ClassVar[str] = "spectrum"
@@ -65,9 +71,11 @@ class RecurrentSpectrum(Diagnostic):
         layers: Patterns = Schedule.layers,
         max_overhead: float | None = Schedule.max_overhead,
         transient: bool = False,
+        every_nth: int = 1,
     ) -> None:
         super().__init__(every_n_steps, sequences, layers, max_overhead)
         self.transient = transient
+        self.every_nth = whole("every_nth", every_nth, at_least=1)
 
     @property
     def measure_of(self) -> Measure:

@@ -9,6 +9,7 @@ together at the same steps: TensorBoard keeps a sample of the steps, the same fo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,15 +38,21 @@ def write(
         part: What tells several series of this kind and layer apart, such as the matrix.
         **facts: What the kind's description says.
     """
+    content = schema.content_of(kind, layer, **facts)
+    add_summary(writer, lambda: _summary(schema.tag_of(kind, layer, part), content, values), step)
+
+
+def add_summary(writer: Any, summary: Callable[[], Any], step: int) -> None:
+    """Add an event of TensorBoard's own form; on ranks other than zero, where the writer is a dummy, do nothing."""
     file_writer = writer._get_file_writer()
     if file_writer is None:
         return
-    summary = _summary(schema.tag_of(kind, layer, part), schema.content_of(kind, layer, **facts), values)
+    event = summary()
     if type(file_writer).__module__.startswith("tensorboardX"):
         from tensorboardX.proto.summary_pb2 import Summary
 
-        summary = Summary.FromString(summary.SerializeToString())
-    file_writer.add_summary(summary, int(step))
+        event = Summary.FromString(event.SerializeToString())
+    file_writer.add_summary(event, int(step))
 
 
 def __getattr__(name: str) -> Any:

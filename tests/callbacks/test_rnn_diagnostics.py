@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnn_diag.nn
-from rnn_diag.callbacks import GateSaturation, GradientNorms, MemoryHorizon, RecurrentSpectrum, RNNDiagnostics
+from rnn_diag.callbacks import Doctor, GateSaturation, GradientNorms, MemoryHorizon, RecurrentSpectrum, RNNDiagnostics
 
 SIGMOID = {"lstm": ("input", "forget", "output"), "gru": ("reset", "update"), "rnn": ()}
 TANH = {"lstm": ("candidate", "cell"), "gru": ("candidate",), "rnn": ("hidden",)}
@@ -108,3 +108,26 @@ def test_the_tab_gets_the_numbers_at_every_measured_step(network, batches, train
     cost = tensors(log, "rnn_diag/cost")
     assert len(cost) == 3
     assert all(milliseconds > 0 and 0 < share <= 1 for milliseconds, share in cost)
+
+
+@pytest.mark.parametrize(("every_nth", "expected"), [(1, [0, 1, 2, 3, 4, 5, 6, 7]), (3, [0, 1, 2, 5])])
+def test_spectra_are_taken_at_the_first_measured_steps_and_then_at_every_nth(
+    network, batches, trainer, tensorboard, events, every_nth, expected
+):
+    suite = RNNDiagnostics(1, max_overhead=None, spectra_every_nth=every_nth)
+    trainer(suite, logger=tensorboard, max_epochs=2, max_steps=8).fit(network(), batches)
+    log = events(tensorboard)
+    assert [one.step for one in log.Scalars("spectrum/encoder.l0/forget/spectral_radius")] == expected
+    assert [one.step for one in log.Scalars("memory_horizon/encoder.l0/steps")] == list(range(8))
+
+
+def test_spectra_are_asked_for_at_least_as_often_as_by_any_callback(network, batches, trainer, tensorboard, events):
+    suite = RNNDiagnostics(1, max_overhead=None, spectra_every_nth=3), Doctor(1, max_overhead=None)
+    trainer(*suite, logger=tensorboard, max_epochs=2, max_steps=8).fit(network(), batches)
+    taken = [one.step for one in events(tensorboard).Scalars("spectrum/encoder.l0/forget/spectral_radius")]
+    assert taken == [0, 1, 2, 5]
+
+
+def test_no_number_of_spectra_is_refused_with_what_was_given():
+    with pytest.raises(ValueError, match="spectra_every_nth=0"):
+        RNNDiagnostics(spectra_every_nth=0)

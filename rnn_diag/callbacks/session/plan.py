@@ -31,12 +31,14 @@ class Request:
         schedule: When, and on which layers.
         measures: What is to be measured.
         for_judge: Whether nobody but the judge needs its measures.
+        every_nth: Of the measured steps, at every how manieth its measures of weights are taken.
     """
 
     name: str
     schedule: Schedule
     measures: tuple[Measure, ...]
     for_judge: bool = False
+    every_nth: int = 1
 
 
 class Plan:
@@ -90,6 +92,11 @@ class Plan:
     def of_weights(self) -> set[Key]:
         """What is measured of weights alone."""
         return {key for key, measure in self.measures.items() if measure.needs.weights_only}
+
+    def every_nth(self, key: Key, due: Iterable[Request]) -> int:
+        """Return at every how manieth of the measured steps a measure of weights is wanted."""
+        asking = set(due)
+        return min((one.every_nth for one in self.askers(key) if one in asking), default=1)
 
     def key_of(self, measure: Measure) -> Key | None:
         """Return what a measure is called; None if it is not asked for."""
@@ -184,7 +191,9 @@ class Plan:
             by_interval.setdefault(request.schedule.every_n_steps, []).append(request.name)
         often, *rarely = sorted(by_interval)
         rarer = "".join(f", {' and '.join(by_interval[steps])} every {_counted(steps)}" for steps in rarely)
-        yield f"Measured every {_counted(often)}{rarer}; logged as <diagnostic>/<layer>/<statistic>;"
+        nth = max((one.every_nth for one in self.layers if one.name and not one.for_judge), default=1)
+        spectra = f", spectra at every {nth}th of these" if nth > 1 else ""
+        yield f"Measured every {_counted(often)}{rarer}{spectra}; logged as <diagnostic>/<layer>/<statistic>;"
         limits = [limit for one in self.layers if (limit := one.schedule.max_overhead) is not None]
         yield (
             "at all costs."

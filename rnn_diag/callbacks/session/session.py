@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 
+WEIGHTS = 4
+"""Of the measured steps, at every how manieth the doctor looks at weights anew, after as many in a row."""
+
+
 class Session:
     """Drives the concerns of all callbacks through one fit; none of their errors leaves it.
 
@@ -51,10 +55,14 @@ class Session:
         model: nn.Module,
         for_command_line: bool = False,
     ) -> None:
-        self._concerns = {one: Request(one.name, one.schedule, (one.measure_of,)) for one in concerns}
+        self._concerns = {
+            one: Request(one.name, one.schedule, (one.measure_of,), every_nth=one.every_nth) for one in concerns
+        }
         asked = [measure for request in self._concerns.values() for measure in request.measures]
         needed = chosen(MEASURES, asked)
-        listeners = {one: Request(one.role, one.schedule, needed, for_judge=True) for one in subscribers}
+        listeners = {
+            one: Request(one.role, one.schedule, needed, for_judge=True, every_nth=WEIGHTS) for one in subscribers
+        }
         facts = [Request("", one.schedule, (MeasureCall(),), for_judge=True) for one in self._concerns.values()]
         requests = [*self._concerns.values(), *listeners.values(), *facts]
         self._plan = Plan(requests, model)
@@ -68,6 +76,7 @@ class Session:
         self._last_measured: tuple[int, float] | None = None
         self._warnings = Warnings()
         self._worker: Worker[Completed] = Worker()
+        self._taken: dict[Key, tuple[int, int]] = {}
         self._publisher = Publisher(self._concerns, self._warnings, self._pace)
         judged = [key for one in needed if (key := self._plan.key_of(one)) is not None]
         judging = Judging(judged, for_command_line)
@@ -243,8 +252,8 @@ class Session:
         try:
             self._take_completed(report, trainer, in_any_case=self._pace.waits)
             may_begin = trainer.is_global_zero and self._pace.may_compute(self._worker, trains_on_cpu(trainer))
-            if self._worker.is_busy or not may_begin:
-                current.leave_out(self._plan.of_weights)
+            nobody = self._worker.is_busy or not may_begin
+            current.leave_out(self._plan.of_weights if nobody else self._of_recent_weights(current))
             if not current.is_lost:
                 report.found = measure_step(current, self._plan.measures, self._warnings)
             of_weights = [key for key in report.found if key[0] in self._plan.of_weights]
@@ -259,9 +268,20 @@ class Session:
         report.shares = self._pace.read()
         self._audience.report(report)
 
+    def _of_recent_weights(self, current: MeasuredStep) -> set[Key]:
+        """Return the measures of weights whose turn it is not: every nth time, from the nth on."""
+        recent = set()
+        for key in self._plan.of_weights & current.wanted.keys():
+            nth, (times, since) = self._plan.every_nth(key, current.due), self._taken.get(key, (0, 0))
+            self._taken[key] = times, since + 1
+            if times >= nth > since + 1:
+                recent.add(key)
+        return recent
+
     def _begin(self, begun: Findings, step: int) -> Findings:
         """Begin to finish measurements of weights; return what is known at once."""
         measures = self._plan.measures
+        self._taken |= {key: (self._taken[key][0] + 1, 0) for key in {key for key, _ in begun}}
         if begun:
             self._worker.start(lambda: Completed.of(step, begun, measures))
         known = {key: measures[key[0]].at_once(value) for key, value in begun.items()}

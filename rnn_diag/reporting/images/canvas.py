@@ -14,7 +14,7 @@ from rnn_diag.reporting.colours import AXIS, GRID, INK, PAPER, Colour, ColourSca
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
-OVERSAMPLING = 3
+OVERSAMPLING = 2
 
 
 class Box(NamedTuple):

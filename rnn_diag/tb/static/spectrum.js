@@ -94,12 +94,13 @@ class Plane {
     const radius = Math.max(...pairs.map(([real, imaginary]) => Math.hypot(real, imaginary)));
     const outside = pairs.filter(([real, imaginary]) => Math.hypot(real, imaginary) > 1).length;
     const largest = this.singular?.at(step)?.values[0];
+    const age = step - this.eigenvalues.steps[place];
     this.words.replaceChildren(
       element('b', {}, `spectral radius ${significant(radius)}`),
       ` · ${outside ? `${outside} outside the unit circle` : 'all inside the unit circle'}`,
       largest === undefined ? '' : ` · largest singular value ${significant(largest)}`,
       this.judged ? '' : ' · a gate’s block, which alone decides nothing',
-      ` · ${this.matrix}, step ${whole(this.eigenvalues.steps[place])}`);
+      ` · ${this.matrix}, step ${whole(this.eigenvalues.steps[place])}${age > 0 ? `, taken ${whole(age)} steps before` : ''}`);
     this.canvas.setAttribute('aria-label', `Eigenvalues of ${this.matrix} in ${this.run.name}: ${this.words.textContent}`);
     this.paint(place, pairs);
     this.paintSingularValues(step);
