@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -99,11 +100,15 @@ class Concern:
     def keep(self, layer: str, merged: Any, step: int) -> None:
         """Remember what pictures will need."""
 
+    def as_it_is(self) -> Concern:
+        """Return a copy to draw from, which what is remembered from now on does not change."""
+        return copy.copy(self)
+
     def write(self, layer: str, merged: Any, writer: Any, step: int) -> None:
-        """Write what TensorBoard gets at every measured step besides scalars."""
+        """Write what TensorBoard gets at every measured step besides scalars; in a thread of its own."""
 
     def draw(self, layer: str, merged: Any) -> Mapping[str, Any]:
-        """Return pictures by tag, without `<diagnostic>/<layer>/`."""
+        """Return pictures by tag, without `<diagnostic>/<layer>/`; in a thread of its own, of `as_it_is()`."""
         return {}
 
 
@@ -129,6 +134,12 @@ class WithHistories:
     def resume(self, history: Mapping[str, Any]) -> None:
         """Add columns to those of another run."""
         self.histories = {layer: History.of(state) for layer, state in history.items()}
+
+    def as_it_is(self) -> Concern:
+        """Return a copy with the columns that there are now."""
+        now: Any = copy.copy(self)
+        now.histories = {layer: copy.copy(history) for layer, history in self.histories.items()}
+        return now  # type: ignore[no-any-return]
 
     def remember(self, layer: str, step: int, column: Float[np.ndarray, "..."]) -> None:
         """Add a column to the pictures of a layer."""

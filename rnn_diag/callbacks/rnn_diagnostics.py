@@ -41,8 +41,8 @@ class RNNDiagnostics(DiagnosticCallback):
         layers: Glob pattern of the layers' names, or several.
         max_overhead: The share of the training time that measuring may take: see `Diagnostic`.
         lyapunov: Whether to measure Lyapunov exponents, too, a tenth as often.
-        spectra_every_nth: Of its measured steps, at every how manieth spectra are taken, after as many in a row: weights
-            move more and more slowly, and eigenvalues take long.
+        spectra_every_nth: Of its measured steps, at every how manieth spectra are taken, after as many in a row:
+            weights move more and more slowly, and eigenvalues take long.
 
     Raises:
         ValueError: If `every_n_steps`, `sequences` or `spectra_every_nth` is not positive, or `max_overhead` not

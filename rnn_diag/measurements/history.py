@@ -68,8 +68,8 @@ class History:
     def add(self, step: int, column: Float[np.ndarray, " lags"]) -> None:
         """Keep a column, unless the history has become so long that only every second, fourth, … is kept."""
         if self.added % self._every == 0:
-            self.steps.append(step)
-            self.columns.append(np.array(column, dtype=np.float32))
+            self.steps = [*self.steps, step]  # anew, so that a copy stays as it is
+            self.columns = [*self.columns, np.array(column, dtype=np.float32)]
         self.added += 1
         if len(self.steps) > CAPACITY:
             self.steps, self.columns = self.steps[::2], self.columns[::2]

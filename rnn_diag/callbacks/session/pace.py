@@ -83,8 +83,8 @@ class Pace:
 
     @property
     def spent(self) -> float:
-        """Seconds that training waited for measuring so far, pictures included."""
-        return self._now().inside + self._pictures
+        """Seconds that training waited for measuring so far."""
+        return self._now().inside
 
     @property
     def share(self) -> float:
@@ -104,7 +104,7 @@ class Pace:
         """Take the time of the step that ended, and of a measured one what it cost; begin another."""
         now = self._now()
         if self._step is not None:
-            waited = now.inside - self._step.inside + now.pictures - self._step.pictures
+            waited = now.inside - self._step.inside
             if not self._is_measured or self._count > 1:  # the first step is slow itself
                 (self._recorded if self._is_measured else self._bare).append(now.at - self._step.at - waited)
         if self._is_measured and self._count == 1:
@@ -131,28 +131,25 @@ class Pace:
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
-        """Count the time inside the block as spent on measuring, without that of pictures."""
-        self._block = self._clock() - self._pictures
+        """Count the time inside the block as spent on measuring."""
+        self._block = self._clock()
         try:
             yield
         finally:
             self._inside, self._block = self._now().inside, None
 
-    @contextmanager
-    def drawing(self) -> Iterator[None]:
-        """Count the time inside the block as spent on a picture."""
-        started = self._clock()
-        try:
-            yield
-        finally:
-            self._drawn_at = self._clock()
-            self._drawn.append(self._drawn_at - started)
-            self._pictures += self._drawn[-1]
+    def drew(self, seconds: float) -> None:
+        """Count the time that the background took for a picture."""
+        self._drawn_at = self._clock()
+        self._drawn.append(seconds)
+        self._pictures += seconds
 
     def may_draw(self) -> bool:
-        """Return whether there is time for one more picture: those of the first measured step are part of its cost."""
-        if self.max_overhead is None or self._began is None:
+        """Return whether there is time for one more picture."""
+        if self.max_overhead is None:
             return True
+        if self._began is None:
+            return False
         share, cost, now = self.max_overhead * PICTURES, max(self._drawn, default=0.0), self._clock()
         saved = share * (now - self._began.at) - (self._pictures - self._began.pictures)
         return cost <= min(saved, share * (now - self._drawn_at))
@@ -219,7 +216,7 @@ class Pace:
 
     def _now(self) -> _Moment:
         at = self._clock()
-        inside = self._inside + (0.0 if self._block is None else at - self._pictures - self._block)
+        inside = self._inside + (0.0 if self._block is None else at - self._block)
         return _Moment(at, inside, inside + self._background, self._pictures)
 
 
@@ -228,9 +225,9 @@ class _Moment(NamedTuple):
 
     Attributes:
         at: Seconds of the clock.
-        inside: Seconds that training waited for measuring until then, without pictures.
-        spent: These, and what measuring took in the background.
-        pictures: Seconds that training waited for pictures.
+        inside: Seconds that training waited for measuring until then.
+        spent: These, and what measuring took in the background, without pictures.
+        pictures: Seconds that the background took for pictures.
     """
 
     at: float

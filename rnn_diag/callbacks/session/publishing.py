@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from time import thread_time
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from rnn_diag.callbacks.concern import Concern
-from rnn_diag.callbacks.lightning import writers_of
+from rnn_diag.callbacks.lightning import trains_on_cpu, writers_of
 from rnn_diag.callbacks.session.elsewhere import Elsewhere
 from rnn_diag.callbacks.session.pace import Pace
 from rnn_diag.callbacks.session.warnings import Warnings, in_words
+from rnn_diag.callbacks.session.worker import Worker
 from rnn_diag.doctor.finding import Finding
 from rnn_diag.doctor.history import RunHistory
 from rnn_diag.reporting.coverage_table import HEADER, Row
@@ -31,6 +33,26 @@ Measured = Mapping[Concern, Mapping[str, Any]]
 """What was measured for each concern, by layer."""
 
 
+class _Picture(NamedTuple):
+    """What is needed to draw the pictures of one layer."""
+
+    concern: Concern
+    drawn_by: Concern
+    layer: str
+    step: int
+    value: Any
+
+
+class _Done(NamedTuple):
+    """What the background has done for a concern: pictures by tag and the seconds they took, or why there are none."""
+
+    concern: Concern
+    step: int = 0
+    pictures: Mapping[str, Any] = {}
+    seconds: float = 0.0
+    error: Exception | None = None
+
+
 class Publisher:
     """Publishes what was measured. What fails here is said once and left out from then on.
 
@@ -38,22 +60,25 @@ class Publisher:
         concerns: Whose numbers are published.
         warnings: Told of what fails.
         pace: Says when there is time for a picture.
+        worker: Writes and draws while training continues.
 
     Attributes:
         coverage: The table of layers as they were seen, written once.
         measurements: How many steps were written, which decides when pictures are drawn.
     """
 
-    def __init__(self, concerns: Iterable[Concern], warnings: Warnings, pace: Pace) -> None:
+    def __init__(self, concerns: Iterable[Concern], warnings: Warnings, pace: Pace, worker: Worker[Any]) -> None:
         self.coverage: list[Row] = []
         self.measurements = 0
         self._statistics = {one.name: one.statistics for one in concerns if one.statistics}
         self._warnings = warnings
         self._pace = pace
+        self._worker = worker
+        self._done: list[_Done] = []
         self._elsewhere = Elsewhere(warnings)
         self._left_out: set[Concern] = set()
         self._deaf: set[int] = set()
-        self._next_pictures = 1
+        self._next_pictures = 2  # of a single step there is little to see, and it costs most as it is
         self._undrawn: dict[tuple[Concern, str], tuple[int, Any]] = {}
         self._waiting: dict[tuple[Concern, str], None] = {}
         self._said: list[tuple[str, str, str]] | None = None
@@ -83,6 +108,7 @@ class Publisher:
                     self._leave_out(concern, "numbers of", error)
         self.show(trainer, metrics)
         self._log(trainer, metrics, step)
+        self._hear_background(trainer)
         writers = writers_of(trainer)
         if writers or self._elsewhere.listens(trainer):
             self._write(writers, step, measured)
@@ -114,10 +140,12 @@ class Publisher:
             write_cost(writer, step, milliseconds, share)
 
     def draw_last(self, trainer: Trainer) -> None:
-        """Draw what was measured since the last pictures."""
+        """Finish what the background has to write, and draw what was measured since the last pictures."""
+        self._hear_background(trainer, in_any_case=True)
         writers = writers_of(trainer)
         for concern, layer in list(self._undrawn):
-            self._draw(trainer, writers, concern, layer)
+            self._draw(writers, [self._picture(concern, layer)])
+        self._hear_background(trainer, in_any_case=True)
 
     def _log(self, trainer: Trainer, metrics: dict[str, float], step: int) -> None:
         for logger in trainer.loggers:
@@ -134,41 +162,74 @@ class Publisher:
             for writer in writers:
                 write_table(writer, "rnn_diag/coverage", HEADER, [row.cells for row in self.coverage], step)
                 write_layout(writer, [row.layer for row in self.coverage if row.diagnostics], self._statistics)
+        texts = []
         for concern, layers in measured.items():
             for layer, value in layers.items():
                 if concern not in self._left_out:
                     try:
                         concern.keep(layer, value, step)
-                        for writer in writers:
-                            concern.write(layer, value, writer, step)
+                        texts.append((concern, layer, value))
                         self._undrawn[concern, layer] = step, value
                     except Exception as error:
                         self._leave_out(concern, "pictures of", error)
+        if texts and writers:
+            self._worker.run(lambda: self._write_all(texts, writers, step))
+
+    def _write_all(self, texts: Iterable[tuple[Concern, str, Any]], writers: list[Any], step: int) -> None:
+        """Write what TensorBoard gets besides scalars; in the background."""
+        for concern, layer, value in texts:
+            try:
+                for writer in writers:
+                    concern.write(layer, value, writer, step)
+            except Exception as error:
+                self._done.append(_Done(concern, error=error))
 
     def _draw_if_time(self, trainer: Trainer, writers: list[Any]) -> None:
-        """Draw, one at a time, what was measured since the last pictures."""
+        """Draw in the background, while it has nothing else to do, what was measured since the last pictures."""
         self.measurements += 1
         if self.measurements >= self._next_pictures:
             self._next_pictures = max(self.measurements + 1, math.ceil(self.measurements * GROWTH))
             self._waiting |= dict.fromkeys(self._undrawn)
-        while self._waiting and self._pace.may_draw():
-            concern, layer = next(iter(self._waiting))
-            self._draw(trainer, writers, concern, layer)
+        if self._waiting and self._pace.may_draw():
+            chosen = list(self._waiting) if self._pace.max_overhead is None else [next(iter(self._waiting))]
+            pictures = [self._picture(*one) for one in chosen]
+            self._worker.run(lambda: self._draw(writers, pictures))
 
-    def _draw(self, trainer: Trainer, writers: list[Any], concern: Concern, layer: str) -> None:
+    def _picture(self, concern: Concern, layer: str) -> _Picture:
+        """Return what is needed to draw what was measured last, as it is now."""
         step, value = self._undrawn.pop((concern, layer))
         self._waiting.pop((concern, layer), None)
-        if concern in self._left_out or not (writers or self._elsewhere.listens(trainer)):
-            return
-        try:
-            with self._pace.drawing():
-                for name, pixels in concern.draw(layer, value).items():
-                    tag = f"{concern.name}/{layer}/{name}"
-                    for writer in writers:
-                        write_picture(writer, tag, pixels, step)
-                    self._elsewhere.show(trainer, tag, pixels, step)
-        except Exception as error:
-            self._leave_out(concern, "pictures of", error)
+        return _Picture(concern, concern.as_it_is(), layer, step, value)
+
+    def _draw(self, writers: list[Any], pictures: Iterable[_Picture]) -> None:
+        """Draw pictures; in the background, but for the last."""
+        for one in pictures:
+            if one.concern not in self._left_out:
+                began, drawn = thread_time(), {}
+                try:
+                    for name, pixels in one.drawn_by.draw(one.layer, one.value).items():
+                        tag = f"{one.concern.name}/{one.layer}/{name}"
+                        for writer in writers:
+                            write_picture(writer, tag, pixels, one.step)
+                        drawn[tag] = pixels
+                    self._done.append(_Done(one.concern, one.step, drawn, thread_time() - began))
+                except Exception as error:
+                    self._done.append(_Done(one.concern, error=error))
+
+    def _hear_background(self, trainer: Trainer, in_any_case: bool = False) -> None:
+        """Take note of what the background has done: what failed, what it cost, and pictures for other loggers."""
+        seconds = self._worker.done(in_any_case)
+        done, self._done = self._done, []
+        for one in done:
+            if one.error is not None:
+                self._leave_out(one.concern, "pictures of", one.error)
+            for tag, pixels in one.pictures.items():
+                self._elsewhere.show(trainer, tag, pixels, one.step)
+            if one.pictures:
+                self._pace.drew(one.seconds)
+                seconds -= one.seconds
+        if trains_on_cpu(trainer):
+            self._pace.add_background(max(0.0, seconds))
 
     def _leave_out(self, concern: Concern, what: str, error: Exception) -> None:
         reason = in_words(error)

@@ -77,7 +77,7 @@ class Session:
         self._warnings = Warnings()
         self._worker: Worker[Completed] = Worker()
         self._taken: dict[Key, tuple[int, int]] = {}
-        self._publisher = Publisher(self._concerns, self._warnings, self._pace)
+        self._publisher = Publisher(self._concerns, self._warnings, self._pace, self._worker)
         judged = [key for one in needed if (key := self._plan.key_of(one)) is not None]
         judging = Judging(judged, for_command_line)
         self._audience = Audience(listeners, judging, self._plan, self._publisher, self._warnings)

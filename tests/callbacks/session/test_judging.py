@@ -67,7 +67,8 @@ def test_suite_and_doctor_share_one_verdict(never_written, batches, trainer, ten
     doctor = Doctor(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DiagnosticWarning)
-        trainer(RNNDiagnostics(1, max_overhead=None), doctor, logger=tensorboard).fit(never_written, batches)
+        suite = RNNDiagnostics(1, max_overhead=None, spectra_every_nth=1)
+        trainer(suite, doctor, logger=tensorboard).fit(never_written, batches)
     assert len(judged) == 7  # once at each of six steps, and at the end with the weights that were finished last
     log = events(tensorboard)
     assert text(log, "rnn_diag/verdict") == text(log, "doctor/findings")

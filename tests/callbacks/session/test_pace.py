@@ -49,6 +49,7 @@ class Run:
         self.spent: list[float] = []
         self.bare: list[float] = []
         self.steps = 0
+        self.drawn = 0.0
 
     def go(self, steps: int) -> Run:
         """Train."""
@@ -57,6 +58,8 @@ class Run:
                 pace.step_starts()
             (due,) = {pace.is_due(self.schedule, step) for pace in self.paces}
             before = self.now[0]
+            self._advance(self.drawn)
+            self.drawn = 0.0
             if due:
                 self.measured.append(step)
                 for pace in self.paces:
@@ -78,12 +81,12 @@ class Run:
         self.now = [max(self.now)] * len(self.now)
         shares = [pace.read() for pace in self.paces]
         self.said += filter(None, [pace.agree(shares) for pace in self.paces][:1])
-        if self.picture and self.paces[0].may_draw():
-            with self.paces[0].drawing():
-                self._advance(self.picture)
         self.now = [now + 0.2 * cost for now, cost in zip(self.now, costs, strict=True)]
         for block in blocks:
             block.__exit__(None, None, None)
+        if self.picture and self.paces[0].may_draw():  # on one processor the background takes its time from training
+            self.drawn = self.picture
+            self.paces[0].drew(self.picture)
 
     def _advance(self, seconds: float) -> None:
         self.now = [now + seconds for now in self.now]
