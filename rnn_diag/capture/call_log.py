@@ -26,6 +26,11 @@ Parameter = tuple[str, str]
 """A layer's name and its parameter's; without a layer, the module's input."""
 
 
+WHOLE = 2**27
+"""Pre-activations of a call beyond which not all sequences are copied: to check them takes twenty times the memory of
+one of their tensors of states."""
+
+
 class CallLog:
     """The calls of some modules.
 
@@ -34,6 +39,7 @@ class CallLog:
         sequences: How many of a batch's sequences are copied; None for all.
         exact_dropout: Whether fused stacks are run layer by layer where a kernel would draw masks that cannot be known.
         is_wanted: Asked at every call; where it says no, recording ends without anything else ending it.
+        of_large_batches: How many sequences are copied where all would be, of a call that is too large for that.
 
     Attributes:
         calls: By the module's path, in the order in which they were made.
@@ -49,8 +55,10 @@ class CallLog:
         sequences: int | None,
         exact_dropout: bool,
         is_wanted: Callable[[], bool] = lambda: True,
+        of_large_batches: int | None = None,
     ) -> None:
         self._found = found
+        self._of_large_batches = of_large_batches
         self._paths = {recurrent.module: path for path, recurrent in found.items()}
         self.sequences = sequences
         self._exact_dropout = exact_dropout
@@ -152,7 +160,10 @@ class CallLog:
             seen = step_of(read_like_torch(module, (input, hx), {}, result))
             return StepCall(*seen, weights["l0"], self.sequences, lineage), (input, hx)
         assert isinstance(module, nn.RNNBase) and found.equations is not None
-        call = LayerCall(module, (input, hx), result, weights, self.sequences, found.equations.has_cell, lineage)
+        sequences = self.sequences
+        if sequences is None and result[0].data.numel() * len(weights["l0"].weight_hh) > WHOLE * module.hidden_size:
+            sequences = self._of_large_batches
+        call = LayerCall(module, (input, hx), result, weights, sequences, found.equations.has_cell, lineage)
         if draws_masks(module):
             masks = ran.masks if isinstance(ran, LayerByLayer) else drawn_masks(module, known, result[0])
             call.masks = None if masks is None else call.chosen_masks(masks)

@@ -70,7 +70,8 @@ class Recording(Mapping[str, Trace]):
         self.engine = engine
         self.exact_dropout = exact_dropout
         self._checked = set() if checked is None else checked
-        self._log = CallLog(self._layers.modules, None if check_whole_batch else sequences, exact_dropout, is_wanted)
+        copied = None if check_whole_batch else sequences
+        self._log = CallLog(self._layers.modules, copied, exact_dropout, is_wanted, of_large_batches=sequences)
         self._reader = TraceReader(self._layers, self._log, engine, sequences, self._checked)
 
     @property

@@ -176,10 +176,22 @@ def test_a_part_of_the_batch_is_checked_with_the_whole() -> None:
     assert recording.coverage[0].status == "exact"
 
 
-def test_a_part_of_the_batch_of_a_first_layer_cannot_be_checked_alone_and_says_so() -> None:
+def test_a_part_of_the_batch_of_a_first_layer_is_checked_against_its_kernel() -> None:
     module = nn.GRU(5, 8)
     with Recording(module, sequences=2, check_whole_batch=False) as recording:
         module(torch.randn(6, 4, 5))[0].sum().backward()
+    assert recording["l0"].fidelity < 1e-12
+    assert "own kernel in double precision" in recording["l0"].fidelity_reason
+    assert recording.coverage[0].status == "exact"
+
+
+def test_a_part_of_the_batch_of_a_cell_cannot_be_checked_alone_and_says_so() -> None:
+    module = nn.GRUCell(5, 8)
+    with Recording(module, sequences=2, check_whole_batch=False) as recording:
+        inputs, state = torch.randn(6, 4, 5), None
+        for step in inputs:
+            state = module(step, state)
+        state.sum().backward()
     assert recording["l0"].is_faithful is None
     assert "a part of the batch is followed" in recording["l0"].fidelity_reason
     assert recording.coverage[0].status == "not checked"
@@ -410,3 +422,31 @@ def test_one_layer_of_a_stack_is_checked_alone() -> None:
         module(torch.randn(6, 4, 5, dtype=torch.float64))[0].square().mean().backward()
     assert recording["l1"].is_faithful
     assert list(recording) == ["l1"]
+
+
+def test_of_a_batch_that_is_too_large_to_copy_some_sequences_are_checked_against_the_kernel(monkeypatch):
+    monkeypatch.setattr("rnn_diag.capture.call_log.WHOLE", 2 * 12 * 5 - 1)
+    torch.manual_seed(0)
+    model, inputs = nn.LSTM(3, 3), torch.randn(5, 2, 3)
+    with record(model, sequences=1) as recording:
+        model(inputs)[0].square().sum().backward()
+    trace = recording["l0"]
+    assert trace.provenance.sequences.tolist() == [0]
+    assert trace.is_faithful
+    assert "own kernel in double precision" in trace.source.check().reason
+
+
+def test_wrong_equations_are_found_in_a_batch_that_is_too_large_to_copy(monkeypatch):
+    monkeypatch.setattr("rnn_diag.capture.call_log.WHOLE", 1)
+    torch.manual_seed(0)
+    model, inputs = nn.GRU(3, 3), torch.randn(5, 4, 3)
+    with record(model, sequences=2, engine="explicit") as recording:
+        model(inputs)[0].square().sum().backward()
+    monkeypatch.setattr(
+        type(recording["l0"].equations),
+        "adjoint",
+        lambda self, *a, f=type(recording["l0"].equations).adjoint: f(self, *a)._replace(
+            recurrent_grad=2 * f(self, *a).recurrent_grad
+        ),
+    )
+    assert recording["l0"].is_faithful is False
