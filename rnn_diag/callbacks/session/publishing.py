@@ -78,7 +78,8 @@ class Publisher:
         self._elsewhere = Elsewhere(warnings)
         self._left_out: set[Concern] = set()
         self._deaf: set[int] = set()
-        self._next_pictures = 2  # of a single step there is little to see, and it costs most as it is
+        # Of a single step there is little to see, and the first measured one costs most as it is.
+        self._next_pictures = 1 if pace.max_overhead is None else 2
         self._undrawn: dict[tuple[Concern, str], tuple[int, Any]] = {}
         self._waiting: dict[tuple[Concern, str], None] = {}
         self._said: list[tuple[str, str, str]] | None = None

@@ -103,8 +103,10 @@ def test_weights_that_are_nan_have_the_spectrum_nan_and_training_goes_on(batches
 
 @pytest.mark.parametrize("suite", [(GradientNorms, MemoryHorizon), (MemoryHorizon, GradientNorms)])
 def test_all_that_reads_gradients_of_a_step_shares_one_sweep(suite, network, batches, trainer, monkeypatch):
-    swept, run_sweep = [], LayerSource.sweep
-    monkeypatch.setattr(LayerSource, "sweep", lambda *given: swept.append(1) or run_sweep(*given))
+    swept = []
+    for name in ("sweep", "sweep_with_targets"):
+        run_sweep = getattr(LayerSource, name)
+        monkeypatch.setattr(LayerSource, name, lambda *given, run=run_sweep: swept.append(1) or run(*given))
     run = trainer(*(callback(1, sequences=None, max_overhead=None) for callback in suite), max_steps=3)
     run.fit(network(), batches)
     assert run.callback_metrics["memory_horizon/encoder.l0/steps"].isfinite()

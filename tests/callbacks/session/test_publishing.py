@@ -22,6 +22,7 @@ from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.callbacks.session.pace import Pace
 from rnn_diag.callbacks.session.publishing import Publisher
 from rnn_diag.callbacks.session.warnings import Warnings
+from rnn_diag.callbacks.session.worker import Worker
 from rnn_diag.doctor import Report, Severity
 from rnn_diag.doctor.finding import Evidence, Finding
 from rnn_diag.doctor.history import RunHistory
@@ -190,7 +191,7 @@ def test_a_verdict_is_written_anew_when_a_sentence_has_another_number_and_not_wh
 
     run = trainer(logger=tensorboard, limit_train_batches=1)
     run.fit(network(), batches)
-    publisher, history = Publisher([], Warnings(), Pace(None)), RunHistory()
+    publisher, history = Publisher([], Warnings(), Pace(None), Worker()), RunHistory()
     for step, report in enumerate([found(8, 0.5), found(8, 0.6), found(10, 0.6), found(10, 0.6)]):
         history.follow(report, step)
         publisher.write_verdict(run, history)
