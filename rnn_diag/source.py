@@ -262,6 +262,16 @@ class LayerSource:
         self.__dict__["swept"] = swept
         return norms
 
+    @property
+    @in_full_precision
+    def loss_enters(self) -> Bool[Tensor, "time batch"]:
+        """Whether anything reached each step from outside, in the order of reading."""
+        direct, cell = self._entering()
+        enters = (direct != 0).any(-1)
+        if cell is not None:
+            enters[self._last, torch.arange(len(cell), device=cell.device)] |= (cell != 0).any(-1)
+        return enters
+
     def _entering(self) -> tuple[Tensor, Tensor | None]:
         """Return what reached the hidden state at every step, in the order of reading, and the final memory."""
         grads = self._found_grads

@@ -17,9 +17,12 @@ from rnn_diag.source import LayerSource
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 
     Targets = Sequence[int] | Int[Tensor, " target"] | Int[Tensor, "target batch"]
+
+ROUNDING = 1e-5
+"""Share of a total gradient below which the direct part, a difference, is put down to rounding."""
 
 _VALUES_AT_ONCE = 2**23  # of one tensor of a sweep that carries many targets; bounds the memory
 _swept_before: WeakKeyDictionary[Trace, dict[Hashable, Tensor]] = WeakKeyDictionary()  # so that none is swept twice
@@ -81,28 +84,54 @@ def lagged_cell_grad_norms(trace: Trace, targets: Targets) -> Float[Tensor, "lag
 
 
 def spread_targets(trace: Trace, count: int) -> Int[Tensor, "target batch"]:
-    """Return steps spread evenly over each sequence, from the last one read to the first; all steps of a short one.
+    """Return steps spread evenly over those of each sequence at which a loss enters, from the last one read on.
 
-    Depends on each sequence alone, not on which others are in the batch.
+    Without gradients, over all its steps. Depends on each sequence alone, not on which others are in the batch.
 
     Args:
         trace: What was recorded.
         count: Number of steps for each sequence.
 
     Returns:
-        Targets; a sequence that has fewer steps gets targets in the padding for those that it lacks.
+        Targets; a sequence that has fewer such steps gets steps without a loss, or padding, for those that it lacks.
 
     Example:
         >>> from rnn_diag.testing.known import linear_trace
-        >>> spread_targets(linear_trace(1.0, steps=9), 3).flatten().tolist()
-        [8, 4, 0]
+        >>> spread_targets(linear_trace(1.0, steps=9), 3).flatten().tolist()  # only the last step has a loss
+        [8, 7, 7]
     """
-    steps, lengths = len(trace.mask), trace.lengths
-    count = min(count, steps)
-    rank = torch.arange(count, device=lengths.device).unsqueeze(1)
-    before_last = torch.where(lengths < count, rank, rank * (lengths - 1) // max(count - 1, 1))
-    chosen = before_last if trace.reverse else lengths - 1 - before_last
-    return torch.where(before_last < lengths, chosen, steps - 1)
+    count = min(count, len(trace.mask))
+    enters = loss_enters(trace).int()
+    counted, found = enters.cumsum(0), enters.sum(0)
+    rank = torch.arange(count, device=found.device).unsqueeze(1)
+    from_last = torch.where(found < count, rank, rank * (found - 1) // max(count - 1, 1))
+    wanted = found - from_last if not trace.reverse else 1 + from_last  # the last one read of all is the first of these
+    matches = ((counted.unsqueeze(1) == wanted) & (enters.unsqueeze(1) == 1)).int()
+    elsewhere = len(enters) - 1 - (1 - enters).flip(0).argmax(0)
+    return torch.where(matches.any(0), matches.argmax(0), elsewhere)
+
+
+def loss_enters(trace: Trace) -> Bool[Tensor, "time batch"]:
+    """Return the steps at which a loss enters a layer directly: through its output, or through the final state.
+
+    All valid steps where no gradient was recorded.
+
+    Example:
+        >>> from rnn_diag.testing.known import linear_trace
+        >>> loss_enters(linear_trace(1.0, steps=3)).flatten().tolist()
+        [False, False, True]
+    """
+    if not trace.has_gradients:
+        return trace.mask
+    if isinstance(trace.source, LayerSource):
+        return in_reading_order(trace, trace.source.loss_enters.unsqueeze(-1)).squeeze(-1) & trace.mask
+    direct, total = (in_double(one) for one in (trace.hidden_grad_direct, trace.hidden_grad))
+    enters: Tensor = direct.norm(dim=-1) > ROUNDING * total.norm(dim=-1).nan_to_num()
+    final, cell_grad = _final_cell_grad(trace), trace.cell_grad
+    if final is not None and cell_grad is not None:
+        last = last_read(trace), torch.arange(len(final), device=final.device)
+        enters[last] |= in_double(final).norm(dim=-1) > ROUNDING * in_double(cell_grad[last]).norm(dim=-1)
+    return enters.to(trace.mask.device) & trace.mask
 
 
 def lagged_state_norms(trace: Trace, targets: Targets, probes: int | None = None) -> Float[Tensor, "lag target batch"]:

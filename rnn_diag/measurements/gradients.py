@@ -18,6 +18,7 @@ from rnn_diag.diagnostics import (
     hidden_grad_norms,
     log_gradient_slope,
 )
+from rnn_diag.diagnostics.lagged_gradients import ROUNDING
 from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.diagnostics.numerics.reading_order import from_the_end, in_reading_order
 from rnn_diag.measurements.measure import GradientUnits as GradientUnits
@@ -33,9 +34,6 @@ Part = TypeVar("Part")
 
 LOG10_OF_ZERO = -45.0
 """Logged in place of the logarithm of an exact zero: single precision ends there."""
-
-ROUNDING = 1e-5
-"""Share of the total gradient below which a direct part is put down to rounding."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from rnn_diag.diagnostics import (
     lagged_grad_norms,
     spread_targets,
 )
-from rnn_diag.diagnostics.lagged_gradients import sweep_with_targets
+from rnn_diag.diagnostics.lagged_gradients import loss_enters, sweep_with_targets
 from rnn_diag.measurements.measure import GradientUnits, Measure, Needs
 from rnn_diag.measurements.spread import Bands, middle, spread_of
 from rnn_diag.measurements.statistics import Statistic
@@ -106,10 +106,13 @@ class Influence:
         chosen = spread_targets(trace, targets)
         hidden = lagged_grad_norms(trace, chosen)
         cell = lagged_cell_grad_norms(trace, chosen) if trace.equations.has_cell else None
+        furthest = (~hidden.isnan()).sum(0).to(hidden.dtype) - 1
+        unknown = ~_is_followed(trace, chosen, furthest).to(hidden.device)
+        hidden = hidden.masked_fill(unknown, 0.0)
+        cell = None if cell is None else cell.masked_fill(unknown, 0.0)
         horizons = joint_horizon(hidden, cell, threshold)
         half_lives = half_life(hidden) if cell is None else half_life(hidden).fmax(half_life(cell))
-        furthest = (~hidden.isnan()).sum(0).to(horizons.dtype) - 1
-        seen = ~horizons.isnan() & _is_followed(trace, chosen, furthest)
+        seen = ~horizons.isnan()
         curves = hidden.flatten(1)
         return cls(
             threshold,
@@ -201,12 +204,11 @@ class MeasureInfluence(Measure):
 def _is_followed(
     trace: Trace, targets: Int[Tensor, "target batch"], furthest: Float[Tensor, "target batch"]
 ) -> Bool[Tensor, "target batch"]:
-    """Return which targets' losses were followed to where their sequences begin, and not only to where sight ends."""
-    if trace.provenance.is_piece:
-        return torch.zeros_like(targets, dtype=torch.bool)
-    if not trace.provenance.state_changed_between_calls:
-        return torch.ones_like(targets, dtype=torch.bool)
-    return furthest == targets
+    """Return which targets have a loss, beyond rounding, and one that was followed to where its sequence begins."""
+    enters = loss_enters(trace).gather(0, targets)
+    if trace.provenance.state_changed_between_calls:
+        enters = enters & (furthest == targets).to(enters.device)
+    return enters & (not trace.provenance.is_piece)
 
 
 def _relative(curves: Float[Tensor, "lag curve"]) -> Profile:

@@ -6,18 +6,21 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from rnn_diag import record
 from rnn_diag.diagnostics.gradient_norms import cell_grad_norms, gradient_profile_from_the_end, hidden_grad_norms
 from rnn_diag.diagnostics.horizon import half_life, memory_horizon
 from rnn_diag.diagnostics.lagged_gradients import (
     lagged_cell_grad_norms,
     lagged_grad_norms,
     lagged_state_norms,
+    loss_enters,
     spread_targets,
     sweep_with_targets,
 )
 from rnn_diag.diagnostics.numerics.reading_order import from_the_end
+from rnn_diag.measurements.influence import Influence
 from rnn_diag.testing.known import forgetting_trace, linear_trace
 from rnn_diag.trace import Trace
 from tests.reference.random_layers import CELLS, autograd_states, random_trace
@@ -177,6 +180,28 @@ def test_spread_targets_are_all_steps_of_a_sequence_that_has_no_more() -> None:
     assert chosen.T.tolist() == [[7, 5, 3, 0], [1, 0, 7, 7]]
     reverse = spread_targets(random_trace("gru", [8, 2], reverse=True, grads=torch.ones_like), 4)
     assert reverse.T.tolist() == [[0, 2, 4, 7], [0, 1, 7, 7]]
+
+
+@pytest.mark.parametrize("looped", [False, True])
+@pytest.mark.parametrize("through_the_end", [False, True])
+def test_targets_are_steps_at_which_a_loss_enters(looped: bool, through_the_end: bool) -> None:
+    torch.manual_seed(0)
+    steps, read = 12, torch.tensor([2, 7, 11])
+    module = nn.LSTMCell(3, 4).double() if looped else nn.LSTM(3, 4).double()
+    with record(module) as recording:
+        states, state = [], None
+        for x in torch.randn(steps, 3, 3, dtype=torch.float64) if looped else ():
+            state = module(x, state)
+            states.append(state[0])
+        output, (_, memory) = (torch.stack(states), state) if looped else module(torch.randn(steps, 3, 3).double())
+        memory = memory if looped else memory[0]
+        loss = output[read, torch.arange(3)].square().sum() + (memory[0].sum() if through_the_end else 0)
+        loss.backward()
+    trace = recording["l0"]
+    expected = [[2, 11], [7], [11]] if through_the_end else [[2], [7], [11]]
+    assert [entering.nonzero().flatten().tolist() for entering in loss_enters(trace).T] == expected
+    influence = Influence.of(trace)
+    assert sorted(influence.furthest.tolist()) == sorted(float(step) for row in expected for step in row)
 
 
 @pytest.mark.parametrize("reverse", [False, True])

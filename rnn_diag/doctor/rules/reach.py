@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rnn_diag.doctor.finding import Evidence, Finding, Severity, number
 from rnn_diag.doctor.rules.remedies import longer_memory
 from rnn_diag.doctor.signs import evidence
@@ -30,7 +32,7 @@ and see half of it, so that this, too, is a horizon of half the sequence."""
 
 def vanishing(vitals: Vitals) -> Finding | None:
     """Find a horizon much shorter than the sequence, where the total gradient falls or only late steps have a loss."""
-    if not vitals.kind or vitals.state_changed:
+    if not vitals.kind or vitals.state_changed or math.isnan(vitals.horizon):
         return _of_totals(vitals)
     falls = vitals.log10_first_to_last < VISIBLE
     if not _reaches_too_little(vitals, SHORT_WHERE_SEEN if vitals.is_dense and falls else SHORT):

@@ -24,7 +24,12 @@ def module_of(vitals: Vitals) -> str:
 
 
 def initialised(vitals: Vitals, function: str, argument: str = "") -> str:
-    """Return the call of one of `rnn_diag.interventions.initialization`."""
+    """Return the call of one of `rnn_diag.interventions.initialization`; empty where it would refuse the module.
+
+    Parametrised weights cannot be set: the initialisation belongs before the parametrisation.
+    """
+    if vitals.coverage is not None and "Parametrized" in vitals.coverage.module_type:
+        return ""
     return f"rnn_diag.interventions.initialization.{function}({module_of(vitals)}{argument and ', ' + argument})"
 
 

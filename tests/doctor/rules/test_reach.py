@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 import rnn_diag.interventions.initialization
 from rnn_diag.doctor import Severity, Vitals
@@ -111,3 +113,20 @@ def test_advice_for_a_layer_in_a_list_can_be_pasted() -> None:
     assert "rnn_diag.interventions.initialization.chrono(model.rnn_stack[0], longest=40)" in calls
     for call in calls:
         exec(call, {"rnn_diag": rnn_diag, "model": model})
+
+
+def test_a_loss_at_a_step_of_its_own_in_every_sequence_is_followed_from_there() -> None:
+    lengths = torch.tensor([40, 31, 35, 28])
+
+    def last_valid_step(model: nn.Module, batch: Tensor) -> Tensor:
+        return model(batch)[0][lengths - 1, torch.arange(4)].square().sum()
+
+    report = seen(lstm(), inputs(), last_valid_step)
+    assert report.vitals["l0"].furthest == 32.0 and report.vitals["l0"].horizon < 15
+    assert [one.id for one in report.findings] == ["vanishing", "forget_bias_low"]
+
+
+@pytest.mark.parametrize("parametrise", [weight_norm, spectral_norm])
+def test_no_call_is_advised_that_parametrised_weights_would_refuse(parametrise: Callable[..., nn.Module]) -> None:
+    report = seen(parametrise(lstm(), "weight_hh_l0"))
+    assert [(one.id, one.call) for one in report.findings] == [("vanishing", ""), ("forget_bias_low", "")]
