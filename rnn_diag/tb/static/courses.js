@@ -80,9 +80,9 @@ export class HorizonPanel extends CoursePanel {
 export class CostPanel extends CoursePanel {
   constructor() {
     super({
-      kind: 'cost', kinds: ['cost'], id: 'cost', columns: ['share of training time', 'milliseconds for a measurement'],
+      kind: 'cost', kinds: ['cost'], id: 'cost', columns: ['share of training time', 'milliseconds for a measurement', 'steps since the last one'],
       title: 'What does measuring cost?',
-      subtitle: 'Share of the training time spent in diagnostics so far.',
+      subtitle: 'Share of the training time spent in diagnostics so far. To keep to max_overhead, measured steps lie further apart than was asked for: the table says how far.',
       yLabel: 'share of training time', yText: percent, reading: percent, fromZero: true,
     });
   }
@@ -94,8 +94,11 @@ export class CostPanel extends CoursePanel {
 
   table(view) {
     const rows = view.runs.filter(this.has).map((run) => {
-      const now = run.series.cost.at(view.step);
-      return [run.name, whole(now.step), percent(now.values[1]), significant(now.values[0])];
+      const { cost } = run.series;
+      const now = cost.at(view.step);
+      const place = cost.placeAt(view.step);
+      const gap = place > 0 ? whole(now.step - cost.steps[place - 1]) : '–';
+      return [run.name, whole(now.step), percent(now.values[1]), significant(now.values[0]), gap];
     });
     return table('Cost of measuring', ['run', 'training step', ...this.columns], rows);
   }
