@@ -78,7 +78,7 @@ def run(seconds: float, every: int) -> tuple[list[float], list[int]]:
 
 
 def share(steps: list[float], measured: set[int]) -> float:
-    """Return the share of the time of some steps by which those numbered in `measured`, and some after, exceed others."""
+    """Return the share of the time of some steps by which the measured ones, and some after each, exceed others."""
     bare = statistics.median(steps)
     counted = {at + k for at in measured for k in range(AFTER) if at + k < len(steps)}
     return sum(steps[at] - bare for at in counted) / sum(steps)
