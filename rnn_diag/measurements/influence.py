@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
 TARGETS = 4
-"""From how many steps of each sequence single losses are followed back: the last, and others spread over it."""
+"""From how many steps of each sequence single losses are followed back: the last, and others spread over it.
+
+With a loss at every step the horizon of eight sequences is then within an eighth of that from all steps, or within a
+step."""
 
 THRESHOLD = 0.01
 """Share of its peak that counts as reaching."""

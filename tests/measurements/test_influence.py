@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from typing import Any
 
 import lightning.pytorch as pl
 import pytest
@@ -16,7 +17,7 @@ from rnn_diag.capture import record
 from rnn_diag.diagnostics import lagged_cell_grad_norms, lagged_grad_norms, memory_horizon, spread_targets
 from rnn_diag.doctor import examine
 from rnn_diag.interventions.initialization import chrono
-from rnn_diag.measurements.influence import Influence
+from rnn_diag.measurements.influence import TARGETS, Influence
 from rnn_diag.reporting.figures.of_trace import numbers_of
 from rnn_diag.trace import Trace
 
@@ -120,3 +121,20 @@ def test_callback_doctor_and_figure_show_one_horizon(threshold: float, tmp_path)
     if threshold == 0.01:
         assert shown == numbers_of(trace).horizon == 99
         assert examine(model.recurrent, batch.transpose(0, 1), at_the_end).vitals["l0"].horizon == 99
+
+
+@pytest.mark.parametrize(
+    ("kind", "bias"), [(nn.RNN, 0.0), (nn.GRU, 0.0), (nn.GRU, 2.0), (nn.LSTM, 0.0), (nn.LSTM, 2.0)]
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_horizon_from_a_few_steps_is_near_that_from_all_steps(kind: Any, bias: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    module = kind(4, 16)
+    with torch.no_grad():
+        module.weight_hh_l0.mul_(1.4 if kind is nn.RNN else 1.0)
+        if bias:
+            module.bias_hh_l0[16:32] += bias
+    with record(module) as recording:
+        module(torch.randn(60, 8, 4))[0].square().mean().backward()
+    few, all_steps = (Influence.of(recording["l0"], targets).horizon for targets in (TARGETS, 60))
+    assert abs(few - all_steps) <= max(1.0, all_steps / 8)
