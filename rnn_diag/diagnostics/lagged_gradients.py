@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rnn_diag.cells.equations import State
+from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.diagnostics.numerics.reading_order import at_positions, in_reading_order, last_read, step_at
 from rnn_diag.engine.targets import norms_of
 from rnn_diag.source import LayerSource
