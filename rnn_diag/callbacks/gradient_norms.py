@@ -34,8 +34,8 @@ class GradientNorms(WithHistories, Diagnostic):
     - `gradient_norms/<layer>/log10_max`: largest norm over steps, in loss per unit of hidden state.
     - `gradient_norms/<layer>/log10_median`: median norm over steps.
     - `gradient_norms/<layer>/slope_nats_per_step`: growth of the logarithm per step back; below 0 it vanishes.
-    - `gradient_norms/<layer>/exact_zero`: share of steps and sequences whose norm is 0; many mean underflow, dead units
-      or no loss there.
+    - `gradient_norms/<layer>/exact_zero`: share of steps and sequences whose norm is 0, that of a memory cell included;
+      many mean underflow, dead units or no loss there.
     - `gradient_norms/<layer>/non_finite`: share of steps and sequences whose norm is NaN or infinite.
     - `gradient_norms/<layer>/cell_log10_first_to_last`: the same ratio of the memory cell; LSTMs only.
     - `gradient_norms/<layer>/cell_log10_max`: largest norm of the memory cell's gradient; LSTMs only.

@@ -28,6 +28,10 @@ WIDTH = 120
 """Columns of a report that is turned into text."""
 
 
+ENDLESS = 1e9
+"""Steps beyond which a memory is shown as without end: no sequence is as long."""
+
+
 @dataclass(frozen=True, repr=False)
 class Report:
     """What the doctor says of a network.
@@ -212,7 +216,8 @@ def _known_columns(vitals: Mapping[str, Vitals]) -> list[str]:
 
 
 def _shown(one: Vitals, name: str) -> float:
-    return math.nan if _unseen(one) else float(getattr(one, name))
+    value = math.nan if _unseen(one) else float(getattr(one, name))
+    return math.inf if name in ("predicted_horizon", "longest_memory") and value > ENDLESS else value
 
 
 def _unseen(one: Vitals) -> bool:

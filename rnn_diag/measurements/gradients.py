@@ -103,7 +103,7 @@ class GradientSums:
         hidden, cell: Sums of norms of `∂L/∂h_t`, and of `∂L/∂c_t` where there is one.
         slope: Sum of the sequences' slopes.
         sloped: Sequences that have one.
-        zeros, non_finite: Steps times sequences with such a norm.
+        zeros, non_finite: Steps times sequences with such a norm; zero only where that of the memory is, too.
         count: Valid steps times sequences.
         sequences, silent: Sequences, and those of them that get no gradient at any step.
         elsewhere: Calls in which only sequences that were not followed have a gradient.
@@ -166,7 +166,8 @@ class GradientSums:
         Statistic(
             "exact_zero",
             "share",
-            "share of steps and sequences whose norm is 0; many mean underflow, dead units or no loss there",
+            "share of steps and sequences whose norm is 0, that of a memory cell included; many mean underflow, dead units "
+            "or no loss there",
             vital="exact_zero",
         ),
         Statistic("non_finite", "share", "share of steps and sequences whose norm is NaN or infinite", headline=True),
@@ -215,6 +216,8 @@ class GradientSums:
     def of(cls, trace: Trace, units: GradientUnits) -> GradientSums:
         """Return the sums of one call."""
         norms = hidden_grad_norms(trace) * units.factor
+        cell_norms = None if trace.cell_grad is None else cell_grad_norms(trace) * units.factor
+        is_zero = norms == 0 if cell_norms is None else (norms == 0) & (cell_norms == 0)
         slopes = log_gradient_slope(trace, norms)
         mask = trace.mask.to(norms.device)
         valid = norms[mask]
@@ -227,14 +230,14 @@ class GradientSums:
             recurrence=trace.equations.name if known else "",
             bands=Bands.of(by_lag, torch.arange(len(by_lag), device=by_lag.device).unsqueeze(1) < trace.lengths),
             hidden=NormSums.of(trace, norms),
-            cell=None if trace.cell_grad is None else NormSums.of(trace, cell_grad_norms(trace) * units.factor),
+            cell=None if cell_norms is None else NormSums.of(trace, cell_norms),
             slope=float(slopes.nansum()),
             sloped=int(slopes.isfinite().sum()),
-            zeros=int((valid == 0).sum()),
+            zeros=int(is_zero[mask].sum()),
             non_finite=int((~valid.isfinite()).sum()),
             count=valid.numel(),
             sequences=int((trace.lengths > 0).sum()),
-            silent=int((((norms == 0) | ~mask).all(0) & mask.any(0)).sum()),
+            silent=int(((is_zero | ~mask).all(0) & mask.any(0)).sum()),
             elsewhere=int(trace.unfollowed_have_gradient),
             carried=int(carried.sum()),
             first_of_carried=in_reading_order(trace, norms)[0][carried].sum().item(),
@@ -253,7 +256,7 @@ class GradientSums:
 
     @property
     def exact_zero(self) -> float:
-        """Share of steps and sequences whose norm is 0."""
+        """Share of steps and sequences whose norm is 0, that of the memory cell included."""
         return self.zeros / max(self.count, 1)
 
     @property

@@ -9,7 +9,7 @@ from rnn_diag.coverage import Coverage, Status
 from rnn_diag.terminal import Console, Table, Text
 
 FROZEN = "every call; frozen: gradients if any pass through"
-"""What is said of a layer, before it ran, of which it is not known whether a gradient reaches it."""
+"""Shown for a layer before it ran where it is not known whether a gradient reaches it."""
 
 HEADER = ["layer", "module", "captured", "diagnostics"]
 

@@ -58,6 +58,17 @@ def test_sequences_without_a_gradient_are_counted() -> None:
     assert (sums.sequences, sums.silent) == (5, 4)
 
 
+def test_a_gradient_that_travels_through_the_memory_alone_is_not_zero() -> None:
+    layer = nn.LSTM(2, 3)
+    with torch.no_grad():
+        layer.weight_hh_l0.zero_()
+    with record(layer) as recording:
+        layer(torch.randn(5, 4, 2))[1][1].sum().backward()
+    sums = GradientSums.of(recording["l0"], AS_TRAINED)
+    assert not recording["l0"].hidden_grad.any()
+    assert (sums.exact_zero, sums.silent) == (0.0, 0)
+
+
 @pytest.mark.parametrize("layer", [nn.LSTM(2, 4), nn.RNN(2, 4)], ids=lambda layer: type(layer).__name__)
 def test_two_halves_of_a_batch_sum_up_to_the_whole(layer: nn.Module) -> None:
     batch = torch.randn(10, 6, 2)
