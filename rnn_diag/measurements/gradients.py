@@ -166,8 +166,8 @@ class GradientSums:
         Statistic(
             "exact_zero",
             "share",
-            "share of steps and sequences whose norm is 0, that of a memory cell included; many mean underflow, dead units "
-            "or no loss there",
+            "share of steps and sequences whose norm is 0, that of a memory cell included; many mean underflow, dead "
+            "units or no loss there",
             vital="exact_zero",
         ),
         Statistic("non_finite", "share", "share of steps and sequences whose norm is NaN or infinite", headline=True),
