@@ -56,7 +56,7 @@ class Doctor(DiagnosticCallback, Subscriber):
 
     Some things take several batches to be known: that gradients are clipped nearly always (10 measured steps), that a
     state is carried over (3), and that a layer gets no gradient or never runs (3, over at least 10 batches, in none of
-    which its weights have changed: networks may take turns).
+    which its weights have changed: two networks may be trained in turn).
 
     With `preflight` it speaks before the first weight changes: all layers and directions, how far they reach against
     how far they are predicted to and how long sequences are, how they start, and what measuring is going to cost. Under

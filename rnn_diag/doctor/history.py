@@ -16,7 +16,7 @@ SEVERAL = 3
 """Measured batches in a row."""
 
 LONG = 10
-"""Batches; networks that take turns, as in adversarial training, rarely leave one out for longer."""
+"""Batches; networks that are trained in turn, as in adversarial training, rarely leave one out for longer."""
 
 CARRIED_ON = 2
 """Batches that started from another state, once one had started from zero, as carried states do and data does not."""

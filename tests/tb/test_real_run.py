@@ -21,7 +21,12 @@ from tests.tb.test_cards import assert_agree
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SHORT = (
-    *("experiment=demo", "callbacks=[default,lyapunov,doctor]", "max_overhead=null", "measure_every_n_steps=4"),
+    *(
+        "experiment=demo",
+        "callbacks=[default,lyapunov,gate_weights,doctor]",
+        "max_overhead=null",
+        "measure_every_n_steps=4",
+    ),
     *(
         "cell.hidden_size=24",
         "trainer.max_steps=13",

@@ -40,9 +40,8 @@ def forget_bias_low(vitals: Vitals) -> Finding | None:
         id="forget_bias_low",
         severity=Severity.INFO if is_enough else Severity.WARNING,
         layer=vitals.layer,
-        meaning=f"Sequences have {vitals.steps} steps, and even the slowest unit has forgotten 99 % of what it held "
-        f"after {vitals.predicted_horizon:.0f}: the {gate} gate's bias is {vitals.forget_bias + 0.0:.2g}; "
-        f"ln({vitals.steps} - 1) = {needed:.1f} remembers them all.",
+        meaning=f"Sequences have {vitals.steps} steps, and this layer forgets after {vitals.predicted_horizon:.0f}: "
+        f"its {gate} gate's bias is {vitals.forget_bias + 0.0:.2g}; to remember them all it takes about {needed:.1f}.",
         remedy=("if the task needs a longer memory, " if is_enough else "")
         + "start with biases that spread memories over the sequences' length.",
         call=call,

@@ -46,7 +46,7 @@ def stuck_gate(vitals: Vitals) -> Finding | None:
         severity=Severity.WARNING,
         layer=vitals.layer,
         meaning=f"{share:.0%} of the {gate} gate's units are {extreme} at every step: "
-        f"{vitals.harmful[state]}, and their slope is too small to change it.",
+        f"{vitals.harmful[state]}, and they get almost no gradient that could change it.",
         remedy=f"set the {gate} gate's biases back to 0, look for inputs that are not scaled to about 1, "
         "and lower the learning rate.",
         call=f"{module_of(vitals)}.reset_parameters()",
@@ -70,7 +70,7 @@ def saturated_gates(vitals: Vitals) -> Finding | None:
         severity=Severity.WARNING,
         layer=vitals.layer,
         meaning=f"Every gate is fully shut or fully open at {vitals.flat[least]:.0%} of all steps or more: "
-        "they have no slope, and nothing can be learned through them.",
+        "there they let no gradient through, and nothing is learned.",
         remedy="scale the inputs to about 1."
         if unscaled
         else "the learning rate was too high: lower it and start again.",
@@ -98,7 +98,7 @@ def latching(vitals: Vitals) -> Finding | None:
         id="latching",
         severity=Severity.INFO,
         layer=vitals.layer,
-        meaning=f"The {gate} gate is saturated and switches between shut and open: a latch at work, which is healthy.",
+        meaning=f"The {gate} gate switches between fully shut and fully open: it works as a switch, which is healthy.",
         evidence=(
             Evidence("share of units that switch", vitals.switching[gate]),
             evidence(vitals, "shut", gate),

@@ -102,8 +102,8 @@ def transient_growth(vitals: Vitals) -> Finding | None:
         id="transient_growth",
         severity=Severity.WARNING if vitals.influence_peak > TRANSIENT else Severity.ADVICE,
         layer=vitals.layer,
-        meaning=f"All eigenvalues are inside the unit circle, yet a state can grow {number(vitals.transient_growth)} "
-        "times before it decays: the matrix is far from normal.",
+        meaning=f"In the end all decays, but before that a state can grow {number(vitals.transient_growth)} times: "
+        "all eigenvalues are below 1, and the recurrent matrix stretches some directions strongly.",
         remedy="start from an orthogonal recurrent matrix.",
         call=call,
         option=option,
@@ -131,8 +131,8 @@ def _of_gradients(vitals: Vitals) -> Finding | None:
         id="transient_growth",
         severity=Severity.ADVICE,
         layer=vitals.layer,
-        meaning=f"The gradient of a single loss grows {number(peak)} times on its way back and has decayed again "
-        f"{vitals.furthest:.0f} steps before: the products of the layer's Jacobians are far from normal.",
+        meaning=f"The gradient of a single loss first grows {number(peak)} times on its way back, and has faded "
+        f"{vitals.furthest:.0f} steps before the loss: for a while some directions are stretched strongly.",
         remedy="start from orthogonal recurrent matrices.",
         call=call,
         option=option,

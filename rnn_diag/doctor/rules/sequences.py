@@ -97,8 +97,8 @@ def state_not_followed(vitals: Vitals) -> Finding | None:
     if not (vitals.state_changed or vitals.in_pieces):
         return None
     branches = (
-        "a state is handed to several calls, is made of several states, or continues with other sequences than those "
-        "that were returned"
+        "a state is handed to several calls, is made of several states, or is used with other sequences than "
+        "it was returned with"
     )
     mixes = "what it does to the state between calls mixes units or sequences, as a normalisation or a layer does"
     lost = (

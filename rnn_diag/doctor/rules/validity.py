@@ -46,8 +46,8 @@ def unfaithful(vitals: Vitals) -> Finding | None:
         id="unfaithful",
         severity=Severity.WARNING,
         layer=vitals.layer,
-        meaning="What is computed here is not what the layer did, by its own gradient of weight_hh: "
-        "no statement about its gradients can be relied on.",
+        meaning="The numbers do not fit what this layer did: the gradient of weight_hh that follows from them is not "
+        "the one that training got. Nothing said about its gradients can be relied on.",
         remedy="register the class with its true equations, or record without what changes the layer from outside.",
         call="rnn_diag.register(...)",
         evidence=(Evidence("relative error", vitals.fidelity),),
@@ -83,9 +83,8 @@ def not_followed(vitals: Vitals) -> Finding | None:
         severity=Severity.INFO,
         layer=vitals.layer,
         meaning=f"{unknown}: {coverage.reason}.",
-        remedy="register the class, if it is called at every step; with read=... if otherwise than cell(input, state), "
-        "and with its equations for more than states and gradients. A loop inside its forward cannot be looked into; "
-        "the cell that it calls can be registered."
+        remedy="register the class, if the model calls it once for every step; give its equations as well to see more "
+        "than states and gradients. A loop inside its own forward cannot be followed; register the cell that it calls."
         if may_be_registered
         else "",
         call=f"rnn_diag.register(type({module_of(vitals)}))" if may_be_registered else "",

@@ -99,7 +99,7 @@ class Plane {
       element('b', {}, `spectral radius ${significant(radius)}`),
       ` · ${outside ? `${outside} outside the unit circle` : 'all inside the unit circle'}`,
       largest === undefined ? '' : ` · largest singular value ${significant(largest)}`,
-      this.judged ? '' : ' · a gate’s block, which alone decides nothing',
+      this.judged ? '' : ' · of one gate; stability depends on all of them',
       ` · ${this.matrix}, step ${whole(this.eigenvalues.steps[place])}${age > 0 ? `, taken ${whole(age)} steps before` : ''}`);
     this.canvas.setAttribute('aria-label', `Eigenvalues of ${this.matrix} in ${this.run.name}: ${this.words.textContent}`);
     this.paint(place, pairs);

@@ -154,7 +154,7 @@ class Beams(nn.Module):
 def test_a_state_that_goes_on_in_several_beams_is_said_not_to_be_followed_and_no_end_is_compared_with_a_start() -> None:
     report = seen(Beams())
     (finding,) = report.of("state_not_followed")
-    assert finding.severity is Severity.INFO and "other sequences than those that were returned" in finding.meaning
+    assert finding.severity is Severity.INFO and "other sequences than it was returned with" in finding.meaning
     assert math.isnan(report.vitals["cell.l0"].log10_first_to_last)
 
 

@@ -130,7 +130,7 @@ def test_a_layer_whose_result_is_detached_gets_no_gradient_and_a_frozen_one_is_l
 
     (finding,) = seen(Two(cut=True)).findings
     assert (finding.id, finding.layer, finding.severity) == ("no_gradient", "lower.l0", Severity.ADVICE)
-    assert finding.confidence == 0.5  # networks may take turns
+    assert finding.confidence == 0.5  # two networks may be trained in turn
     assert found(Two(cut=False)) == []
     frozen = Two(cut=True)
     frozen.lower.requires_grad_(False)
