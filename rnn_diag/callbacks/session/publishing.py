@@ -110,11 +110,11 @@ class Publisher:
         self.show(trainer, metrics)
         self._log(trainer, metrics, step)
         self._hear_background(trainer)
-        writers = writers_of(trainer)
+        writers, is_idle = writers_of(trainer), self._worker.is_idle
         if writers or self._elsewhere.listens(trainer):
             self._write(writers, step, measured)
             if of_the_run:
-                self._draw_if_time(trainer, writers)
+                self._draw_if_time(writers, is_idle)
 
     def show(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
         """Put numbers into the trainer's callback metrics alone."""
@@ -185,14 +185,15 @@ class Publisher:
             except Exception as error:
                 self._done.append(_Done(concern, error=error))
 
-    def _draw_if_time(self, trainer: Trainer, writers: list[Any]) -> None:
-        """Draw in the background, while it has nothing else to do, what was measured since the last pictures."""
+    def _draw_if_time(self, writers: list[Any], is_idle: bool) -> None:
+        """Draw in the background, if it had nothing else to do, what was measured since the last pictures."""
         self.measurements += 1
         if self.measurements >= self._next_pictures:
             self._next_pictures = max(self.measurements + 1, math.ceil(self.measurements * GROWTH))
             self._waiting |= dict.fromkeys(self._undrawn)
-        if self._waiting and self._pace.may_draw():
-            chosen = list(self._waiting) if self._pace.max_overhead is None else [next(iter(self._waiting))]
+        at_all_costs = self._pace.max_overhead is None
+        if self._waiting and (at_all_costs or (is_idle and self._pace.may_draw())):
+            chosen = list(self._waiting) if at_all_costs else [next(iter(self._waiting))]
             pictures = [self._picture(*one) for one in chosen]
             self._worker.run(lambda: self._draw(writers, pictures))
 

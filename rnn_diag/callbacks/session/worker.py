@@ -12,6 +12,9 @@ import torch
 
 Result = TypeVar("Result")
 
+PATIENCE = 5.0
+"""Seconds that the end of a run, whatever ended it, waits for errands: what was measured last is to be written."""
+
 
 class Worker(Generic[Result]):
     """Does one thing after another in a thread of its own, which lives from the first use until it is closed.
@@ -82,7 +85,8 @@ class Worker(Generic[Result]):
         return result
 
     def close(self) -> None:
-        """Release the thread, without waiting for what it computes; errands that have not begun are dropped."""
+        """Release the thread, without waiting for what it computes, and a few seconds at most for errands."""
+        wait(self._errands, PATIENCE)
         if self._pool is not None:
             self._pool.shutdown(wait=not self.is_busy, cancel_futures=True)
         self._pool = self._under_way = None

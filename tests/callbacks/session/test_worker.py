@@ -49,6 +49,53 @@ def test_on_a_cpu_the_thread_rests(network, batches, trainer, tensorboard, event
     assert steps == [0]
 
 
+def test_errands_are_done_in_order_and_their_seconds_told_once():
+    worker, did = Worker(), []
+    for number in range(3):
+        worker.run(lambda number=number: did.append(sum(range(10**5)) and number))
+    assert worker.done(in_any_case=True) > 0
+    assert did == [0, 1, 2]
+    assert worker.is_idle
+    assert worker.done(in_any_case=True) == 0
+    worker.close()
+
+
+def test_an_end_waits_for_errands_but_not_for_ever(monkeypatch):
+    monkeypatch.setattr("rnn_diag.callbacks.session.worker.PATIENCE", 0.2)
+    worker, did, may_end = Worker(), [], threading.Event()
+    worker.run(lambda: did.append("short"))
+    worker.start(lambda: may_end.wait(10))
+    worker.run(lambda: did.append("behind something long"))
+    assert not worker.is_idle
+    worker.close()
+    assert did == ["short"]
+    may_end.set()
+
+
+def test_what_was_measured_before_an_error_ended_the_run_is_written(network, batches, trainer, tensorboard, events):
+    class Broken(type(network())):
+        def training_step(self, batch, batch_idx):
+            if batch_idx == 3:
+                raise KeyError("broken")
+            return super().training_step(batch, batch_idx)
+
+    model = network()
+    model.__class__ = Broken
+    with pytest.raises(KeyError, match="broken"):
+        trainer(GateSaturation(1), logger=tensorboard).fit(model, batches)
+    assert [one.step for one in events(tensorboard).Tensors("rnn_diag/encoder.l0/gates")] == [0, 1, 2]
+
+
+def test_a_picture_is_of_the_steps_there_were_when_it_was_asked_for(monkeypatch):
+    callback = GateSaturation(1)
+    callback.remember("l0", 0, torch.zeros(2, 2).numpy())
+    then = callback.as_it_is()
+    callback.remember("l0", 1, torch.zeros(2, 2).numpy())
+    callback.remember("l1", 1, torch.zeros(2, 2).numpy())
+    assert then.histories["l0"].steps == [0] and len(then.histories["l0"].columns) == 1 and "l1" not in then.histories
+    assert callback.histories["l0"].steps == [0, 1]
+
+
 def test_nothing_is_put_on_the_graph():
     worker, weight = Worker(), torch.ones(1, requires_grad=True)
     worker.start(lambda: (weight * 2).requires_grad)
