@@ -1,6 +1,6 @@
 """Write docs/performance.md from what the other benchmarks measured.
 
-for name in layers recording suite; do python benchmarks/$name.py --json measured/$name.json; done
+for name in layers recording suite overhead; do python benchmarks/$name.py --json measured/$name.json; done
 python benchmarks/report.py measured docs/performance.md
 """
 
@@ -14,8 +14,8 @@ from typing import Any
 
 HEAD = """# What it costs
 
-Made by `python benchmarks/report.py` from the JSON of `benchmarks/layers.py`, `benchmarks/recording.py` and
-`benchmarks/suite.py`, on a CPU: one thread, float32, processor time, everything compared in one process and by turns.
+Made by `python benchmarks/report.py` from the JSON of `benchmarks/layers.py`, `recording.py`, `suite.py` and
+`overhead.py`, on a CPU: one thread, float32, processor time, everything compared in one process and by turns.
 These are of two cores that other programs kept busy, with two to five repeats: ratios vary by a tenth or two from run
 to run, and seconds by more. For GPUs see [gpu.md](gpu.md). Shapes are (steps, sequences, features, units).
 """
@@ -46,6 +46,15 @@ Where a goal is missed: exact eigenvalues and singular values of every block tak
 512, on the background thread. Krylov spaces are no faster before 512 units, where the package goes over to them. Of
 small layers (64 units) a step takes ten milliseconds, and what remains is the fixed cost of a few hundred small
 operations, of pictures, and of writing the log.
+"""
+OVERHEAD = """
+## A run
+
+One LSTM of 64 units, 32 sequences of 100 steps, `RNNDiagnostics(every_n_steps=1)` and `Doctor(every_n_steps=1)` with
+`max_overhead=0.02`, a minute long: the share of the processor's time in windows of 150 steps after the first. Then 400
+steps of (100, 20, 32, 64) with the defaults against the same without any callback: as a whole, with the first measured
+step (imports, programs that are written once, the check of the whole batch) and the last pictures, and without its
+first ten steps.
 """
 LOOPS = """
 ## Recording against a loop that retains gradients
@@ -109,6 +118,17 @@ def suite(found: list[dict[str, Any]]) -> str:
     return SUITE + table(columns, rows) + SUITE_WHY
 
 
+def overhead(found: dict[str, Any]) -> str:
+    shares, defaults = found["windows"]["shares"], found["defaults"]
+    rows = [
+        ("largest of the windows", f"{100 * max(shares):.1f} %", "3 %"),
+        ("mean of the windows", f"{100 * sum(shares) / len(shares):.1f} %", "2 %"),
+        ("400 steps with defaults", f"{defaults['whole']:.3f}", "1.03"),
+        ("after the first ten", f"{defaults['later']:.3f}", "1.02"),
+    ]
+    return OVERHEAD + table(("", "measured", "goal"), rows)
+
+
 def recording(found: dict[str, Any]) -> str:
     loops = [
         (
@@ -146,7 +166,7 @@ def recording(found: dict[str, Any]) -> str:
 
 
 def main(folder: Path, page: Path) -> None:
-    parts = {"layers": layers, "suite": suite, "recording": recording}
+    parts = {"layers": layers, "suite": suite, "overhead": overhead, "recording": recording}
     written = [part(json.loads((folder / f"{name}.json").read_text())) for name, part in parts.items()]
     page.write_text(HEAD + "".join(written))
 
