@@ -47,7 +47,7 @@ class DoctorMessages:
         """Say what came up or got worse, from a warning on, unless a whole report has just said it."""
         news = [one for one in changed if one.severity >= Severity.WARNING and _identity(one) not in self._shown]
         for first, *others in alike(news):
-            also = f" (the same at {', '.join(one.layer for one in others)})" if others else ""
+            also = f" (also at {', '.join(one.layer for one in others)})" if others else ""
             advice = _advice((first, *others))
             self.warn(trainer, f"step {step}: {first.headline}{also}{advice}")
 
@@ -75,7 +75,7 @@ class DoctorMessages:
         if history.report is None or not trainer.is_global_zero:
             return
         console, title = Console(), f"What the doctor found at step {history.step}"
-        lines = [f"over since step {one.last_step}: {one.worst.summary}" for one in _grave(history.past)]
+        lines = [f"over after step {one.last_step}: {one.worst.summary}" for one in _grave(history.past)]
         if history.standing and self._verbose:
             console.print(findings_table(history.standing, title))
         elif history.standing:
@@ -113,9 +113,9 @@ def _lines(history: RunHistory) -> list[str]:
     for first, *others in alike(history.standing):
         where = ", ".join(one.layer for one in (first, *others))
         since = min(history.since(one) for one in (first, *others))
-        lines.append(
-            f"{first.severity} at {where} since step {since}: {first.id}: {first.meaning}{_advice((first, *others))}"
-        )
+        whose = f"{first.layer}: " if any(one.meaning != first.meaning for one in others) else ""
+        said = f"{first.id}: {whose}{first.meaning}{_advice((first, *others))}"
+        lines.append(f"{first.severity} at {where} since step {since}: {said}")
     return lines
 
 

@@ -25,6 +25,13 @@ STEADY = 3
 """Measured batches for which a finding must stay away to be over, if it was over before and came back."""
 
 
+FIRST_COUNTS = ("non_finite",)
+"""Findings that stand as they were at first: what came later followed from it."""
+
+UNJUDGED = ("non_finite", "float16_underflow", "unfaithful", "never_ran", "not_followed")
+"""Where one of these is found, nothing else of the layer is judged: what was found before is not over."""
+
+
 @dataclass
 class _Past:
     """What is known of one layer.
@@ -77,7 +84,9 @@ class Episode:
             self.worst = finding if finding.severity > self.worst.severity else self.worst
         if _rank(finding) >= _rank(self.standing):
             self.came_back = self.came_back or (self.fell and _rank(finding) > _rank(self.standing))
-            self.standing, self.away = finding, 0
+            if finding is None or finding.id not in FIRST_COUNTS or self.standing is None:
+                self.standing = finding
+            self.away = 0
             return
         self.away += 1
         if not self.came_back or self.away >= STEADY:
@@ -145,8 +154,10 @@ class RunHistory:
                 self.episodes[key] = Episode(finding, step, step, finding)
             if episode is None or finding.severity > episode.worst.severity:
                 changed.append(finding)
+        unknown = {layer for layer, id in now if id in UNJUDGED}
         for key, episode in self.episodes.items():
-            episode.follow(now.get(key), step)
+            if key in now or key[0] not in unknown:
+                episode.follow(now.get(key), step)
         return changed
 
     @property

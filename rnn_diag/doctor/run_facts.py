@@ -51,6 +51,7 @@ class RunFacts:
         batches: How many measured batches were judged, this one included.
         amp_scaled: Whether a gradient scaler is at work.
         clipping: How gradients were clipped; None where they are not, or it is not known.
+        clips_to: The norm that gradients are clipped to, known before any step was; NaN where they are not.
         without_gradient: For how many batches each layer has got no gradient; 0 while it may be a matter of turns.
         with_zero_gradient: For how many measured batches in a row each layer's gradients were all exactly zero.
         carried: Layers whose states are known to be carried over from batch to batch.
@@ -61,6 +62,7 @@ class RunFacts:
     batches: int = 1
     amp_scaled: bool = False
     clipping: Clipping | None = None
+    clips_to: float = math.nan
     without_gradient: Mapping[str, int] = field(default_factory=dict)
     with_zero_gradient: Mapping[str, int] = field(default_factory=dict)
     carried: frozenset[str] = frozenset()

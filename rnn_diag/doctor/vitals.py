@@ -288,6 +288,7 @@ def _with_run(one: Vitals, facts: RunFacts) -> Vitals:
         carried_state=one.carried_state or one.layer in facts.carried,
         is_frozen=one.layer in facts.frozen,
         in_no_optimizer=one.layer in facts.untrained,
+        clip_value=facts.clips_to,
         zero_batches=facts.with_zero_gradient.get(one.layer, 0),
     )
     clipping = facts.clipping

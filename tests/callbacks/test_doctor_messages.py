@@ -17,7 +17,7 @@ def test_layers_with_the_same_finding_are_warned_of_in_one_line(batches, trainer
     with torch.no_grad():
         model.encoder.bias_ih_l0[:5] = model.encoder.bias_ih_l1[:5] = -20.0
     (line,) = [line for line in told(trainer(Doctor(1)), model, batches) if "stuck_gate" in line]
-    assert "encoder.l0: stuck_gate" in line and "(the same at encoder.l1)" in line
+    assert "encoder.l0: stuck_gate" in line and "(also at encoder.l1)" in line
 
 
 def test_findings_stand_in_tensorboards_text_tab(sick, batches, trainer, tensorboard, events, told):

@@ -51,6 +51,15 @@ def test_what_came_and_went_is_told_once_and_is_past_when_it_is_over() -> None:
     assert json.loads(history.to_json())["episodes"][0]["last_step"] == 3
 
 
+def test_nan_stands_as_it_came_up_and_what_nobody_can_judge_any_more_is_not_over() -> None:
+    history = RunHistory()
+    for step, where in enumerate(("", "input at step 0", "weight_ih, unit 0")):
+        nan = Finding("non_finite", Severity.CRITICAL, "l0", f"It is here: {where}.")
+        history.follow(Report((nan,), {}) if where else THERE, step)
+    assert [one.meaning for one in history.standing] == ["It is here: input at step 0.", "It vanishes."]
+    assert history.past == [] and history.since(history.standing[0]) == 1
+
+
 @pytest.mark.parametrize("batches", [1, 20])
 def test_a_run_counts_the_batches_that_it_judged(batches: int) -> None:
     history = RunHistory()

@@ -138,6 +138,7 @@ class Judging:
             self.history.facts(),
             amp_scaled=units.scaled,
             clipping=Clipping.of(self._factors, limit) if len(self._factors) >= FEWEST_STEPS else None,
+            clips_to=limit,
             frozen=frozen_layers(model),
             untrained=in_no_optimizer(model, (one for group in groups for one in group["params"])),
         )

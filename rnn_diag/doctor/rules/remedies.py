@@ -23,6 +23,11 @@ def module_of(vitals: Vitals) -> str:
     return "model" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts)
 
 
+def is_clipped(vitals: Vitals) -> bool:
+    """Return whether gradients are clipped already, so that nobody is advised to."""
+    return not math.isnan(vitals.clip_value)
+
+
 def initialised(vitals: Vitals, function: str, argument: str = "") -> str:
     """Return the call of one of `rnn_diag.interventions.initialization`; empty where it would refuse the module.
 

@@ -6,7 +6,7 @@ import math
 from decimal import ROUND_CEILING, Decimal
 
 from rnn_diag.doctor.finding import Evidence, Finding, Severity, number
-from rnn_diag.doctor.rules.remedies import initialised, orthogonal
+from rnn_diag.doctor.rules.remedies import initialised, is_clipped, orthogonal
 from rnn_diag.doctor.signs import evidence
 from rnn_diag.doctor.vitals import Vitals
 from rnn_diag.engine.precision import MANY_LOST
@@ -42,6 +42,10 @@ RUN = "the run"
 """The layer of findings that concern all parameters together."""
 
 
+USUAL = 1e-3
+"""What clipping leaves of a gradient, below which the gradient is ill, and not the limit."""
+
+
 def exploding(vitals: Vitals) -> Finding | None:
     """Find a single loss whose gradient has grown a hundredfold at some step before it."""
     if not vitals.kind or vitals.state_changed:
@@ -60,9 +64,9 @@ def exploding(vitals: Vitals) -> Finding | None:
         layer=vitals.layer,
         meaning=f"The gradient of a single loss grows {number(vitals.influence_peak)} times on its way back through "
         "time.",
-        remedy=f"{what}." if _is_clipped(vitals) else f"{what}, and clip gradients (Trainer(gradient_clip_val=1.0)).",
+        remedy=f"{what}." if is_clipped(vitals) else f"{what}, and clip gradients (Trainer(gradient_clip_val=1.0)).",
         call=call,
-        option=option if _is_clipped(vitals) else f"{option} trainer.gradient_clip_val=1.0",
+        option=option if is_clipped(vitals) else f"{option} trainer.gradient_clip_val=1.0",
         evidence=(
             evidence(vitals, "influence_peak"),
             evidence(vitals, "slope"),
@@ -83,9 +87,9 @@ def _of_totals(vitals: Vitals) -> Finding | None:
         meaning=f"The gradient at step {vitals.first_step:.0f} is {number(10**vitals.log10_first_to_last)} times that "
         f"at step {vitals.last_step:.0f}.",
         remedy="start from smaller, or orthogonal, recurrent weights"
-        + ("." if _is_clipped(vitals) else ", and clip gradients."),
-        call="" if _is_clipped(vitals) else "Trainer(gradient_clip_val=1.0)",
-        option="" if _is_clipped(vitals) else "trainer.gradient_clip_val=1.0",
+        + ("." if is_clipped(vitals) else ", and clip gradients."),
+        call="" if is_clipped(vitals) else "Trainer(gradient_clip_val=1.0)",
+        option="" if is_clipped(vitals) else "trainer.gradient_clip_val=1.0",
         evidence=(evidence(vitals, "log10_first_to_last"),),
         confidence=0.8,
     )
@@ -148,8 +152,8 @@ def clipping_nearly_always(vitals: Vitals) -> Finding | None:
     """Find that nearly every step is clipped to half of its length or less; of a few steps, say it for information."""
     if not (vitals.clip_share >= NEARLY_ALWAYS and vitals.clip_factor < STRONG):
         return None
-    usual = vitals.clip_value / max(vitals.clip_factor, 1e-6)
-    enough = _rounded_up(usual)
+    usual = vitals.clip_value / vitals.clip_factor if vitals.clip_factor > 0 else math.inf
+    enough = _rounded_up(usual) if vitals.clip_factor >= USUAL else ""
     known = vitals.clip_steps >= FEWEST_STEPS
     factor = number(vitals.clip_factor)
     return Finding(
@@ -161,11 +165,13 @@ def clipping_nearly_always(vitals: Vitals) -> Finding | None:
         if known
         else f"This batch's gradient would be clipped to {factor} of its length. At the start that is "
         "common; if it stays so, the step size no longer follows the loss.",
-        remedy="raise gradient_clip_val to about the usual norm, and lower the learning rate instead."
-        if known
-        else "look at how often it happens while training.",
-        call=f"Trainer(gradient_clip_val={enough})" if known else "",
-        option=f"trainer.gradient_clip_val={enough}" if known else "",
+        remedy="look at how often it happens while training."
+        if not known
+        else "raise gradient_clip_val to about the usual norm, and lower the learning rate instead."
+        if enough
+        else "look for what makes gradients as large: no other limit makes up for it.",
+        call=f"Trainer(gradient_clip_val={enough})" if known and enough else "",
+        option=f"trainer.gradient_clip_val={enough}" if known and enough else "",
         evidence=(
             Evidence("share of steps clipped", vitals.clip_share),
             Evidence("median factor", vitals.clip_factor),
@@ -226,11 +232,6 @@ def rounding(vitals: Vitals) -> Finding | None:
         evidence=(evidence(vitals, "rounding"),),
         confidence=1.0,
     )
-
-
-def _is_clipped(vitals: Vitals) -> bool:
-    """Return whether gradients are clipped already, so that nobody is advised to."""
-    return not math.isnan(vitals.clip_value)
 
 
 def _rounded_up(value: float) -> str:

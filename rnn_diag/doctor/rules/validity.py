@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rnn_diag.coverage import Status
 from rnn_diag.doctor.finding import Evidence, Finding, Severity
-from rnn_diag.doctor.rules.remedies import module_of
+from rnn_diag.doctor.rules.remedies import is_clipped, module_of
 from rnn_diag.doctor.signs import evidence
 from rnn_diag.doctor.vitals import Vitals
 
@@ -26,16 +26,27 @@ def non_finite(vitals: Vitals) -> Finding | None:
             remedy="look again if it lasts for more than a few dozen steps.",
             confidence=1.0,
         )
+    clip = not is_clipped(vitals) and not first.where.startswith("input ")
     return Finding(
         id="non_finite",
         severity=Severity.CRITICAL,
         layer=vitals.layer,
         meaning=f"The first number that is not finite is here: {first.where}.",
-        remedy="look at the inputs of that step, lower the learning rate, and clip gradients.",
-        call="Trainer(gradient_clip_val=1.0)",
-        option="trainer.gradient_clip_val=1.0 optimizer.lr=1e-4",
+        remedy=_against_non_finite(first.where, clip=clip),
+        call="Trainer(gradient_clip_val=1.0)" if clip else "",
+        option="trainer.gradient_clip_val=1.0 optimizer.lr=1e-4" if clip else "optimizer.lr=1e-4",
         confidence=1.0,
     )
+
+
+def _against_non_finite(where: str, clip: bool) -> str:
+    """Return what to do about a number that is not finite, by where the first one is."""
+    if where.startswith("input "):
+        return "look at the data, and at what comes before this layer: what it is fed holds it already."
+    lower = "lower the learning rate, and clip gradients." if clip else "lower the learning rate."
+    if where.startswith(("weight", "bias")):
+        return f"it was never given a value (torch.empty), or an earlier update made it so: {lower}"
+    return f"look at the inputs of that step; {lower}"
 
 
 def unfaithful(vitals: Vitals) -> Finding | None:

@@ -42,6 +42,19 @@ def test_small_transient_growth_is_not() -> None:
     assert "transient_growth" not in found(linear([[0.9, 0.5], [0.0, 0.9]]), inputs(10))
 
 
+def test_no_limit_is_advised_for_a_gradient_that_is_ill() -> None:
+    (finding,) = findings_of([Vitals("l0", clip_share=1.0, clip_factor=1e-9, clip_steps=50, clip_value=1.0)])
+    assert finding.call == finding.option == "" and "what makes gradients as large" in finding.remedy
+    assert finding.evidence[-1].value == pytest.approx(1e9)
+
+
+def test_who_clips_is_not_advised_to_clip_before_the_first_step() -> None:
+    exploding = Vitals("l0", kind="rnn", influence_peak=1e3)
+    for vitals, advised in ((exploding, True), (replace(exploding, clip_value=1.0), False)):
+        (finding,) = findings_of([vitals])
+        assert ("clip" in finding.advice) is advised
+
+
 def test_clipping_to_a_small_norm_acts_always_and_to_a_large_one_never() -> None:
     (finding,) = seen(keeping(lstm()), gradient_clip_val=1e-6).findings
     assert (finding.id, finding.severity) == ("clipping_nearly_always", Severity.INFO)  # one batch is not always

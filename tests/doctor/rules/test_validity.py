@@ -54,6 +54,7 @@ def test_an_input_that_is_not_finite_is_found_at_its_step_and_sequence() -> None
     (finding,) = seen(keeping(lstm()), batch).findings
     assert finding.id == "non_finite"
     assert "input at step 7 of sequence 2" in finding.meaning
+    assert "look at the data" in finding.remedy and finding.call == ""
     batch[7, 2, 1] = 1e4
     assert "non_finite" not in found(keeping(lstm()), batch)
 
