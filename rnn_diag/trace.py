@@ -15,9 +15,12 @@ from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.sweep import Swept
 from rnn_diag.engine.unroll import Unrolled, back_to_front
 from rnn_diag.source import Fidelity, FoundGrads, LayerSource, OutputGrads, Source, in_full_precision
+from rnn_diag.terminal.html import table
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
+
+    from rnn_diag.reporting.figures.of_trace import Figures
 
 
 __all__ = ["ByName", "OutputGrads", "Provenance", "Trace"]
@@ -408,6 +411,35 @@ class Trace:
         """Check now what would be checked later: a copy holds neither the recording nor the model."""
         _ = self._checked
         return self.__dict__
+
+    def plot(self) -> Figures:
+        """Return the figures of what is known of this call by name; as the last value of a notebook's cell they show.
+
+        Raises:
+            ModuleNotFoundError: If matplotlib is not installed.
+
+        Example:
+            >>> from rnn_diag.testing.known import linear_trace
+            >>> linear_trace(0.5, steps=3).plot()
+            Figures(gradient_profile, influence, complex_plane)
+        """
+        from rnn_diag.reporting.figures.of_trace import figures_of
+
+        return figures_of(self)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: what was recorded, and whether its self-check holds."""
+        check = "not known" if self.fidelity is None else f"{self.fidelity:.1e}, at most {self.tolerance:.0e} expected"
+        rows = {
+            "module": self.provenance.module_type,
+            "equations": self.equations.name if self.has_equations else "none",
+            "steps": len(self.inputs),
+            "sequences": self.inputs.shape[1],
+            "gates": ", ".join(self.gates) if self.has_equations else "",
+            "gradients": "yes" if self.has_gradients else "no",
+            "relative error of the self-check": check,
+        }
+        return table((self.layer, ""), ((name, value) for name, value in rows.items() if value != ""))
 
     def __repr__(self) -> str:
         steps, batch = self.inputs.shape[:2]

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rnn_diag.cells import State, Weights
+from rnn_diag.testing.known import linear_trace
 from rnn_diag.trace import OutputGrads, Trace
 from tests.reference.random_layers import EQUATIONS, FEATURES, random_state, random_weights
 
@@ -176,3 +177,14 @@ def simple_trace(kind: str, output_grads: object = None) -> Trace:
     inputs = torch.randn(STEPS, BATCH, FEATURES, dtype=torch.float64)
     weights = random_weights(kind)
     return Trace.of("l0", EQUATIONS[kind], weights, inputs, random_state(kind, BATCH), output_grads=output_grads)  # type: ignore[arg-type]
+
+
+def test_a_notebook_shows_what_was_recorded_and_figures_without_a_backend() -> None:
+    pytest.importorskip("matplotlib")
+    trace = linear_trace(0.5, steps=3)
+    shown = trace._repr_html_()
+    assert "<table>" in shown and "<td>steps</td><td>3</td>" in shown and "self-check" in shown
+    drawn = trace.plot()
+    assert repr(drawn).startswith("Figures(gradient_profile") and set(drawn) >= {"influence", "complex_plane"}
+    html = drawn._repr_html_()
+    assert html.count("<svg ") == len(drawn) and 'aria-label="influence"' in html

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +17,7 @@ from rnn_diag.measurements.weights import WeightNumbers
 from rnn_diag.reporting.figures.gates import gates_over_time, units
 from rnn_diag.reporting.figures.gradients import gradient_profile, influence
 from rnn_diag.reporting.figures.spectrum import complex_plane
+from rnn_diag.reporting.page.picture import inlined, svg_of
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -68,7 +70,19 @@ def numbers_of(trace: Trace) -> Numbers:
     )
 
 
-def figures_of(trace: Trace) -> dict[str, Figure]:
+class Figures(dict[str, "Figure"]):
+    """Figures by name, which a notebook shows below each other, with or without `%matplotlib`."""
+
+    def __repr__(self) -> str:
+        return f"Figures({', '.join(self)})"
+
+    def _repr_html_(self) -> str:
+        """Return the pictures within the text, as SVG."""
+        pictures = (inlined(svg_of(one), f"{name}-{id(one)}", escape(name), {}) for name, one in self.items())
+        return "".join(f'<div style="max-width: 640px; background: #fff">{picture}</div>' for picture in pictures)
+
+
+def figures_of(trace: Trace) -> Figures:
     """Return the figures of one recorded call by name, those that it has numbers for.
 
     Raises:
@@ -76,11 +90,11 @@ def figures_of(trace: Trace) -> dict[str, Figure]:
 
     Example:
         >>> from rnn_diag.testing.known import linear_trace
-        >>> list(figures_of(linear_trace(0.5, steps=3)))
-        ['gradient_profile', 'influence', 'complex_plane']
+        >>> figures_of(linear_trace(0.5, steps=3))
+        Figures(gradient_profile, influence, complex_plane)
     """
     numbers, name = numbers_of(trace), trace.layer
-    drawn = {}
+    drawn = Figures()
     if numbers.log10_norms is not None:
         drawn["gradient_profile"] = gradient_profile(numbers.log10_norms, title=f"{name}: total gradient")
     if numbers.log10_influence is not None:
