@@ -31,6 +31,9 @@ WHOLE = 2**27
 one of their tensors of states."""
 
 
+TRANSFORMED = "calls inside a transform of torch.func (grad, vmap, ...) cannot be followed; those outside are"
+
+
 class CallLog:
     """The calls of some modules.
 
@@ -92,7 +95,11 @@ class CallLog:
         """Whether this module's calls are followed."""
         if not self._is_wanted():
             self.stop()
-        return self.running and module in self._paths
+        wanted = self.running and module in self._paths
+        if wanted and torch._C._functorch.peek_interpreter_stack() is not None:  # its tensors have no memory
+            self.problems[self._paths[module]] = TRANSFORMED
+            return False
+        return wanted
 
     def replacement(self, module: nn.Module) -> LayerByLayer | None:
         """Return what runs a stack with known masks, where that is wanted and its kernel would draw unknown ones."""

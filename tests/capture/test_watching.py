@@ -16,6 +16,7 @@ import rnn_diag.nn
 from rnn_diag import Trace, record
 from rnn_diag.capture import watching
 from rnn_diag.capture.call_log import CallLog
+from rnn_diag.coverage import Status
 
 MODULES = {
     "LSTM": lambda: nn.LSTM(3, 4, 2, dropout=0.2),
@@ -237,3 +238,29 @@ def test_an_error_of_the_models_own_call_gets_through_and_nothing_is_left() -> N
     with pytest.raises(RuntimeError, match="size"), record(module):
         run(module, torch.randn(5, 2, 2))
     assert_classes_are_stock()
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_calls_inside_a_transform_of_functions_are_named_and_those_outside_are_followed(per_sample: bool) -> None:
+    torch.manual_seed(0)
+    cell, inputs = nn.GRUCell(3, 4).double(), torch.randn(5, 2, 3, dtype=torch.float64)
+
+    def loss(parameters: dict[str, torch.Tensor], steps: torch.Tensor) -> torch.Tensor:
+        state = steps.new_zeros(steps.shape[1], 4)
+        for x in steps:
+            state = torch.func.functional_call(cell, parameters, (x, state))
+        return state.square().sum()
+
+    parameters = dict(cell.named_parameters())
+    gradient = torch.func.grad(loss)
+    if per_sample:
+        of_one, gradient = gradient, torch.func.vmap(lambda p, one: of_one(p, one.unsqueeze(1)), (None, 1))
+    expected = gradient(parameters, inputs)
+    with record(cell) as recording:
+        found = gradient(parameters, inputs)
+        loss(parameters, inputs).backward()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    (coverage,) = recording.coverage
+    assert coverage.status is Status.PARTIAL and "torch.func" in coverage.reason
+    assert len(recording["l0"].hidden) == 5 and recording["l0"].fidelity < 1e-12
