@@ -2,6 +2,7 @@
 
     python benchmarks/reliability.py --write docs/reliability.md   # all of them: a quarter of an hour on two idle cores
     python benchmarks/reliability.py --share 40                    # every fortieth
+    python benchmarks/reliability.py --minutes 20                  # as many as there is time for, some of all kinds
 
 Faults are found, not listed: every function of the package that a training calls raises, so a new diagnostic, rule or
 writer is covered once a training calls it. Ends with 1 where a training did not end as it should.
@@ -10,7 +11,9 @@ writer is covered once a training calls it. Ends with 1 where a training did not
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
+import random
 import sys
 import time
 from collections import Counter, defaultdict
@@ -64,36 +67,31 @@ def injections(share: int) -> Iterator[Callable[[], Injection]]:
     everything += [one.met for one in outside.cases()]
     everything += [one.met for one in resumed.cases()]
     everything += [partial(ranks.met, *one) for one in on_a_rank]
+    random.Random(0).shuffle(everything)  # whenever it is ended, there are some of all kinds
     yield from everything[:: max(1, share)]
 
 
-def all_met(share: int, processes: int) -> list[Injection]:
-    """Inject all of them, in several processes."""
+def all_met(share: int, processes: int, until: float) -> Iterator[Injection]:
+    """Inject all of them, in several processes, until a time of the clock; yield each when it was met."""
     with quiet():
         fit(suite()), fit([])
         waiting = list(injections(share))
-    if processes == 1:
-        return [one() for one in waiting]
     context = multiprocessing.get_context("fork")
     receive, send = context.Pipe(duplex=False)
     lock = context.Lock()
 
     def work(number: int) -> None:
         for one in waiting[number::processes]:
-            met = one()
+            met = one() if time.monotonic() < until else None
             with lock:
                 send.send(met)
 
     workers = [context.Process(target=work, args=(number,)) for number in range(processes)]
     for worker in workers:
         worker.start()
-    return [_told(receive.recv()) for _ in waiting]
-
-
-def _told(injection: Injection) -> Injection:
-    if injection.wrong:
-        print(f"{injection.what} ({injection.phase}): {'; '.join(injection.wrong)}", file=sys.stderr, flush=True)
-    return injection
+    for _ in waiting:
+        if (met := receive.recv()) is not None:
+            yield met
 
 
 def page(met: Sequence[Injection]) -> str:
@@ -117,11 +115,18 @@ def page(met: Sequence[Injection]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--share", type=int, default=1, help="inject every N-th fault alone")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no other fault after this time")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--write", type=Path, help="the page to write")
     asked = parser.parse_args()
     began = time.monotonic()
-    met = all_met(asked.share, asked.processes)
+    met = []
+    for one in all_met(asked.share, asked.processes, began + 60 * asked.minutes):
+        met.append(one)
+        if one.wrong:
+            print(f"{one.what} ({one.phase}): {'; '.join(one.wrong)}", file=sys.stderr, flush=True)
+        if asked.write and len(met) % 20 == 0:
+            asked.write.write_text(page(met))
     if asked.write:
         asked.write.write_text(page(met))
     wrong = [one for one in met if one.wrong]

@@ -24,7 +24,7 @@ HOME = str(Path(rnn_diag.__file__).parent)
 MOST_LINES = 4
 """What one fault may be told in, each line naming something else that is lost."""
 
-GUARDS = ("guarded.<locals>.run", "_observed.<locals>.forward")
+GUARDS = ("guarded.<locals>.run", "_observed.<locals>.forward", "Call.take_grad", "_taker.<locals>.hook", "_guarded")
 """Where our errors are caught: nothing of ours is before them."""
 
 

@@ -22,7 +22,7 @@ import lightning.pytorch as pl
 import torch
 from faults.injection import Injection
 from faults.training import Ending, differences, fit, suite
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 
 from rnn_diag.callbacks.attachment import DiagnosticCallback
 
@@ -88,7 +88,7 @@ class Case:
         wrong = [f"left behind: {one}" for one in ending.left]
         wrong += [f"no {one}" for one in ending.files if self.doctor or "doctor" not in one]
         wrong += [f"other {one}" for one in differences(expected, ending)]
-        if ending.error != expected.error:
+        if ending.error.partition(":")[0] != expected.error.partition(":")[0]:
             wrong.append(f"ended by {ending.error or 'itself'}; without us by {expected.error or 'itself'}")
         return wrong
 
@@ -125,7 +125,7 @@ def cases() -> Iterator[Case]:
         for name in ("stdout", "stderr"):
             for how, act in STREAMS.items():
                 yield Case(f"{name} {how}", phase, lambda _, act=act, name=name: act(name))
-        for size in (0, 1 << 12, 1 << 16):
+        for size in (0, 1 << 10, 1 << 14):
             yield Case(f"no file may be larger than {size} bytes", phase, lambda _, size=size: limited(size),
                        without_checkpoints, doctor=False)  # fmt: skip
         for how, act in FOLDERS.items():
@@ -153,7 +153,7 @@ def limited(size: int) -> None:
 
 
 def without_checkpoints(folder: Path) -> dict[str, Any]:
-    return {"enable_checkpointing": False, "logger": CSVLogger(folder / "csv")}
+    return {"enable_checkpointing": False, "logger": False}
 
 
 def _broken_pipe(name: str) -> None:

@@ -61,6 +61,7 @@ class Network(pl.LightningModule):
     def training_step(self, batch: list[Tensor], index: int) -> Tensor:
         loss = (self(batch[0]) - batch[1]).square().mean()
         self.losses.append(loss.item())
+        self.log("loss", loss)
         return loss
 
     def validation_step(self, batch: list[Tensor], index: int) -> None:
@@ -181,12 +182,17 @@ def differences(one: Ending, other: Ending) -> list[str]:
 
 def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, Tensor):
-        return isinstance(other, Tensor) and torch.equal(one, other)
+        return (
+            isinstance(other, Tensor)
+            and one.dtype == other.dtype
+            and torch.equal(one.isnan(), other.isnan())
+            and (torch.equal(one.nan_to_num(), other.nan_to_num()))
+        )
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_equal(value, other[key]) for key, value in one.items())
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(_equal, one, other))
-    return bool(one == other)
+    return bool(one == other or (one != one and other != other))
 
 
 def _left(model: nn.Module, forwards: dict[type, Any]) -> list[str]:

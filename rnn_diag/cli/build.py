@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from inspect import isfunction
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,16 @@ CALLED: Final = ("_target_", "equations")
 
 NAMES_A_FILE: Final = ("path", "folder")
 """Arguments of tasks that name what is read."""
+
+
+PACKAGES: Final = {"cell": (cells, nn), "model": (models,), "task": (tasks,)}
+"""Whose public classes a group of the configuration may call."""
+
+BASES: Final = {
+    "optimizer": (torch.optim, torch.optim.Optimizer),
+    "scheduler": (lr_scheduler, lr_scheduler.LRScheduler),
+}
+"""The classes of which module, and of which kind, a group may call."""
 
 
 class Bar(RichProgressBar if find_spec("rich") else TQDMProgressBar):  # type: ignore[misc]
@@ -114,7 +125,6 @@ def check_targets(configuration: DictConfig, given: Collection[str] = ()) -> Non
     Raises:
         ValueError: If it would, with what and where.
     """
-    known = [*_parts_of_a_run()]
     for where, value in _instructions(OmegaConf.to_container(configuration)):
         key = where.rpartition(".")[2]
         if key in NAMES_A_FILE:
@@ -122,28 +132,33 @@ def check_targets(configuration: DictConfig, given: Collection[str] = ()) -> Non
                 continue
             why = f"would be read; give {where}=... as well, if it should be"
         elif key in CALLED:
-            if any(_already_imported(value) is one for one in known):
+            if any(_already_imported(value) is one for one in _parts_of_a_run(where)):
                 continue
             why = (
                 "would be called; expected a cell, task, model, initialization, optimizer or scheduler of rnn_diag or "
-                "torch; --trust calls it"
+                "torch, each where it belongs; --trust calls it"
             )
         else:
             why = "would become something else; --trust takes it"
         raise ValueError(f"{where}={value!r} comes with the checkpoint and {why}")
 
 
-def _parts_of_a_run() -> Iterator[object]:
-    yield pl.Trainer
-    yield from (torch.nn.RNN, torch.nn.LSTM, torch.nn.GRU)
-    for module in (cells, nn, models, tasks):
+def _parts_of_a_run(where: str) -> Iterator[object]:
+    """Yield what may be called at a position in the configuration."""
+    group = where.partition(".")[0]
+    if where == "trainer._target_":
+        yield pl.Trainer
+    elif group == "cell":
+        yield from (torch.nn.RNN, torch.nn.LSTM, torch.nn.GRU)
+    for module in PACKAGES.get(group, ()):
         yield from (one for name in module.__all__ if isinstance(one := getattr(module, name), type))
-    for module, base in ((torch.optim, torch.optim.Optimizer), (lr_scheduler, lr_scheduler.LRScheduler)):
+    if group in BASES:
+        module, base = BASES[group]
         yield from (one for one in vars(module).values() if isinstance(one, type) and issubclass(one, base))
-    yield from (
-        one for one in vars(initialization).values() if getattr(one, "__module__", "") == initialization.__name__
-    )
-    yield gradient_flossing
+    elif group == "initialization":
+        made_here = (one for one in vars(initialization).values() if isfunction(one))
+        yield from (one for one in made_here if one.__module__ == initialization.__name__)
+        yield gradient_flossing
 
 
 def _instructions(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = "rnn-diag-doctor"
 
+CLIPPING: Final = "trainer.gradient_clip_val"
+"""The one option of a trainer that findings depend on."""
+
+LONGEST: Final = 1 << 16
+"""Bytes of a run's overrides."""
+
 LEVELS = ("advice", "warning", "critical")
 
 BARE = ["callbacks=none", "logger=none", "trainer=cpu", "trainer.enable_checkpointing=false"]
@@ -99,13 +105,16 @@ def _loss(model: Any, batch: Any) -> Any:
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
+    from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
     from rnn_diag.cli.compose import SEARCH_PATH, checked_overrides, composed
 
-    kept = [word for word in overrides if _key(word) == SEARCH_PATH or _group(word) not in NOT_ASKED]
-    clip = [word for word in overrides if word.lstrip("+").startswith("trainer.gradient_clip_val=")]
-    configuration = composed("train", checked_overrides([*kept, *clip, *BARE, "output_dir=."]))
+    kept = [word for word in overrides if _key(word) == SEARCH_PATH or _is_asked(word)]
+    try:
+        configuration = composed("train", checked_overrides([*kept, *BARE, "output_dir=."]))
+    except HydraException as error:
+        raise ValueError(str(error)) from error
     content: Any = OmegaConf.to_container(configuration, resolve=True)
     return OmegaConf.create({**content, "callbacks": {}, "logger": {}, "checkpoint": None})
 
@@ -116,7 +125,7 @@ def _plain(words: Sequence[str]) -> list[str]:
     Raises:
         ValueError: If one of them would add a configuration file or be computed from something else.
     """
-    asked = [word for word in words if _group(word) not in NOT_ASKED]
+    asked = list(filter(_is_asked, words))
     for word in asked:
         key, added = _key(word), word.startswith("+")
         if "${" in word or set("@/~") & set(word.partition("=")[0]) or (added and "." not in key):
@@ -124,6 +133,11 @@ def _plain(words: Sequence[str]) -> list[str]:
                 f"{word!r} comes with the checkpoint; expected group=choice or group.option=value; --trust takes it"
             )
     return asked
+
+
+def _is_asked(word: str) -> bool:
+    """Return whether a word concerns an examination."""
+    return _group(word) not in NOT_ASKED or _key(word) == CLIPPING
 
 
 def _key(word: str) -> str:
@@ -136,8 +150,7 @@ def _group(word: str) -> str:
 
 def _overrides_of(checkpoint: str | None) -> list[str]:
     """Return the overrides of the run that wrote a checkpoint, where they are found in its folder."""
-    from omegaconf import OmegaConf
-    from yaml import YAMLError
+    import yaml
 
     if checkpoint is None:
         return []
@@ -145,8 +158,10 @@ def _overrides_of(checkpoint: str | None) -> list[str]:
     if not file.is_file():
         return []
     try:
-        words: Any = OmegaConf.to_container(OmegaConf.load(file))
-    except (OSError, ValueError, YAMLError) as error:
+        with file.open("rb") as stream:
+            content = stream.read(LONGEST + 1)
+        words: Any = yaml.safe_load(content) if len(content) <= LONGEST else f"more than {LONGEST} bytes"
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{file} cannot be read as the overrides of a run: {error}") from error
     if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
         raise ValueError(f"{file} cannot be read as the overrides of a run; expected a list of words such as cell=gru")
@@ -165,7 +180,7 @@ def _load(model: Any, checkpoint: str) -> None:
         raise ValueError(f"checkpoint={checkpoint!r} holds no weights that can be read safely: {reason}") from error
     try:
         model.load_state_dict(weights)
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except Exception as error:  # of whatever they hold instead of tensors
         raise ValueError(misfit(checkpoint, error)) from error
 
 

@@ -177,18 +177,15 @@ def _spelt(value: Any) -> str:
 
 def _tell(attempt: Attempt, number: int, count: int) -> None:
     """Print how an experiment went."""
-    from rnn_diag.terminal import Console
+    from rnn_diag.terminal import Console, Text
 
     console = Console(highlight=False)
-    colour = "green" if attempt.holds else "red"
-    console.print(
-        f"[bold]{number}/{count} {attempt.name}[/bold]  [{colour}]{attempt.verdict}[/{colour}]  {attempt.seconds:.1f} s"
-    )
-    console.print(attempt.outcome.conclusion if attempt.outcome else attempt.error, markup=False)
+    line = Text(f"{number}/{count} {attempt.name}  ", "bold")
+    line.append(f"{attempt.verdict}  ", "not bold green" if attempt.holds else "not bold red")
+    console.print(line.append(f"{attempt.seconds:.1f} s", "not bold"))
+    console.print(attempt.outcome.conclusion if attempt.outcome else attempt.error)
     for check in attempt.disagreements:
-        console.print(
-            f"does not hold: {check.what}: predicted {check.predicted:.6g}, measured {check.measured:.6g}", markup=False
-        )
+        console.print(f"does not hold: {check.what}: predicted {check.predicted:.6g}, measured {check.measured:.6g}")
     console.print()
 
 

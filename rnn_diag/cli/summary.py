@@ -14,7 +14,7 @@ from rnn_diag.cli.build import Run
 from rnn_diag.doctor.finding import number
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.reporting.layout import Statistics
-from rnn_diag.terminal import Console, Table
+from rnn_diag.terminal import Console, Table, Text
 
 STAGES: Final = ("train", "val", "test", "baseline")
 """First words of the metrics that models log; what else is named `<diagnostic>/<layer>/<statistic>` is a diagnostic."""
@@ -28,12 +28,12 @@ def print_summary(run: Run, seconds: float, output_dir: str, console: Console | 
     if run.trainer.global_rank != 0:
         return
     console = console or Console()
-    console.print(f"\n[bold]{_headline(run, seconds)}[/bold]", highlight=False)
+    console.print(Text(f"\n{_headline(run, seconds)}", "bold"))
     console.print(_metrics(run))
     metrics = {name: float(value) for name, value in run.trainer.callback_metrics.items()}
     diagnostics = _diagnostics(metrics, _declared(run))
     if diagnostics.row_count:
-        console.print("\n[bold]What happened inside, when last measured[/bold]", highlight=False)
+        console.print(Text("\nWhat happened inside, when last measured", "bold"))
         console.print(diagnostics)
     console.print(f"baseline: {run.task.spec.baseline_meaning}", highlight=False, soft_wrap=True)
     where = os.path.relpath(_run_or_sweep(output_dir))
@@ -44,11 +44,8 @@ def print_summary(run: Run, seconds: float, output_dir: str, console: Console | 
             _continuation(run, run.best.last_model_path or run.best.best_model_path), highlight=False, soft_wrap=True
         )
     if any(type(logger).__name__ == "TensorBoardLogger" for logger in run.trainer.loggers):
-        console.print(
-            f"to see the curves and pictures: [bold]tensorboard --logdir {where}[/bold]",
-            highlight=False,
-            soft_wrap=True,
-        )
+        how = Text("to see the curves and pictures: ").append(f"tensorboard --logdir {where}", "bold")
+        console.print(how, soft_wrap=True)
     else:
         console.print(f"results: {where}", highlight=False, soft_wrap=True)
 

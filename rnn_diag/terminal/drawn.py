@@ -13,7 +13,16 @@ from rnn_diag.terminal.lasting import GONE, dropping
 
 @final
 class Console(RichConsole):
-    """Prints; what cannot be written is dropped, for a table ends no training."""
+    """Prints text as it is: brackets in a name are no markup, whatever prints it; styles are those of `Text`.
+
+    What cannot be written is dropped, for a table ends no training.
+
+    Args:
+        options: As rich takes them.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"markup": False, "emoji": False} | options)
 
     def print(self, *things: Any, **options: Any) -> None:
         """Print as rich does."""

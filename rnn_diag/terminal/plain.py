@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from itertools import zip_longest
 from types import SimpleNamespace
@@ -12,8 +11,6 @@ from rnn_diag.terminal.lasting import dropping
 
 SIMPLE_HEAD = None
 RenderableType = Any
-
-_MARKUP = re.compile(r"\[/?(?:bold|green|red)\]")
 
 
 class Text:
@@ -99,13 +96,12 @@ class Console:
     def __init__(self, file: IO[str] | None = None, **options: Any) -> None:
         self.file = file
 
-    def print(self, thing: Any = "", *, markup: bool = True, **options: Any) -> None:
+    def print(self, thing: Any = "", **options: Any) -> None:
         """Print one thing; an object that rich would render is printed as its `__rich__` returns it."""
         shown = thing.__rich__() if hasattr(thing, "__rich__") else thing
-        words = _MARKUP.sub("", shown) if markup and isinstance(shown, str) else str(shown)
         file = self.file or sys.stdout
         with dropping(file):
-            print(words, file=file)
+            print(shown, file=file)
 
 
 def _lines(row: list[str]) -> list[tuple[str, ...]]:

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from rnn_diag.cli.doctor import _load, _overrides_of, _plain, main
+from rnn_diag.cli.build import check_targets
+from rnn_diag.cli.doctor import _composed, _load, _overrides_of, _plain, main
 from rnn_diag.models import SequenceRegressor
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -63,6 +64,36 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (made / name).mkdir()
     torch.save({"state_dict": {}}, made / "checkpoints" / "last.ckpt")
     return made
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "++task.x={_target_: lightning.pytorch.Trainer}",
+        "trainer.gradient_clip_val={_target_: lightning.pytorch.Trainer}",
+        "++initialization.x={_target_: rnn_diag.tasks.Adding}",
+        "++task.x={_target_: rnn_diag.nn.LSTM, _partial_: true}",
+        "++cell.x={_recursive_: false, y: {_target_: os.mkdir}}",
+        "++scheduler._target_=rnn_diag.models.SequenceClassifier",
+    ],
+)
+def test_what_may_be_called_may_be_called_where_it_belongs_alone(word: str) -> None:
+    with pytest.raises(ValueError, match="comes with the checkpoint and would be called"):
+        check_targets(_composed(_plain(["task=adding", "cell=rnn", word])))
+
+
+def test_a_sweep_is_refused_in_one_line() -> None:
+    with pytest.raises(ValueError, match="requires --multirun"):
+        _composed(["task=adding", "task.seed=choice(1,2)"])
+
+
+@pytest.mark.timeout(60)
+def test_overrides_that_grow_when_they_are_read_are_refused_at_once(folder: Path) -> None:
+    levels = [f"- &a{k} [{','.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 9)]
+    for content in ("\n".join(["- &a0 [x]", *levels]), "[" * 20_000, "- a\n" * 1_000_000):
+        (folder / ".hydra" / "overrides.yaml").write_text(content)
+        with pytest.raises(ValueError, match="cannot be read as the overrides of a run"):
+            _overrides_of(str(folder / "checkpoints" / "last.ckpt"))
 
 
 @FEW

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,12 @@ def test_where_nothing_is_wrong_one_line_says_what_was_looked_at() -> None:
 )
 def test_numbers_are_written_as_people_write_them(value: float, words: str) -> None:
     assert number(value) == words
+
+
+def test_names_that_hold_markup_are_in_every_table_letter_by_letter() -> None:
+    name = "[/red].[bold].l0"
+    found = seen(keeping(lstm(), 30), inputs(30))
+    (vitals,) = found.vitals.values()
+    findings = tuple(replace(one, layer=name) for one in seen(lstm(), inputs(30)).findings[:1])
+    report = str(replace(found, findings=findings, vitals={name: replace(vitals, layer=name)}))
+    assert report.count(name) == 2

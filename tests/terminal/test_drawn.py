@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 
-from rich.markup import escape
 from rich.table import Table
 
 from rnn_diag.terminal import Text
@@ -15,9 +14,12 @@ def test_tables_are_drawn_and_names_of_others_are_no_markup() -> None:
     console = Console(file=io.StringIO(), width=60)
     table = Table("layer")
     table.add_row(Text("stack.[/red].l0"))
-    table.add_row(escape("[bold]"))
+    table.add_row("[bold]")
+    table.add_row("[link=x]:smile:")
     console.print(table)
-    assert "stack.[/red].l0" in console.file.getvalue() and "[bold]" in console.file.getvalue()
+    console.print("a [/green] path")
+    printed = console.file.getvalue()
+    assert all(name in printed for name in ("stack.[/red].l0", "[bold]", "[link=x]:smile:", "a [/green] path"))
 
 
 def test_what_goes_to_a_closed_file_is_dropped() -> None:

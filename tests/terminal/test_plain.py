@@ -28,9 +28,11 @@ def test_a_table_without_rows_is_its_header():
     assert str(Table("a", "b")) == "a  b"
 
 
-def test_markup_is_left_out_but_other_brackets_are_not():
-    assert printed("[bold]digits · [3, n][/bold] callbacks=[spectrum]") == "digits · [3, n] callbacks=[spectrum]\n"
-    assert printed("[bold]x[/bold]", markup=False) == "[bold]x[/bold]\n"
+def test_brackets_are_printed_as_they_are():
+    assert (
+        printed("[bold]digits · [3, n] callbacks=[spectrum][/red]")
+        == "[bold]digits · [3, n] callbacks=[spectrum][/red]\n"
+    )
 
 
 def test_what_rich_would_render_is_printed_by_its_parts():
