@@ -89,8 +89,8 @@ class Doctor(DiagnosticCallback, Subscriber):
         preflight: `"report"` to print a report on the first batch; `"advice"`, `"warning"` or `"critical"` to refuse
             the run, too, with `rnn_diag.callbacks.Refused`, if a finding is as bad. None for neither.
         verbose: Whether a table with every finding and its numbers is printed at the end, rather than the worst five.
-        command_line: Whether advice names the options of `rnn-diag-train`, whose configurations set this, rather than
-            calls. Both are in `doctor.json`.
+        command_line: Whether advice names the options of `rnn-diag-train`, which sets this, rather than calls. Both are
+            in `doctor.json`.
 
     Raises:
         ValueError: If `stop_on` names no finding, or `preflight` is no such word.

@@ -83,7 +83,7 @@ def test_what_is_wrong_is_said_in_one_line(words: list[str], message: str) -> No
 def test_the_callback_is_one_word_on_the_command_line() -> None:
     configuration = composed("train", ["callbacks=[doctor]", "+callbacks.doctor.stop_on=[non_finite]"])
     doctor = instantiate(configuration.callbacks.doctor)
-    assert isinstance(doctor, Doctor) and doctor.stop_on == ("non_finite",) and doctor.command_line
+    assert isinstance(doctor, Doctor) and doctor.stop_on == ("non_finite",) and not doctor.command_line
 
 
 EVIL = {

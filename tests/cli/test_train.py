@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rnn_diag.batch import Batch
+from rnn_diag.callbacks import Doctor
 from rnn_diag.cli.build import Run
 from rnn_diag.cli.compose import checked_overrides, composed, configuration_directory
 from rnn_diag.cli.train import reported
@@ -117,9 +118,10 @@ def test_the_scheduler_and_the_initialisation_of_the_configuration_are_used(
 def test_testing_scores_the_best_checkpoint_and_the_tables_keep_training_validation_and_what_happened_inside(
     run: Callable[..., Run], small: Callable[[str], list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    finished = run(*small("adding"), *QUICK, *STEPS, "logger=none", "test=true", "callbacks=gradient_norms")
+    finished = run(*small("adding"), *QUICK, *STEPS, "logger=none", "test=true", "callbacks=[gradient_norms,doctor]")
     metrics = finished.trainer.callback_metrics
     assert all(torch.isfinite(metrics[f"{stage}/mse"]) for stage in ("train", "val", "test"))
+    assert [one.command_line for one in finished.trainer.callbacks if isinstance(one, Doctor)] == [True]
     told = capsys.readouterr().out
     assert "train/mse" in told and "val/mse" in told and "What happened inside" in told
 
