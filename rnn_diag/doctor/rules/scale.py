@@ -169,7 +169,7 @@ def clipping_nearly_always(vitals: Vitals) -> Finding | None:
         if not known
         else "raise gradient_clip_val to about the usual norm, and lower the learning rate instead."
         if enough
-        else "look for what makes gradients as large: no other limit makes up for it.",
+        else "look for what makes gradients so large: no limit makes up for it.",
         call=f"Trainer(gradient_clip_val={enough})" if known and enough else "",
         option=f"trainer.gradient_clip_val={enough}" if known and enough else "",
         evidence=(

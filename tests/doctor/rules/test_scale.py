@@ -44,7 +44,7 @@ def test_small_transient_growth_is_not() -> None:
 
 def test_no_limit_is_advised_for_a_gradient_that_is_ill() -> None:
     (finding,) = findings_of([Vitals("l0", clip_share=1.0, clip_factor=1e-9, clip_steps=50, clip_value=1.0)])
-    assert finding.call == finding.option == "" and "what makes gradients as large" in finding.remedy
+    assert finding.call == finding.option == "" and "what makes gradients so large" in finding.remedy
     assert finding.evidence[-1].value == pytest.approx(1e9)
 
 
