@@ -106,7 +106,7 @@ class GateSaturation(WithHistories, Diagnostic):
             *(values.numpy() for values in (shut.by_step, opened.by_step, shut.by_unit, opened.by_unit)), strict=True
         )
         shares = {gate: GateShares(*one) for gate, one in zip(merged.gates, by_gate, strict=True)}
-        note = f"share of activations below {self.low:g} (left-saturated) and above {self.high:g} (right-saturated)"
+        note = f"share of activations below {self.low:g} (shut) and above {self.high:g} (open)"
         history = self.histories[layer]
         columns = [GatesOverTime.of(column) for column in history.columns]
         over_training = gates_over_training(layer, merged.gates, history.steps, columns)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 PANEL_HEIGHT = 92
 ROW = 126
 TOP = 92
-COLUMNS = ((96, 366), (420, 690))
+COLUMNS = ((84, 268), (286, 470))
+"""Narrow: TensorBoard shows pictures 350 pixels wide, and what is written in them must be readable then."""
 ROWS_OF_CELLS = 92
 FIRST_HISTORY = Box(84, 62, 414, 146)
 HISTORY_ROW = 112
@@ -51,9 +52,9 @@ def gate_map(title: str, gates: Mapping[str, GateShares], note: str) -> UInt8[np
     """
     if not gates:
         raise ValueError("no gate to draw; expected at least one")
-    canvas = Canvas(720, TOP + ROW * len(gates) + 34, title)
-    canvas.text(12, 33, note, size=12)
-    for (left, right), heading in zip(COLUMNS, ("over time", "over units, shut ones first"), strict=True):
+    canvas = Canvas(490, TOP + ROW * len(gates) + 52, title)
+    canvas.text(12, 34, note, size=14)
+    for (left, right), heading in zip(COLUMNS, ("over time", "over units, sorted"), strict=True):
         canvas.text((left + right) / 2, TOP - 24, heading, anchor="ma")
     for row, (name, shares) in enumerate(gates.items()):
         top = TOP + ROW * row
@@ -64,8 +65,9 @@ def gate_map(title: str, gates: Mapping[str, GateShares], note: str) -> UInt8[np
         _draw(canvas, boxes[1], shares.left_by_unit[order], shares.right_by_unit[order])
         for share in (0, 0.5, 1):
             canvas.tick_left(boxes[0].bottom - share * (PANEL_HEIGHT - 1), boxes[0], f"{share:.0%}")
-    entries = [(SHUT, "left-saturated (shut)"), (BETWEEN, "between"), (OPEN, "right-saturated (open)")]
-    canvas.legend(96, TOP + ROW * len(gates) + 6, [*entries, (NOT_FINITE, "NaN or Inf")])
+    bottom = TOP + ROW * len(gates)
+    canvas.legend(12, bottom + 6, [(SHUT, "left-saturated (shut)"), (OPEN, "right-saturated (open)")])
+    canvas.legend(12, bottom + 25, [(BETWEEN, "between"), (NOT_FINITE, "NaN or Inf")])
     return canvas.pixels()
 
 

@@ -21,8 +21,9 @@ MAGNITUDE = ColourScale(
     tuple((DECADES * (index / (len(VIRIDIS) - 1) - 1), colour) for index, colour in enumerate(VIRIDIS)),
     "log10 of the largest",
 )
-SIDE, ROW, TOP = 250, 156, 92
-COLUMNS = (96, 96 + SIDE + 40)
+SIDE, ROW, TOP = 150, 156, 92
+"""Narrow: TensorBoard shows pictures 350 pixels wide, and what is written in them must be readable then."""
+COLUMNS = (86, 86 + SIDE + 14)
 
 
 def weight_maps(title: str, maps: Mapping[str, WeightMap]) -> UInt8[np.ndarray, "height width 3"]:
@@ -36,8 +37,8 @@ def weight_maps(title: str, maps: Mapping[str, WeightMap]) -> UInt8[np.ndarray, 
     if not maps:
         raise ValueError("no gate to draw; expected at least one")
     bottom = TOP + ROW * len(maps)
-    canvas = Canvas(COLUMNS[1] + SIDE + 90, bottom + 24, title)
-    canvas.text(12, 33, "magnitudes: input weights | recurrent weights, over the largest of the layer", size=12)
+    canvas = Canvas(COLUMNS[1] + SIDE + 66, bottom + 24, title)
+    canvas.text(12, 35, "magnitudes over the largest; input | recurrent", size=14)
     for left, heading in zip(COLUMNS, ("weights", "gradient"), strict=True):
         canvas.text(left + SIDE / 2, TOP - 24, heading, anchor="ma")
     weights: list[Array | None] = [one.weight.numpy() for one in maps.values()]
@@ -47,7 +48,7 @@ def weight_maps(title: str, maps: Mapping[str, WeightMap]) -> UInt8[np.ndarray, 
         for row, (gate, values) in enumerate(zip(maps, columns, strict=True)):
             box = Box(left, TOP + ROW * row, left + SIDE, TOP + ROW * row + ROW - 28)
             if left == COLUMNS[0]:
-                canvas.text(left - 12, (box.top + box.bottom) / 2, gate, anchor="rm")
+                canvas.text(left - 8, (box.top + box.bottom) / 2, gate, size=14, anchor="rm")
             if values is None:
                 canvas.text(left + SIDE / 2, (box.top + box.bottom) / 2, "no gradient", anchor="mm")
             else:
@@ -56,6 +57,6 @@ def weight_maps(title: str, maps: Mapping[str, WeightMap]) -> UInt8[np.ndarray, 
                 edge = box.left + round(box.width * maps[gate].split / values.shape[1])
                 canvas.line((edge, box.top), (edge, box.bottom), colour=AXIS)
             canvas.frame(box)
-    canvas.colour_bar(Box(COLUMNS[1] + SIDE + 20, TOP, COLUMNS[1] + SIDE + 36, TOP + ROW - 28), MAGNITUDE)
+    canvas.colour_bar(Box(COLUMNS[1] + SIDE + 12, TOP, COLUMNS[1] + SIDE + 26, TOP + ROW - 28), MAGNITUDE)
     canvas.legend(COLUMNS[0], bottom, [(ZERO, "exactly 0"), (NOT_FINITE, "NaN or Inf")])
     return canvas.pixels()
