@@ -14,8 +14,8 @@ from rnn_diag.reporting.images.canvas import Box, Canvas, round_numbers, short
 if TYPE_CHECKING:
     from jaxtyping import Complex, Float, UInt8
 
-SIDE = 220
-CELL = (300, 346)
+SIDE = 172
+CELL = (236, 298)
 TOP = 58
 DECADES = (-3.0, 1.0)
 
@@ -40,7 +40,7 @@ def eigenvalue_plane(title: str, spectra: Mapping[str, Spectrum]) -> UInt8[np.nd
     across = 1 if len(spectra) == 1 else 2
     down = math.ceil(len(spectra) / across)
     canvas = Canvas(max(24 + CELL[0] * across, 420), TOP + CELL[1] * down + 8, title)
-    canvas.text(12, 33, "recurrent weights: eigenvalues tell the end, singular values the beginning", size=12)
+    canvas.text(12, 33, "eigenvalues tell the end, singular values the beginning", size=14)
     half = _half_width(spectra)
     for index, (name, spectrum) in enumerate(spectra.items()):
         left, top = 44 + CELL[0] * (index % across), TOP + 24 + CELL[1] * (index // across)
