@@ -43,9 +43,9 @@ wrapped, no hook and no thread was left, and the event files ended with a whole 
 us, too (a signal, an error of the user's), it had to end the same way.
 
 *An error in* means that a function of that part of the package raised: `OSError`, `MemoryError`, `KeyError` or
-another. In `callbacks`, `doctor/rules`, `reporting` and `tb` (all hooks, diagnostics, rules, pictures and writers)
-every function that a training calls did so, elsewhere every fourth; every fourth did at its last call as well.
-Functions are found by watching a training, not listed.
+another. Functions are found by watching a training, not listed. Given the time, every function that a training calls in
+`callbacks`, `doctor/rules`, `reporting` and `tb` does so (all hooks, diagnostics, rules, pictures and writers), every
+fourth elsewhere, and every fourth at its last call as well; with `--minutes 13`, as for this edition, a random choice.
 
 | fault | during | injections | outcome |
 | --- | --- | --- | --- |

@@ -263,13 +263,22 @@ def test_a_resumed_run_goes_on_with_its_interval_and_its_pictures(network, batch
     )
 
 
-def test_a_state_that_cannot_be_read_is_left_out_and_training_goes_on(network, batches, trainer):
+@pytest.mark.parametrize(
+    ("state", "error"),
+    [
+        ({"histories": {"gradient_norms": {"encoder.l0": {}}}}, "KeyError"),
+        ({"progress": {"stretch": float("inf")}}, "ValueError"),
+        ({"progress": {"stretch": 3.0, "drawn": "many"}}, "TypeError"),
+    ],
+)
+def test_a_state_that_cannot_be_read_is_left_out_and_training_goes_on(state, error, network, batches, trainer):
     callback = RNNDiagnostics(1)
-    callback.load_state_dict({"histories": {"gradient_norms": {"encoder.l0": {}}}})
+    callback.load_state_dict(state)
     run = trainer(callback)
-    with pytest.warns(UserWarning, match="what was measured before is left out: KeyError"):
+    with pytest.warns(UserWarning, match=f"what was measured before is left out: {error}"):
         run.fit(network(), batches)
     assert run.global_step == 6
+    assert callback.state_dict()["progress"]["stretch"] < float("inf")
 
 
 @pytest.fixture

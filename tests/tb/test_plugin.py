@@ -66,6 +66,20 @@ def test_a_truncated_event_file_gives_what_is_before_the_cut(tmp_path: Path, log
     assert steps == [0, 1]
 
 
+def test_a_run_that_was_killed_and_resumed_shows_both_parts_once_and_in_order(tmp_path: Path, log: Any) -> None:
+    for step in range(6):
+        tab.write_gradients(log, "l0", step, [-3.0, -2.0])
+    log.flush()
+    (killed,) = (tmp_path / "run").iterdir()
+    killed.write_bytes(killed.read_bytes()[:-30])  # in the midst of a record
+    with SummaryWriter(str(tmp_path / "run"), filename_suffix=".resumed") as resumed:
+        for step in range(3, 8):
+            tab.write_gradients(resumed, "l0", step, [-1.0, -1.0])
+    steps, rows = series(serve(tmp_path), "run", "rnn_diag/l0/grad")
+    assert steps == list(range(8))
+    assert [float(row.ravel()[0]) for row in rows] == [-3.0] * 3 + [-1.0] * 5
+
+
 def test_a_description_that_is_not_ours_is_served_as_unreadable(
     tmp_path: Path, log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from rnn_diag.arguments import number
 from rnn_diag.callbacks.concern import Concern
 from rnn_diag.callbacks.lightning import all_ranks, gradient_units, logging_step, say, settle, trains_on_cpu
 from rnn_diag.callbacks.session.audience import Audience
@@ -104,8 +105,9 @@ class Session:
                 if concern.name in histories:
                     concern.resume(histories[concern.name])
             progress = state.get("progress", {})
-            self._pace.resume(progress.get("stretch", 1))
-            self._publisher.resume(progress.get("drawn", 0))
+            stretch, drawn = (number(name, progress.get(name, 0), at_least=0) for name in ("stretch", "drawn"))
+            self._pace.resume(stretch)
+            self._publisher.resume(int(drawn))
         except Exception as error:
             self._warnings.warn(f"what was measured before is left out: {in_words(error)}")
 
