@@ -67,12 +67,12 @@ class CallLog:
         self._exact_dropout = exact_dropout
         self._is_wanted = is_wanted
         self.running = False
-        self._forget()
+        self.forget()
 
     def start(self) -> None:
         """Begin, with nothing recorded."""
         if not self.running:
-            self._forget()
+            self.forget()
             self.running = True
             watching.add(self)
 
@@ -214,7 +214,8 @@ class CallLog:
         held = self.parameter_grads.get(parameter)
         self.parameter_grads[parameter] = grad.clone() if held is None else held + grad  # autograd may write to its own
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Drop what was recorded."""
         self.calls: dict[str, list[Any]] = {path: [] for path in self._found}
         self._handles: list[Any] = []
         self._weight_copies: dict[str, tuple[Any, Weights, Weights]] = {}

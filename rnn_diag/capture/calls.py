@@ -335,7 +335,7 @@ class LayerCall(Call):
         self.take_grad_of("output", data, partial(self._steps_of, _packed_as(output)))
         for name, state in zip(("hidden", "cell"), final, strict=False):
             self.take_grad_of(name, state, self.state)
-        self.read_input_grad = partial(self._steps_of, _packed_as(input))
+        self._input_packed_as = _packed_as(input)
         self._continue_from_link()
 
     def chosen_masks(self, masks: list[tuple[Any, ...]]) -> dict[int, tuple[Tensor, ...]]:
@@ -359,6 +359,10 @@ class LayerCall(Call):
         exact.weights = {suffix: weights.to(torch.float64) for suffix, weights in self.weights.items()}
         exact.grads = self.grads.read(lambda grad: grad.double())
         return exact
+
+    def read_input_grad(self, steps: Tensor) -> Tensor:
+        """Return the followed sequences of the input's gradient, `[T, B, I]`."""
+        return self._steps_of(self._input_packed_as, steps)
 
     def _steps_of(self, packed_as: tuple[Any, ...] | None, steps: Tensor) -> Tensor:
         """Return steps that come in the form of the input or output: packed as it is, or a plain tensor."""

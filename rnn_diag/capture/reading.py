@@ -51,6 +51,8 @@ class TraceReader:
 
     def forget(self) -> None:
         """Make every trace anew when it is next asked for."""
+        for stack in getattr(self, "_stacks", {}).values():
+            stack.forget()
         self._followed: dict[str, list[Trace]] = {}
         self._whole: dict[str, list[Trace]] = {}
         self._stacks: dict[tuple[int, int, bool], LayerTraces] = {}
@@ -135,6 +137,10 @@ class LayerTraces:
         self._sweeper = sweeper
         self._traces: dict[str, Trace] = {}
         self.directions = 2 if any(suffix.endswith("_reverse") for suffix in found.suffixes) else 1
+
+    def forget(self) -> None:
+        """Hold no trace any longer: these hold this, and would all stay until Python looks for such circles."""
+        self._traces = {}
 
     def trace(self, suffix: str) -> Trace:
         """Return the trace of one layer in one direction."""

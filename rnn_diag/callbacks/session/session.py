@@ -264,7 +264,8 @@ class Session:
         except Exception as error:
             current.fail(in_words(error))
         finally:
-            _stop(current)
+            if current.recording is not None:
+                current.recording.release()
         report.problems, report.coverage, report.is_lost = current.problems, current.coverage, current.is_lost
         report.units = current.units[0] if current.units else None
         report.shares = self._pace.read()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import re
 import warnings
+import weakref
 
 import lightning.pytorch as pl
 import pytest
@@ -14,10 +16,12 @@ from torch.utils.data import DataLoader
 
 from rnn_diag.callbacks import (
     DiagnosticWarning,
+    Doctor,
     GradientNorms,
     MemoryHorizon,
     RNNDiagnostics,
 )
+from rnn_diag.capture.calls import LayerCall
 from rnn_diag.measurements.gradients import MeasureGradients
 from rnn_diag.source import LayerSource
 
@@ -112,3 +116,31 @@ def test_all_that_reads_gradients_of_a_step_shares_one_sweep(suite, network, bat
     assert run.callback_metrics["memory_horizon/encoder.l0/steps"].isfinite()
     assert run.callback_metrics[MAX].isfinite()
     assert len(swept) == run.global_step
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_nothing_of_a_measured_step_is_left_when_the_next_one_begins(kind, network, batches, trainer, monkeypatch):
+    made: list[weakref.ref[object]] = []
+    for one in (LayerSource, LayerCall):
+
+        def noted(self, *given, init=one.__init__, **named):
+            made.append(weakref.ref(self))
+            init(self, *given, **named)
+
+        monkeypatch.setattr(one, "__init__", noted)
+    alive: list[int] = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_start(self, *_):
+            alive.append(sum(one() is not None for one in made))
+
+    model = network()
+    model.encoder = kind(3, 5, num_layers=2, bidirectional=False, batch_first=True)
+    gc.collect()
+    gc.disable()
+    try:
+        trainer(RNNDiagnostics(1, sequences=2), Doctor(1, max_overhead=None), Watch()).fit(model, batches)
+    finally:
+        gc.enable()
+    assert len(made) > 6
+    assert alive == [0] * 6
