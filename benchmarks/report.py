@@ -36,16 +36,17 @@ SUITE = """
 ## A measured step
 
 What `RNNDiagnostics` with TensorBoard adds to one training step, in training steps of the same shape: the first time
-(the whole batch is checked, pictures are drawn, the log is opened), and the steps after it, the pictures that early
-steps draw included. The background thread's work (eigenvalues, pictures, encoding) is counted; a run waits for it
-only where it has no processor to spare. `max_overhead=0.02` then says how often: at a cost of one step, every
-fiftieth.
+(the whole batch is checked, pictures are drawn, the log is opened), and the steps after it, on average over eight or
+more, pictures and spectra included. The background's work (eigenvalues, pictures, encoding) is counted; a run waits for
+it only where it has no processor to spare. The loss is of the last step. `max_overhead=0.02` then says how often: at a
+cost of half a step, every twenty-fifth.
 """
 SUITE_WHY = """
 Where a goal is missed: exact eigenvalues and singular values of every block take 0.05 s for 256 units and 0.45 s for
-512, on the background thread. Krylov spaces are no faster before 512 units, where the package goes over to them. Of
-small layers (64 units) a step takes ten milliseconds, and what remains is the fixed cost of a few hundred small
-operations, of pictures, and of writing the log.
+512, in the background, at every fourth measured step; Krylov spaces are no faster before 512 units, where the package
+goes over to them. Of small layers (64 units) a training step takes ten milliseconds: the backward loop over eight
+sequences alone is six small operations a step of time, as long as the training step itself, and the rest is the fixed
+cost of a few hundred small operations, of pictures, and of writing the log.
 """
 OVERHEAD = """
 ## A run
