@@ -16,7 +16,7 @@ HEAD = """# What it costs
 
 Made by `python benchmarks/report.py` from the JSON of `benchmarks/layers.py`, `recording.py`, `suite.py` and
 `overhead.py`, on a CPU: one thread, float32, processor time, everything compared in one process and by turns.
-These are of two cores that other programs kept busy, with two to five repeats: ratios vary by a tenth or two from run
+These are of two cores that other programs kept busy, with two to sixteen repeats: ratios vary by a tenth or two from run
 to run, and seconds by more. For GPUs see [gpu.md](gpu.md). Shapes are (steps, sequences, features, units).
 """
 LAYERS = """
@@ -56,6 +56,11 @@ One LSTM of 64 units, 32 sequences of 100 steps, `RNNDiagnostics(every_n_steps=1
 steps of (100, 20, 32, 64) with the defaults against the same without any callback: as a whole, with the first measured
 step (imports, programs that are written once, the check of the whole batch) and the last pictures, and without its
 first ten steps.
+"""
+OVERHEAD_WHY = """
+The 400 steps take five seconds. The first measured step, once for a run, is most of what they take longer; a single
+later one and the pictures at the end are the rest, more than 2 % of so short a run. On a busy machine measuring is
+rarer than it might be: what it costs is told by the clock.
 """
 LOOPS = """
 ## Recording against a loop that retains gradients
@@ -127,7 +132,7 @@ def overhead(found: dict[str, Any]) -> str:
         ("400 steps with defaults", f"{defaults['whole']:.3f}", "1.03"),
         ("after the first ten", f"{defaults['later']:.3f}", "1.02"),
     ]
-    return OVERHEAD + table(("", "measured", "goal"), rows)
+    return OVERHEAD + table(("", "measured", "goal"), rows) + OVERHEAD_WHY
 
 
 def recording(found: dict[str, Any]) -> str:
