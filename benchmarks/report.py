@@ -16,8 +16,8 @@ HEAD = """# What it costs
 
 Made by `python benchmarks/report.py` from the JSON of `benchmarks/layers.py`, `recording.py`, `suite.py` and
 `overhead.py`, on a CPU: one thread, float32, processor time, everything compared in one process and by turns.
-These are of two cores that other programs kept busy, with two to sixteen repeats: ratios vary by a tenth or two from run
-to run, and seconds by more. For GPUs see [gpu.md](gpu.md). Shapes are (steps, sequences, features, units).
+These are of two cores that other programs kept busy, with two to sixteen repeats: ratios vary by a tenth or two from
+run to run, and seconds by more. For GPUs see [gpu.md](gpu.md). Shapes are (steps, sequences, features, units).
 """
 LAYERS = """
 ## Own layers against torch's
