@@ -82,6 +82,8 @@ def open_tab(browser: Any) -> Iterator[Callable[..., Tab]]:
         opened.page.close()
         assert opened.errors == []
         assert {host for host in opened.hosts if host} == {"127.0.0.1"}
+        assert opened.policies
+        assert all("default-src 'self'" in one and "object-src 'none'" in one for one in opened.policies)
 
 
 @pytest.fixture(scope="session")
