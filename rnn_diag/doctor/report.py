@@ -122,7 +122,7 @@ class Report:
         """
         try:
             return cls.from_dict(json.loads(Path(file).read_text()))
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{str(file)!r} holds no report of the doctor; expected a doctor.json") from error
 
     def __rich__(self) -> RenderableType:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -148,6 +148,9 @@ REPORT = json.dumps({"findings": [{"id": "a", "severity": "warning", "layer": "l
 
 @FEW
 @given(content=st.binary(max_size=30) | mutated(REPORT) | TREES)
+@example(content=b'{"findings": [], "vitals": null}')
+@example(content=b'{"findings": [], "vitals": {"findings": null}}')
+@example(content=b"[" * 100_000)
 def test_a_report_that_is_none_is_refused_in_one_line(folder: Path, content: bytes) -> None:
     (folder / "report.json").write_bytes(content)
     with pytest.raises(SystemExit) as ended:
