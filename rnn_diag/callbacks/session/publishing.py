@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Mapping
 from time import thread_time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -74,7 +75,7 @@ class Publisher:
         self._warnings = warnings
         self._pace = pace
         self._worker = worker
-        self._done: list[_Done] = []
+        self._done: deque[_Done] = deque()  # which the background adds to while it is read
         self._elsewhere = Elsewhere(warnings)
         self._left_out: set[Concern] = set()
         self._deaf: set[int] = set()
@@ -221,8 +222,8 @@ class Publisher:
     def _hear_background(self, trainer: Trainer, in_any_case: bool = False) -> None:
         """Take note of what the background has done: what failed, what it cost, and pictures for other loggers."""
         seconds = self._worker.done(in_any_case)
-        done, self._done = self._done, []
-        for one in done:
+        while self._done:
+            one = self._done.popleft()
             if one.error is not None:
                 self._leave_out(one.concern, "pictures of", one.error)
             for tag, pixels in one.pictures.items():
