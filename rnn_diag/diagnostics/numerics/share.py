@@ -60,7 +60,8 @@ class Share:
 
         def ones(given: Tensor, room: Tensor) -> None:
             compare(given, room)
-            if bool(given.sum().isnan()):  # infinities of both signs give it, too, and change nothing here
+            # Infinities of both signs make their sum NaN, too, and change nothing here; a GPU is not waited for.
+            if given.is_cuda or bool(given.sum().isnan()):
                 room.masked_fill_(given != given, float("nan"))
 
         return cls._counted(trace, values, ones)
