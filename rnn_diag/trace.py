@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor
 
-from rnn_diag.cells.equations import Equations, State
+from rnn_diag.cells.equations import Equations, State, StepAdjoint
 from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.sweep import Swept
 from rnn_diag.engine.unroll import Unrolled, back_to_front
@@ -295,9 +295,16 @@ class Trace:
     @cached_property
     def preactivation_grad(self) -> dict[str, Tensor]:
         """Gradient of every pre-activation, `[T, B, H]` by name."""
-        blocks = self.swept.projected_grad.chunk(len(self.equations.blocks), dim=-1)
-        pairs = zip(self.equations.blocks, blocks, strict=True)
-        return ByName({block.name: self._valid(self._in_time(grad)) for block, grad in pairs})
+        blocks = self.equations.by_block(self._preactivation_grad(), dim=-1)
+        return ByName({name: self._valid(self._in_time(grad)) for name, grad in blocks.items()})
+
+    @in_full_precision
+    def _preactivation_grad(self) -> Tensor:
+        unrolled, swept, weights = self.unrolled, self.swept, self.weights
+        adjoint = StepAdjoint(swept.projected_grad, swept.recurrent_grad, swept.cell_grad)
+        emitted_grad = swept.hidden_grad if weights.weight_hr is None else swept.hidden_grad @ weights.weight_hr
+        before = State(unrolled.previous_hidden, unrolled.previous_cell)
+        return self.equations.preactivation_grad(unrolled.steps, before, adjoint, emitted_grad, weights)
 
     @property
     def fidelity(self) -> float | None:
@@ -369,13 +376,22 @@ class Trace:
     @in_full_precision
     def input_grad(self) -> Float[Tensor, "time batch features"]:
         """`∂L/∂x_t`: the part of the input's gradient that comes through this layer."""
-        return self._valid(self._in_time(self.swept.projected_grad @ self.weights.weight_ih))
+        found = self.equations.input_grad(self.swept.projected_grad, self.weights, self.inputs.shape[-1])
+        return self._valid(self._in_time(found))
 
     @property
     @in_full_precision
-    def recurrent_weight_grad(self) -> Float[Tensor, "gates projected"]:
-        """`Σ_t δ_t h_{t-1}^T`, over these sequences."""
-        return self.swept.recurrent_grad.flatten(0, 1).T @ self.unrolled.previous_hidden.flatten(0, 1)
+    def recurrent_weight_grad(self) -> Float[Tensor, "..."]:
+        """`Σ_t δ_t h_{t-1}^T`, over these sequences: the gradient of `weight_hh`."""
+        product, before = self.equations.recurrent_product, self.unrolled.previous_hidden
+        return product.weight_grad(self.swept.recurrent_grad, before, self.weights.weight_hh)
+
+    @property
+    @in_full_precision
+    def input_weight_grad(self) -> Float[Tensor, "..."]:
+        """`Σ_t δ_t x_t^T`, over these sequences: the gradient of `weight_ih`."""
+        inputs = self._valid(self._in_time(self.inputs))  # in the order in which they were read
+        return self.equations.input_product.weight_grad(self.swept.projected_grad, inputs, self.weights.weight_ih)
 
     def sweep(
         self, hidden_grad_direct: Float[Tensor, "time *others batch projected"], final: State | None = None

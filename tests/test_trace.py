@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from rnn_diag.cells import State, Weights
 from rnn_diag.testing.known import linear_trace
@@ -40,13 +39,16 @@ def unrolled(
         state = State(*(part[b] for part in initial if part is not None))
         for t in reversed(range(lengths[b])) if reverse else range(lengths[b]):
             found.previous[t][b] = state
-            projected = linear(inputs[t, b], weights.weight_ih, weights.bias_ih)
-            projected.retain_grad()
-            recurrent = linear(state.hidden, weights.weight_hh, weights.bias_hh)
+            projected, recurrent = (
+                equations.projected(inputs[t, b], weights),
+                equations.recurrent(state.hidden, weights),
+            )
             step = equations.step(projected, recurrent, state, weights)
+            for part in step.preactivations:
+                part.retain_grad()
             state = State(weights.project(step.emitted) + 0.0, step.cell)
             found.hidden[t][b], found.cell[t][b] = state.hidden, state.cell  # type: ignore[assignment]
-            found.preactivations[t][b], found.gates[t][b] = projected, step
+            found.preactivations[t][b], found.gates[t][b] = step.preactivations, step  # type: ignore[call-overload]
             for part in (state.hidden, state.cell):
                 if part is not None:
                     part.retain_grad()
@@ -118,11 +120,10 @@ def test_every_field_is_autograds(kind: str, reverse: bool, padded: bool, known_
         torch.testing.assert_close(trace.cell_grad, grads(ran.cell, units), **EXACT)
     else:
         assert trace.cell is None and trace.cell_grad is None and trace.previous_cell is None
-    rows = len(weights.weight_hh)
-    expected = equations.by_block(grads(ran.preactivations, rows), dim=-1)
-    assert list(trace.preactivation_grad) == list(expected)
-    for name, grad in trace.preactivation_grad.items():
-        torch.testing.assert_close(grad, expected[name], **EXACT)
+    assert list(trace.preactivation_grad) == [block.name for block in equations.blocks]
+    for k, grad in enumerate(trace.preactivation_grad.values()):
+        expected = grads([[None if z is None else z[k] for z in row] for row in ran.preactivations], grad.shape[-1])
+        torch.testing.assert_close(grad, expected, **EXACT)
     for k, (name, values) in enumerate(trace.gates.items()):
         steps = [[s and s.gates[k] for s in row] for row in ran.gates]
         torch.testing.assert_close(values * where, stacked(steps, values.shape[-1]).detach(), **EXACT)

@@ -89,9 +89,9 @@ class RecurrentSpectrum(Diagnostic):
             write_singular_values(writer, layer, step, spectrum.singular_values, matrix=block)
 
     def draw(self, layer: str, merged: WeightNumbers) -> Mapping[str, Any]:
-        """Return the picture of the complex plane."""
+        """Return the picture of the complex plane; none of a recurrence whose state enters by no product."""
         spectra = {
             block: Spectrum(spectrum.eigenvalues.numpy(), spectrum.singular_values.numpy())
             for block, spectrum in merged.spectra.items()
         }
-        return {"eigenvalues": eigenvalue_plane(layer, spectra)}
+        return {"eigenvalues": eigenvalue_plane(layer, spectra)} if spectra else {}

@@ -38,8 +38,8 @@ PARTLY = "nothing to check against: a part of the batch is followed"
 
 OF_PARAMETERS: dict[str, Callable[[Trace], Tensor]] = {
     "weight_hh": lambda part: part.recurrent_weight_grad,
-    "bias_ih": lambda part: part.swept.projected_grad.flatten(0, 1).sum(0),
-    "weight_ih": lambda part: _stacked(part.preactivation_grad).T @ part.inputs.flatten(0, 1),
+    "bias_ih": lambda part: part.equations.input_product.bias_grad(part.swept.projected_grad),
+    "weight_ih": lambda part: part.input_weight_grad,
 }
 """The gradients of parameters that follow from those of the pre-activations."""
 
@@ -238,11 +238,6 @@ def error_of_equations(trace: Trace, exact: Rerun, suffix: str) -> float:
         if (theirs := exact.weight_grads[suffix].get(name)) is not None:
             errors.append(relative_error(of_trace(trace), theirs))
     return max(errors, key=lambda error: (error != error, error))
-
-
-def _stacked(by_block: dict[str, Tensor]) -> Tensor:
-    """Return the blocks of all steps and sequences next to each other, `[T * B, G * H]`."""
-    return torch.cat(list(by_block.values()), dim=-1).flatten(0, 1)
 
 
 def states_error(trace: Trace) -> float:

@@ -143,10 +143,7 @@ class StepSource:
             through_time = torch.where(inside.view(-1, 1, 1), cell - adjoint.cell_grad, cell)
             cell = adjoint.cell_grad + through_time
             adjoint = self.equations.adjoint(unrolled.steps, previous, emitted_grad, through_time, weights)
-        back = adjoint.recurrent_grad @ weights.weight_hh
-        if adjoint.previous_hidden_grad is not None:
-            back = back + adjoint.previous_hidden_grad
-        back, handed = _handed_on(back, unrolled.between)
+        back, handed = _handed_on(self.equations.previous_hidden_grad(adjoint, weights), unrolled.between)
         recurrent = torch.cat((handed[1:], torch.zeros_like(back[:1])))
         previous_cell_grad = adjoint.previous_cell_grad
         initial = State(back[0], None if previous_cell_grad is None else previous_cell_grad[0])

@@ -4,22 +4,35 @@ from rnn_diag.cells.by_autograd import AutogradEquations
 from rnn_diag.cells.cell import RecurrentCell
 from rnn_diag.cells.equations import Equations, Extreme, Gate, Role, State, Step, StepAdjoint
 from rnn_diag.cells.gru import GRUCell, GRUEquations
+from rnn_diag.cells.indrnn import IndRNNEquations
 from rnn_diag.cells.lstm import LSTMCell, LSTMEquations
+from rnn_diag.cells.mgu import MGUEquations
+from rnn_diag.cells.min_gru import MinGRUEquations
+from rnn_diag.cells.min_lstm import MinLSTMEquations
 from rnn_diag.cells.peephole_lstm import PeepholeLSTMCell, PeepholeLSTMEquations
+from rnn_diag.cells.product import Dense, Diagonal, Nothing, Product
 from rnn_diag.cells.rnn import RNNCell, RNNEquations
 from rnn_diag.cells.weights import Weights
 
 __all__ = [
     "AutogradEquations",
+    "Dense",
+    "Diagonal",
     "Equations",
     "Extreme",
     "GRUCell",
     "GRUEquations",
     "Gate",
+    "IndRNNEquations",
     "LSTMCell",
     "LSTMEquations",
+    "MGUEquations",
+    "MinGRUEquations",
+    "MinLSTMEquations",
+    "Nothing",
     "PeepholeLSTMCell",
     "PeepholeLSTMEquations",
+    "Product",
     "RNNCell",
     "RNNEquations",
     "RecurrentCell",

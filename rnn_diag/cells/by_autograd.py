@@ -66,23 +66,6 @@ class AutogradEquations(Equations):
             projected_grad, recurrent_grad, hidden_grad, *cell_grads = _pulled_back(outputs, arguments, grads, again)
         return StepAdjoint(projected_grad, recurrent_grad, total, cell_grads[0] if cell_grads else None, hidden_grad)
 
-    def jacobian(self, step: Step, previous: State, weights: Weights) -> Tensor:
-        """Return the Jacobian of the full state: the adjoint of one unit at a time."""
-        units = torch.eye(step.emitted.shape[-1], dtype=step.emitted.dtype, device=step.emitted.device)
-        emitted, cell = units if weights.weight_hr is None else weights.weight_hr, None
-        if step.cell is not None:
-            cell = torch.cat((torch.zeros_like(emitted), units))
-            emitted = torch.cat((emitted, torch.zeros_like(units)))
-        seeds = [None if part is None else _for_every_row(part, step.emitted) for part in (emitted, cell)]
-        assert seeds[0] is not None
-        found = self.adjoint(step, previous, seeds[0], seeds[1], weights)
-        rows = found.recurrent_grad @ weights.weight_hh
-        if found.previous_hidden_grad is not None:
-            rows = rows + found.previous_hidden_grad
-        if found.previous_cell_grad is not None:
-            rows = torch.cat((rows, found.previous_cell_grad), dim=-1)
-        return rows.movedim(0, -2)
-
     def extra_weight_grads(
         self, step: Step, previous: State, adjoint: StepAdjoint, emitted_grad: Tensor, weights: Weights
     ) -> dict[str, Tensor]:
@@ -110,11 +93,6 @@ def _cut(tensor: Tensor, again: bool) -> Tensor:
     if again and tensor.requires_grad:
         return tensor.view_as(tensor)
     return tensor.detach().clone().requires_grad_()
-
-
-def _for_every_row(seeds: Tensor, like: Tensor) -> Tensor:
-    """Return one gradient `[S, *like]` for each of `[S, H]`."""
-    return seeds.view(len(seeds), *([1] * (like.dim() - 1)), -1).expand(-1, *like.shape)
 
 
 def _pulled_back(outputs: list[Tensor], inputs: list[Tensor], grads: list[Tensor], again: bool) -> list[Tensor]:

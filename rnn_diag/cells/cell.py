@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from rnn_diag.cells.equations import Equations, State
 from rnn_diag.cells.weights import Weights, weights_of
@@ -15,8 +14,7 @@ from rnn_diag.cells.weights import Weights, weights_of
 
 def advance(equations: Equations, input: Tensor, state: State, weights: Weights) -> State:
     """Return the state after one step of `[B, I]` from `[B, P]` and `[B, H]`, differentiable any number of times."""
-    projected = linear(input, weights.weight_ih, weights.bias_ih)
-    recurrent = linear(state.hidden, weights.weight_hh, weights.bias_hh)
+    projected, recurrent = equations.projected(input, weights), equations.recurrent(state.hidden, weights)
     step = equations.step(projected, recurrent, state, weights)
     return State(weights.project(step.emitted), step.cell)
 
@@ -62,13 +60,17 @@ class RecurrentCell(nn.RNNCellBase):
         super().__init__(input_size, hidden_size, bias, num_chunks=len(equations.blocks), device=device, dtype=dtype)
         self.equations = equations
         self.proj_size = proj_size
-        if proj_size:
-            rows = len(equations.blocks) * hidden_size
-            self.weight_hh = nn.Parameter(torch.empty(rows, proj_size, device=device, dtype=dtype))
-            self.weight_hr = nn.Parameter(torch.empty(proj_size, hidden_size, device=device, dtype=dtype))
-        for name, shape in equations.extra_shapes(input_size, hidden_size).items():
-            self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
-        if proj_size or equations.extra_parameters:
+        rows = len(equations.blocks) * hidden_size
+        shapes = equations.shapes(rows, input_size, proj_size or hidden_size)
+        own = {name: shape for name, shape in shapes.items() if bias or not name.startswith("bias")}
+        own |= {"weight_hr": (proj_size, hidden_size)} if proj_size else {}
+        own |= equations.extra_shapes(input_size, hidden_size)
+        changed = False
+        for name, shape in own.items():
+            if getattr(getattr(self, name, None), "shape", None) != shape:
+                setattr(self, name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+                changed = True
+        if changed:
             super().reset_parameters()
         equations.initialise(self.weights)
 
@@ -107,7 +109,7 @@ class RecurrentCell(nn.RNNCellBase):
     @property
     def _state_sizes(self) -> tuple[int, ...]:
         hidden = self.proj_size or self.hidden_size
-        return (hidden, self.hidden_size) if self.equations.has_cell else (hidden,)
+        return (hidden, self.equations.cell_size(self.hidden_size)) if self.equations.has_cell else (hidden,)
 
     def _zeros(self, batch: Tensor) -> State:
         return State(*(batch.new_zeros(len(batch), size) for size in self._state_sizes))

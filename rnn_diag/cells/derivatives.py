@@ -23,6 +23,21 @@ def through_tanh(grad: Tensor, activation: Tensor) -> Tensor:
     return before
 
 
+def positive(preactivation: Tensor) -> Tensor:
+    """Return `z + 1/2` where `z` is not negative and `σ(z)` elsewhere: positive and continuous.
+
+    Example:
+        >>> positive(torch.tensor([-800.0, 0.0, 2.0])).tolist()
+        [0.0, 0.5, 2.5]
+    """
+    return torch.where(preactivation >= 0, preactivation + 0.5, preactivation.sigmoid())
+
+
+def through_positive(grad: Tensor, activation: Tensor) -> Tensor:
+    """Return the gradient before `a = positive(z)`."""
+    return torch.where(activation >= 0.5, grad, grad * activation * (1 - activation))
+
+
 def scaled_rows(scale: Float[Tensor, "*batch units"], matrix: Float[Tensor, "units columns"]) -> Tensor:
     """Return `diag(scale) · matrix` for every element of the batch: `[*batch, units, columns]`."""
     return scale.unsqueeze(-1) * matrix

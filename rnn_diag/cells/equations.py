@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from rnn_diag.cells.product import Dense, Product
 from rnn_diag.cells.weights import Weights
 
 if TYPE_CHECKING:
@@ -104,7 +105,11 @@ class Gate(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a recurrence carries from step to step: `hidden [*, B, P]` and, where it has one, `cell [*, B, H]`."""
+    """What a recurrence carries from step to step: `hidden [*, B, P]` and, where it has one, `cell [*, B, C]`.
+
+    `C` is `Equations.cell_size(H)`: `H`, or more where the memory has several parts, which stand side by side. Whatever
+    else a state is, it is real and flat here: a complex one is its real and its imaginary parts, an image its pixels.
+    """
 
     hidden: Tensor
     cell: Tensor | None = None
@@ -134,7 +139,7 @@ class Step(NamedTuple):
 
     Attributes:
         emitted: `[*, B, H]` the new hidden state (with a projection, what it is applied to).
-        cell: `[*, B, H]` the new memory cell, or None.
+        cell: `[*, B, C]` the new memory cell, or None.
         gates: One activation `[*, B, H]` for each of `Equations.gates`.
         preactivations: One `[*, B, H]` for each of `Equations.blocks`, before the nonlinearity.
         kept: What the adjoint needs besides.
@@ -153,8 +158,8 @@ class StepAdjoint(NamedTuple):
     Attributes:
         projected_grad: `[*, B, G*H]` gradient of the input product `x W_ih^T + b_ih`: the pre-activation gradient.
         recurrent_grad: `[*, B, G*H]` gradient of the recurrent product `h W_hh^T + b_hh`.
-        cell_grad: `[*, B, H]` total gradient of the new cell, or None.
-        previous_cell_grad: `[*, B, H]` what flows on to the previous cell, or None.
+        cell_grad: `[*, B, C]` total gradient of the new cell, or None.
+        previous_cell_grad: `[*, B, C]` what flows on to the previous cell, or None.
         previous_hidden_grad: `[*, B, H]` what flows to the previous hidden state past the recurrent product, or None.
     """
 
@@ -168,9 +173,10 @@ class StepAdjoint(NamedTuple):
 class Equations(ABC):
     """The equations of one recurrence.
 
-    Everything that mixes units is a product with a matrix and is done by the caller, for all steps at once where it
-    can be: `projected = x W_ih^T + b_ih`, `recurrent = h W_hh^T + b_hh`, and the projection `W_hr`. What is left is
-    elementwise, and is written once in each direction: `step` and `adjoint`. Tensors may carry any leading axes.
+    What mixes units is a product, taken for all steps at once where it can be: `projected = x W_ih^T + b_ih`,
+    `recurrent = h W_hh^T + b_hh`, and the projection `W_hr`. Where input or state enter otherwise than by a matrix,
+    `input_product` and `recurrent_product` say how. What is left is elementwise, or mixes units within a step, and is
+    written once in each direction: `step` and `adjoint`. Tensors may carry any leading axes.
     """
 
     name: ClassVar[str]
@@ -179,9 +185,13 @@ class Equations(ABC):
     has_cell: ClassVar[bool] = False
     fused: Callable[..., nn.RNNBase] | None = None
     """Torch's module whose kernel runs these equations, or None."""
+    input_product: Product = Dense()
+    """How the input enters: `weight_ih` is its weight."""
+    recurrent_product: Product = Dense()
+    """How the hidden state enters: `weight_hh` is its weight."""
 
     extra_parameters: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Parameters beyond torch's, by name: the words for their axes are `hidden` (H), `rows` (G*H), `inputs` (I)."""
+    """Parameters beyond torch's, by name; words for axes: `hidden` (H), `rows` (G*H), `inputs` (I), `cell` (C)."""
     hidden_is_bounded: bool = False
     """Whether no hidden state leaves [-1, 1] when the initial one is inside; a projection can lead out of it."""
 
@@ -257,6 +267,68 @@ class Equations(ABC):
                 return block
         raise ValueError(f"block={name!r}; choices: {', '.join(block.name for block in self.blocks)}")
 
+    def hidden_size(self, weights: Weights) -> int:
+        """Return `H`, the units of a layer with these parameters."""
+        return self.input_product.rows(weights.weight_ih) // len(self.blocks)
+
+    def cell_size(self, hidden_size: int) -> int:
+        """Return how many numbers the memory of a sequence has."""
+        return hidden_size
+
+    def state_sizes(self, weights: Weights) -> tuple[int, ...]:
+        """Return how many numbers each part of the state has: hidden and, where there is one, cell.
+
+        Example:
+            >>> from rnn_diag.cells import LSTMEquations
+            >>> LSTMEquations().state_sizes(Weights(torch.zeros(20, 3), torch.zeros(20, 5)))
+            (5, 5)
+        """
+        units = self.hidden_size(weights)
+        hidden = units if weights.weight_hr is None else len(weights.weight_hr)
+        return (hidden, self.cell_size(units)) if self.has_cell else (hidden,)
+
+    def shapes(self, rows: int, input_size: int, hidden: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of torch's parameters, for inputs and hidden states of these sizes; `G*H` rows."""
+        enters, feeds_back = self.input_product, self.recurrent_product
+        return {
+            "weight_ih": enters.shape(rows, input_size),
+            "weight_hh": feeds_back.shape(rows, hidden),
+            "bias_ih": (enters.bias_size(rows),),
+            "bias_hh": (feeds_back.bias_size(rows),),
+        }
+
+    def zeros(self, weights: Weights, batch: int) -> State:
+        """Return the state that a sequence starts from where none is given."""
+        return State(*(weights.weight_ih.new_zeros(batch, size) for size in self.state_sizes(weights)))
+
+    def projected(self, inputs: Tensor, weights: Weights) -> Float[Tensor, "*batch rows"]:
+        """Return what the inputs give to every block, for any number of steps."""
+        return self.input_product(inputs, weights.weight_ih, weights.bias_ih)
+
+    def recurrent(self, hidden: Tensor, weights: Weights) -> Float[Tensor, "*batch rows"]:
+        """Return what the hidden state gives to every block."""
+        return self.recurrent_product(hidden, weights.weight_hh, weights.bias_hh)
+
+    def input_grad(self, projected_grad: Tensor, weights: Weights, features: int) -> Float[Tensor, "*batch features"]:
+        """Return the gradient of the inputs from that of `projected`."""
+        return self.input_product.transposed(projected_grad, weights.weight_ih, features)
+
+    def previous_hidden_grad(self, adjoint: StepAdjoint, weights: Weights) -> Tensor:
+        """Return what a step hands to the hidden state before it: through the product and past it."""
+        hidden = self.state_sizes(weights)[0]
+        through = self.recurrent_product.transposed(adjoint.recurrent_grad, weights.weight_hh, hidden)
+        return through if adjoint.previous_hidden_grad is None else through + adjoint.previous_hidden_grad
+
+    def log_kept(self, preactivation: Callable[[str], Tensor], weights: Weights) -> Tensor:
+        """Return the log of the share of the memory that is kept, from the pre-activations of blocks, by name.
+
+        Raises:
+            ValueError: If no sigmoid gate keeps the memory.
+        """
+        if self.memory_gate is None:
+            raise ValueError(f"equations={self.name!r}; expected some in which a sigmoid gate keeps the memory")
+        return self.block(self.memory_gate).log_kept(preactivation(self.memory_gate))
+
     def extra_shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of `extra_parameters`, by name.
 
@@ -265,7 +337,12 @@ class Equations(ABC):
             >>> PeepholeLSTMEquations().extra_shapes(input_size=3, hidden_size=5)
             {'weight_ci': (5,), 'weight_cf': (5,), 'weight_co': (5,)}
         """
-        sizes = {"hidden": hidden_size, "rows": len(self.blocks) * hidden_size, "inputs": input_size}
+        sizes = {
+            "hidden": hidden_size,
+            "rows": len(self.blocks) * hidden_size,
+            "inputs": input_size,
+            "cell": self.cell_size(hidden_size),
+        }
         return {name: tuple(sizes[axis] for axis in axes) for name, axes in self.extra_parameters.items()}
 
     def initialise(self, weights: Weights) -> None:  # noqa: B027
@@ -277,8 +354,12 @@ class Equations(ABC):
         return {block.name: part for block, part in zip(self.blocks, parts, strict=True)}
 
     def recurrent_maps(self, weights: Weights) -> dict[str, Tensor]:
-        """Return the recurrent matrix of every block, by name: `W_hh,k [H, H]`; with `proj_size`, `W_hh,k · W_hr`."""
-        maps = self.by_block(weights.weight_hh, dim=0)
+        """Return the recurrent matrix of every block, by name: `W_hh,k [H, H]`; with `proj_size`, `W_hh,k · W_hr`.
+
+        There are none where the hidden state enters by no product.
+        """
+        matrix = self.recurrent_product.matrix(weights.weight_hh, self.state_sizes(weights)[0])
+        maps = {} if matrix is None else self.by_block(matrix, dim=0)
         return maps if weights.weight_hr is None else {name: w @ weights.weight_hr for name, w in maps.items()}
 
     @abstractmethod
@@ -292,16 +373,42 @@ class Equations(ABC):
         """Return the gradients of one step's arguments.
 
         Args:
-            step: What `step` returned.
+            step: What `step` returned; in training without its pre-activations.
             previous: The state that it started from.
             emitted_grad: `[*, B, H]` total gradient of `step.emitted`.
             cell_grad: `[*, B, H]` gradient that reaches `step.cell` from later steps, or None.
             weights: The layer's parameters.
         """
 
-    @abstractmethod
     def jacobian(self, step: Step, previous: State, weights: Weights) -> Float[Tensor, "*batch state state"]:
-        """Return the Jacobian `∂s_t/∂s_{t-1}` of the full state, `s = h` or `s = (h, c)`; rows are the new state."""
+        """Return the Jacobian `∂s_t/∂s_{t-1}` of the full state, `s = h` or `s = (h, c)`; rows are the new state.
+
+        Without a form of its own it is the adjoint of one unit at a time.
+        """
+        like = step.emitted
+        emitted = _units(like) if weights.weight_hr is None else weights.weight_hr
+        cell = None
+        if step.cell is not None:
+            of_cell = _units(step.cell)
+            cell = torch.cat((of_cell.new_zeros(len(emitted), len(of_cell)), of_cell))
+            emitted = torch.cat((emitted, emitted.new_zeros(len(of_cell), emitted.shape[1])))
+        seeds = [None if part is None else _for_every_row(part, like) for part in (emitted, cell)]
+        assert seeds[0] is not None
+        found = self.adjoint(step, previous, seeds[0], seeds[1], weights)
+        rows = self.previous_hidden_grad(found, weights)
+        if found.previous_cell_grad is not None:
+            rows = torch.cat((rows, found.previous_cell_grad), dim=-1)
+        return rows.movedim(0, -2)
+
+    def preactivation_grad(
+        self, step: Step, previous: State, adjoint: StepAdjoint, emitted_grad: Tensor, weights: Weights
+    ) -> Tensor:
+        """Return the gradient of every pre-activation, the blocks side by side: that of the input product.
+
+        A recurrence that does more to its products than to add them overrides it. Arguments are those of
+        `extra_weight_grads`.
+        """
+        return adjoint.projected_grad
 
     def extra_weight_grads(
         self, step: Step, previous: State, adjoint: StepAdjoint, emitted_grad: Tensor, weights: Weights
@@ -316,6 +423,16 @@ class Equations(ABC):
             weights: The layer's parameters.
         """
         raise NotImplementedError(f"{self.name} has extra parameters ({', '.join(weights.extra)}) without gradients")
+
+
+def _units(like: Tensor) -> Tensor:
+    return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device)
+
+
+def _for_every_row(seeds: Tensor, like: Tensor) -> Tensor:
+    """Return one gradient `[S, *batch, n]` for each of `[S, n]`, with the batch of a step."""
+    leading = like.shape[:-1]
+    return seeds.view(len(seeds), *([1] * len(leading)), -1).expand(-1, *leading, -1)
 
 
 def _at_path(path: str) -> Any:

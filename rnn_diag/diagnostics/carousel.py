@@ -143,12 +143,16 @@ def _log_forget(
     trace: Trace, in_precision: Callable[[Tensor], Tensor] = in_double
 ) -> Float[Tensor, "time batch hidden"]:
     """Return the log of the share kept, in reading order, 0 at padding."""
-    equations, name = trace.equations, trace.equations.memory_gate
-    if name is None:
+    equations = trace.equations
+    if equations.memory_gate is None:
         raise ValueError(
             f"layer={trace.layer!r} is a {equations.name}; expected one in which a sigmoid gate keeps the memory"
         )
-    logs = equations.block(name).log_kept(in_precision(in_reading_order(trace, trace.preactivations[name])))
+
+    def read(block: str) -> Tensor:
+        return in_precision(in_reading_order(trace, trace.preactivations[block]))
+
+    logs = equations.log_kept(read, trace.weights)
     return logs if trace.source.mask is None else logs.masked_fill(~trace.mask.to(logs.device).unsqueeze(-1), 0.0)
 
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
-from rnn_diag.cells.equations import State
+from rnn_diag.cells.equations import Equations, State
 from rnn_diag.diagnostics.numerics.precision import in_double, weights_in_double
 from rnn_diag.diagnostics.numerics.reading_order import in_reading_order
 from rnn_diag.trace import Trace
@@ -64,19 +63,21 @@ def gate_drive(trace: Trace) -> GateDrive:
     unrolled = trace.unrolled
     previous_cell = None if unrolled.previous_cell is None else in_double(unrolled.previous_cell)
     previous = State(in_double(unrolled.previous_hidden), previous_cell)
-    from_input, from_hidden = linear(inputs, weights.weight_ih), linear(previous.hidden, weights.weight_hh)
+    equations = trace.equations
+    from_input = equations.input_product(inputs, weights.weight_ih)
+    from_hidden = equations.recurrent_product(previous.hidden, weights.weight_hh)
     nothing = torch.zeros_like(from_input)
     input_bias = nothing if weights.bias_ih is None else nothing + weights.bias_ih
     hidden_bias = nothing if weights.bias_hh is None else nothing + weights.bias_hh
 
     def preactivation(block: int, projected: Tensor, recurrent: Tensor) -> Tensor:
         """Return one block's pre-activation when its own products are these, and all other blocks' the real ones."""
-        projected = _with_block(from_input + input_bias, projected, block, len(names))
-        recurrent = _with_block(from_hidden + hidden_bias, recurrent, block, len(names))
-        return trace.equations.step(projected, recurrent, previous, weights).preactivations[block]
+        projected = _with_block(equations, from_input + input_bias, projected, block)
+        recurrent = _with_block(equations, from_hidden + hidden_bias, recurrent, block)
+        return equations.step(projected, recurrent, previous, weights).preactivations[block]
 
     padding = ~trace.mask.to(inputs.device).unsqueeze(-1)
-    names = tuple(block.name for block in trace.equations.blocks)
+    names = tuple(block.name for block in equations.blocks)
     magnitudes = []
     for block in range(len(names)):
         peephole = preactivation(block, nothing, nothing)
@@ -90,7 +91,7 @@ def gate_drive(trace: Trace) -> GateDrive:
     return GateDrive(names, torch.stack(magnitudes))
 
 
-def _with_block(whole: Tensor, replacement: Tensor, block: int, blocks: int) -> Tensor:
-    parts = list(whole.chunk(blocks, dim=-1))
-    parts[block] = replacement.chunk(blocks, dim=-1)[block]
+def _with_block(equations: Equations, whole: Tensor, replacement: Tensor, block: int) -> Tensor:
+    parts = list(equations.by_block(whole, dim=-1).values())
+    parts[block] = list(equations.by_block(replacement, dim=-1).values())[block]
     return torch.cat(parts, dim=-1)

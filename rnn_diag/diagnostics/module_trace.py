@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from rnn_diag.cells.equations import State
 from rnn_diag.cells.of_module import equations_of, suffixes_of
-from rnn_diag.cells.weights import Weights, weights_of
+from rnn_diag.cells.weights import weights_of
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -47,16 +46,19 @@ def module_trace(
         )
     weights = weights_of(module, layer)
     weights = weights.to(torch.promote_types(weights.weight_hh.dtype, torch.float32))
-    features = weights.weight_ih.shape[1]
+    features = _features(module, layer)
     if inputs is None:
         inputs = weights.weight_ih.new_zeros(STEPS_AT_REST, 1, features)
     if inputs.dim() != 3 or inputs.shape[-1] != features:
         raise ValueError(f"inputs have shape {tuple(inputs.shape)}; expected (time, batch, {features})")
-    initial = _zeros(weights, inputs.shape[1], len(equations.blocks), equations.has_cell)
+    initial = equations.zeros(weights, inputs.shape[1])
     reverse = layer.endswith("_reverse")
     return Trace.of(layer, equations, weights, inputs.detach().to(weights.weight_ih), initial, reverse=reverse)
 
 
-def _zeros(weights: Weights, batch: int, blocks: int, has_cell: bool) -> State:
-    hidden = weights.weight_hh.new_zeros(batch, weights.weight_hh.shape[1])
-    return State(hidden, hidden.new_zeros(batch, len(weights.weight_hh) // blocks) if has_cell else None)
+def _features(module: nn.Module, layer: str) -> int:
+    """Return what one step of a layer is fed: the module's input, or the output of the layer below."""
+    assert isinstance(module, (nn.RNNBase, nn.RNNCellBase))
+    if layer in ("l0", "l0_reverse") or isinstance(module, nn.RNNCellBase):
+        return module.input_size
+    return (module.proj_size or module.hidden_size) * (2 if module.bidirectional else 1)

@@ -159,6 +159,6 @@ def _unstepped(trace: Trace, what: str, values: Tensor, index: list[int]) -> Non
     value = float(values[tuple(index)])
     if what.startswith("initial"):
         return NonFinite(trace.layer, what, None, None, int(trace.sequences[index[0]]), index[-1], value)
-    units = values.shape[0] // len(trace.equations.blocks) if what.startswith(("weight_ih", "weight_hh", "bias")) else 0
+    units = len(values) // len(trace.equations.blocks) if what.startswith(("weight_ih", "weight_hh", "bias")) else 0
     gate = trace.equations.blocks[index[0] // units].name if units else None
     return NonFinite(trace.layer, what, gate, None, None, index[0] % units if units else index[0], value)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnn_diag.cells.equations import Equations, State, Step
+from rnn_diag.cells.product import Dense
 from rnn_diag.cells.weights import Weights
 
 Blocks = tuple[str, ...]
@@ -118,6 +119,8 @@ _known: dict[Any, tuple[ElementwiseStep | None, Equations]] = {}
 
 
 def _read_off(equations: Equations, weights: Weights) -> ElementwiseStep | None:
+    if equations.input_product != Dense() or equations.recurrent_product != Dense():
+        return None  # what is written from statements takes products with matrices
     try:
         return elementwise_step(equations, weights)
     except NotElementwiseError:

@@ -63,9 +63,10 @@ class Engine(ABC):
         """Return the gradients of all that a layer was given: one sweep, and one product for each weight."""
         swept = self.sweep(equations, weights, unrolled, hidden_grad_direct, final_grad)
         by_name = weight_grads(equations, weights, inputs, unrolled, swept)
-        return LayerGrads(
-            swept.projected_grad @ weights.weight_ih if inputs_need_grad else None, swept.initial, by_name
-        )
+        of_inputs = None
+        if inputs_need_grad:
+            of_inputs = equations.input_grad(swept.projected_grad, weights, inputs.shape[-1])
+        return LayerGrads(of_inputs, swept.initial, by_name)
 
 
 class Explicit(Engine):

@@ -121,7 +121,7 @@ def _step_back(
     entering = total if valid is None else State(*(grad * valid for grad in total if grad is not None))
     emitted_grad = entering.hidden if weights.weight_hr is None else entering.hidden @ weights.weight_hr
     adjoint = equations.adjoint(step, before, emitted_grad, entering.cell, weights)
-    passed = State(_previous_hidden_grad(weights, unrolled, t, adjoint), adjoint.previous_cell_grad)
+    passed = State(equations.previous_hidden_grad(adjoint, weights), adjoint.previous_cell_grad)
     return adjoint, passed if valid is None else passed.where(valid, held=total)
 
 
@@ -139,12 +139,6 @@ def _scaled(grad: State, factor: State) -> State:
     return State(grad.hidden * factor.hidden, cell)
 
 
-def _previous_hidden_grad(weights: Weights, unrolled: Unrolled, t: int, adjoint: StepAdjoint) -> Tensor:
-    """Return what one step hands to the hidden state before it: through the product and past it."""
-    hidden = adjoint.recurrent_grad @ weights.weight_hh
-    return hidden if adjoint.previous_hidden_grad is None else hidden + adjoint.previous_hidden_grad
-
-
 def weight_grads(
     equations: Equations,
     weights: Weights,
@@ -153,15 +147,15 @@ def weight_grads(
     swept: Swept,
 ) -> dict[str, Tensor]:
     r"""Return the gradient of every parameter, from all steps at once: :math:`∂L/∂W = Σ_t δ_t h_{t-1}^T`."""
-    recurrent, projected = swept.recurrent_grad.flatten(0, 1), swept.projected_grad.flatten(0, 1)
+    enters, feeds_back = equations.input_product, equations.recurrent_product
     grads = {
-        "weight_ih": projected.T @ inputs.flatten(0, 1),
-        "weight_hh": recurrent.T @ unrolled.previous_hidden.flatten(0, 1),
+        "weight_ih": enters.weight_grad(swept.projected_grad, inputs, weights.weight_ih),
+        "weight_hh": feeds_back.weight_grad(swept.recurrent_grad, unrolled.previous_hidden, weights.weight_hh),
     }
     if weights.bias_ih is not None:
-        grads["bias_ih"] = projected.sum(0)
+        grads["bias_ih"] = enters.bias_grad(swept.projected_grad)
     if weights.bias_hh is not None:
-        grads["bias_hh"] = recurrent.sum(0)
+        grads["bias_hh"] = feeds_back.bias_grad(swept.recurrent_grad)
     entering = swept.hidden_grad if unrolled.mask is None else swept.hidden_grad * unrolled.mask.unsqueeze(-1)
     if weights.weight_hr is not None:
         grads["weight_hr"] = entering.flatten(0, 1).T @ unrolled.steps.emitted.flatten(0, 1)

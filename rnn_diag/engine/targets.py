@@ -116,7 +116,8 @@ def _in_parts(
     latest = targets.amax(1).tolist()
     carried = loss.final(loss.cell, 1, unrolled)
     norms, wholes = [], []
-    for start, end in _parts(sweeper, unrolled, loss, targets, len(weights.weight_hh)):
+    rows = equations.recurrent_product.rows(weights.weight_hh)
+    for start, end in _parts(sweeper, unrolled, loss, targets, rows):
         now = targets[: sum(one >= start for one in latest)]
         new = now[len(carried.hidden) - 1 :]
         carried = _both(carried, loss.final(loss.cell_at(new), len(new), unrolled))

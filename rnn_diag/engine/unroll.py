@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from rnn_diag.cells.equations import Equations, State, Step
 from rnn_diag.cells.weights import Weights
@@ -150,10 +149,11 @@ def unroll(
     """
     if mask is not None:
         inputs = zero_at_padding(inputs, mask)
-    projected = _product(inputs, weights.weight_ih, weights.bias_ih)
+    dtype = weights.weight_hh.dtype  # autocast may take a product in half precision; the sum continues in full
+    projected = equations.projected(inputs, weights).to(dtype)
     state, steps, states = initial, [], []
     for t in range(len(projected)):
-        recurrent = _product(state.hidden, weights.weight_hh, weights.bias_hh)
+        recurrent = equations.recurrent(state.hidden, weights).to(dtype)
         step = equations.step(projected[t], recurrent, state, weights)
         new = State(weights.project(step.emitted), step.cell)
         state = new if mask is None else new.where(mask[t].unsqueeze(-1), held=state)
@@ -181,8 +181,8 @@ def unroll_from_states(
     if mask is not None:
         inputs, hidden = zero_at_padding(inputs, mask), _held_at_padding(hidden, mask)
     previous_hidden = _shifted(initial.hidden, hidden) if between is None else between.given.hidden
-    projected = _product(inputs, weights.weight_ih, weights.bias_ih)
-    recurrent = _product(previous_hidden, weights.weight_hh, weights.bias_hh)
+    projected = equations.projected(inputs, weights).to(weights.weight_hh.dtype)
+    recurrent = equations.recurrent(previous_hidden, weights).to(weights.weight_hh.dtype)
     if between is None and not (projected.requires_grad or recurrent.requires_grad):
         from rnn_diag.engine.in_bulk import steps_in_bulk  # written from the equations, as are the kernels below
 
@@ -222,11 +222,6 @@ def back_to_front(
     order = torch.where(mask, mask.sum(0) - 1 - order, order)
     between = [1] * (steps.dim() - 3)
     return steps.gather(0, order.view(len(steps), *between, -1, 1).expand_as(steps))
-
-
-def _product(vectors: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return `vectors · weight^T + bias`; autocast may take the product in half precision, the sum goes on in full."""
-    return linear(vectors, weight, bias).to(weight.dtype)
 
 
 def zero_at_padding(steps: Tensor, mask: Tensor) -> Tensor:

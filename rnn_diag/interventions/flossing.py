@@ -170,9 +170,7 @@ def _exponents(equations: Equations, weights: Weights, unrolled: Unrolled, k: in
 
 
 def _zeros(equations: Equations, weights: Weights, inputs: Tensor) -> State:
-    hidden = inputs.new_zeros(inputs.shape[1], weights.weight_hh.shape[1])
-    units = len(weights.weight_hh) // len(equations.blocks)
-    return State(hidden, hidden.new_zeros(len(hidden), units) if equations.has_cell else None)
+    return equations.zeros(weights, inputs.shape[1]).map(lambda part: part.to(inputs))
 
 
 def _of_the_recurrence(module: nn.Module) -> list[nn.Parameter]:

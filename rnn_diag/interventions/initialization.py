@@ -188,7 +188,7 @@ class _Layer(NamedTuple):
 
     @property
     def units(self) -> int:
-        return len(self.weights.weight_hh) // len(self.equations.blocks)
+        return self.equations.hidden_size(self.weights)
 
     def memory_gate(self) -> Gate:
         """Return the gate that keeps the memory, once it is sure that it has a bias."""

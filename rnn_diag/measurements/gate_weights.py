@@ -127,8 +127,14 @@ def norms(parts: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def pooled(matrix: Tensor, cells: int = CELLS) -> Tensor:
-    """Return mean magnitudes of at most `cells × cells` parts of a matrix, on the CPU."""
+    """Return mean magnitudes of at most `cells × cells` parts of a matrix, on the CPU.
+
+    A vector is one column, and further axes stand next to each other as columns. No columns stay none.
+    """
+    matrix = matrix.reshape(len(matrix), -1) if matrix.numel() else matrix.new_zeros(len(matrix), 0)
     rows, columns = (min(size, cells) for size in matrix.shape)
+    if not columns:
+        return torch.zeros(rows, 0)
     return adaptive_avg_pool2d(matrix.detach().float().abs().unsqueeze(0), (rows, columns)).squeeze(0).cpu()
 
 
@@ -150,7 +156,11 @@ def smaller(one: WeightMap, cells: int) -> tuple[Tensor, int]:
 
 
 def map_of(weight: tuple[Tensor, Tensor], grad: tuple[Tensor, Tensor] | None) -> WeightMap:
-    """Return the map of one gate from its input and recurrent weights, and the gradients of both."""
-    parts = [pooled(part) for part in weight]
-    grads = None if grad is None else torch.cat([pooled(part) for part in grad], dim=1)
+    """Return the map of one gate from its input and recurrent weights, and the gradients of both.
+
+    Recurrent weights that are not one row for each unit, as an eigenvalue's two numbers are, have no part in it.
+    """
+    shown = 2 if len(weight[0]) == len(weight[1]) else 1
+    parts = [pooled(part) for part in weight[:shown]]
+    grads = None if grad is None else torch.cat([pooled(part) for part in grad[:shown]], dim=1)
     return WeightMap(torch.cat(parts, dim=1), grads, parts[0].shape[1])

@@ -142,7 +142,7 @@ class RecurrentLayer(nn.RNNBase):
     @property
     def _state_sizes(self) -> tuple[int, ...]:
         hidden = self.proj_size or self.hidden_size
-        return (hidden, self.hidden_size) if self.equations.has_cell else (hidden,)
+        return (hidden, self.equations.cell_size(self.hidden_size)) if self.equations.has_cell else (hidden,)
 
     def _check(self, packing: Packing, state: tuple[Tensor, ...]) -> None:
         """Let torch's own module find what is wrong with the arguments, in its words."""

@@ -65,13 +65,16 @@ class Recurrent(RecurrentLayer):
             device="meta",
         )  # fmt: skip
         self.mode = found.name
-        self._allocate(len(found.blocks) * hidden_size, device, dtype)
+        self._allocate(found, device, dtype)
         self._use(found, "explicit")
 
-    def _allocate(self, rows: int, device: Any, dtype: torch.dtype | None) -> None:
+    def _allocate(self, equations: Equations, device: Any, dtype: torch.dtype | None) -> None:
+        rows, hidden = len(equations.blocks) * self.hidden_size, self.proj_size or self.hidden_size
         for name in self._flat_weights_names:
-            planned = getattr(self, name).shape
-            shape = planned if name.startswith("weight_hr") else (rows, *planned[1:])
+            shape = tuple(getattr(self, name).shape)
+            kind = "_".join(name.split("_")[:2])
+            if kind != "weight_hr":
+                shape = equations.shapes(rows, shape[-1], hidden)[kind]
             setattr(self, name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self._init_flat_weights()
         self.reset_parameters()

@@ -11,7 +11,7 @@ from torch import Tensor
 from rnn_diag.cells import Equations, LSTMEquations, RNNEquations, State, Step, Weights
 from rnn_diag.engine.elementwise import Elementwise, NotElementwiseError, elementwise_step, known_step
 from tests.reference.minimal_gated_unit import MinimalGatedUnit
-from tests.reference.random_layers import EQUATIONS, UNITS, random_state, random_weights
+from tests.reference.random_layers import EQUATIONS, UNITS, WRITTEN, random_state, random_weights
 
 BATCH = 3
 TL = SimpleNamespace(
@@ -37,7 +37,7 @@ class MixingSequences(MinimalGatedUnit):
         return step._replace(emitted=step.emitted + step.emitted[:1])
 
 
-CASES = list(EQUATIONS)
+CASES = list(WRITTEN)
 
 
 def computed(found: Elementwise, given: dict[str, Tensor | None]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from rnn_diag.engine.in_bulk import InBulk, in_bulk
 from rnn_diag.engine.sweep import sweep, weight_grads
 from rnn_diag.engine.unroll import unroll, unroll_from_states
 from tests.engine.test_elementwise import MixingUnits
-from tests.reference.random_layers import EQUATIONS, FEATURES, mask_of, random_state, random_weights
+from tests.reference.random_layers import EQUATIONS, FEATURES, WRITTEN, mask_of, random_state, random_weights
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 LENGTHS = [7, 4, 1]
@@ -34,7 +34,7 @@ def engine_of(kind: str, weights: Weights) -> InBulk:
 @pytest.mark.parametrize("keeps", [False, True])
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("kind", EQUATIONS)
+@pytest.mark.parametrize("kind", WRITTEN)
 @torch.no_grad()
 def test_states_and_gates_are_those_of_the_plain_loop(kind: str, bias: bool, padded: bool, keeps: bool) -> None:
     weights, inputs, initial, mask = layer(kind, bias, padded)
@@ -59,7 +59,7 @@ def test_states_and_gates_are_those_of_the_plain_loop(kind: str, bias: bool, pad
 @pytest.mark.parametrize("several", [(), (1,), (2, 3)])
 @pytest.mark.parametrize("at_once", [1, 60, 10**6])
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("kind", EQUATIONS)
+@pytest.mark.parametrize("kind", WRITTEN)
 @torch.no_grad()
 def test_one_or_several_gradients_are_those_of_the_plain_sweep(
     kind: str, padded: bool, at_once: int, several: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
@@ -84,7 +84,7 @@ def test_one_or_several_gradients_are_those_of_the_plain_sweep(
 
 @pytest.mark.parametrize("at_once", [1, 60, 10**6])
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("kind", EQUATIONS)
+@pytest.mark.parametrize("kind", WRITTEN)
 @torch.no_grad()
 def test_gradients_of_a_layer_are_those_of_the_plain_sweep(
     kind: str, padded: bool, at_once: int, monkeypatch: pytest.MonkeyPatch
@@ -123,7 +123,7 @@ def test_what_cannot_run_in_bulk_takes_the_plain_loop() -> None:
 
 
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("kind", EQUATIONS)
+@pytest.mark.parametrize("kind", WRITTEN)
 def test_steps_from_known_states_are_those_of_the_plain_loop(kind: str, padded: bool) -> None:
     weights, inputs, initial, mask = layer(kind, True, padded)
     with torch.no_grad():

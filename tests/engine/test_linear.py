@@ -9,10 +9,10 @@ from torch import Tensor
 from rnn_diag.engine.elementwise import Elementwise, ElementwiseStep, NotElementwiseError, Statement, elementwise_step
 from rnn_diag.engine.linear import ONE, Factor, linear_adjoint
 from rnn_diag.engine.program import evaluated
-from tests.reference.random_layers import EQUATIONS, UNITS, random_state, random_weights
+from tests.reference.random_layers import EQUATIONS, UNITS, WRITTEN, random_state, random_weights
 
 
-@pytest.mark.parametrize("kind", EQUATIONS)
+@pytest.mark.parametrize("kind", WRITTEN)
 @torch.no_grad()
 def test_factors_times_gradients_are_the_adjoint(kind: str) -> None:
     equations, weights, before = EQUATIONS[kind], random_weights(kind), random_state(kind, 3)

@@ -16,7 +16,7 @@ from rnn_diag.engine.choice import engine_sweeper
 from rnn_diag.engine.graphed import GRAPHS
 from rnn_diag.engine.sweep import sweep
 from rnn_diag.engine.unroll import unroll, unroll_from_states
-from tests.reference.random_layers import EQUATIONS, FEATURES, mask_of, random_state, random_weights
+from tests.reference.random_layers import EQUATIONS, FEATURES, WRITTEN, mask_of, random_state, random_weights
 
 pytestmark = pytest.mark.gpu
 LENGTHS = [12, 9, 5, 1, 12]
@@ -79,7 +79,7 @@ def test_float32_products_are_exact_where_cudnn_may_not_take_tf32(units: int) ->
 
 @pytest.mark.parametrize("engine", ["auto", "persistent", "graphed", "replay"])
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("kind", [kind for kind in EQUATIONS if kind != "projected_lstm"])
+@pytest.mark.parametrize("kind", [kind for kind in WRITTEN if kind != "projected_lstm"])
 def test_every_engine_sweeps_as_the_loop_does(kind: str, masked: bool, engine: str) -> None:
     equations, mask = EQUATIONS[kind], mask_of(LENGTHS) if masked else None
     weights, initial = random_weights(kind, scale=0.5), random_state(kind, len(LENGTHS))

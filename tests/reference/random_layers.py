@@ -10,7 +10,11 @@ from torch import Tensor
 from rnn_diag.cells import (
     Equations,
     GRUEquations,
+    IndRNNEquations,
     LSTMEquations,
+    MGUEquations,
+    MinGRUEquations,
+    MinLSTMEquations,
     PeepholeLSTMEquations,
     RNNEquations,
     State,
@@ -30,8 +34,27 @@ EQUATIONS: dict[str, Equations] = {
     "projected_lstm": LSTMEquations(),
     "peephole_lstm": PeepholeLSTMEquations(),
     "minimal_gated_unit": MinimalGatedUnit(),
+    "mgu": MGUEquations(),
+    "indrnn": IndRNNEquations(),
+    "indrnn_tanh": IndRNNEquations("tanh"),
+    "min_gru": MinGRUEquations(),
+    "min_lstm": MinLSTMEquations(),
 }
 """Every form that changes the equations."""
+
+WRITTEN = (
+    "rnn",
+    "rnn_relu",
+    "rnn_sigmoid",
+    "rnn_identity",
+    "gru",
+    "lstm",
+    "projected_lstm",
+    "peephole_lstm",
+    "minimal_gated_unit",
+    "mgu",
+)
+"""Those that engines write programs and kernels from: matrices, and elementwise in between."""
 
 FEATURES, UNITS = 3, 4
 
@@ -49,17 +72,17 @@ def random_weights(
 ) -> Weights:
     """Return weights `[G*H, ·]` from a normal distribution, in float64 unless told otherwise."""
     equations, projected = EQUATIONS[kind], hidden_size(kind, units)
-    rows = len(equations.blocks) * units
+    shapes = equations.shapes(len(equations.blocks) * units, features, projected)
 
     def draw(*shape: int) -> Tensor:
         return scale * torch.randn(*shape, dtype=dtype)
 
     extra = {name: draw(*shape) for name, shape in equations.extra_shapes(features, units).items()}
     return Weights(
-        draw(rows, features),
-        draw(rows, projected),
-        draw(rows) if bias else None,
-        draw(rows) if bias else None,
+        draw(*shapes["weight_ih"]),
+        draw(*shapes["weight_hh"]),
+        draw(*shapes["bias_ih"]) if bias else None,
+        draw(*shapes["bias_hh"]) if bias else None,
         draw(projected, units) if projected != units else None,
         extra,
     )
@@ -72,8 +95,10 @@ def hidden_size(kind: str, units: int = UNITS) -> int:
 
 def random_state(kind: str, *leading: int, units: int = UNITS) -> State:
     """Return a random state with any leading axes."""
-    hidden = torch.randn(*leading, hidden_size(kind, units), dtype=torch.float64)
-    return State(hidden, torch.randn(*leading, units, dtype=torch.float64) if EQUATIONS[kind].has_cell else None)
+    hidden, equations = torch.randn(*leading, hidden_size(kind, units), dtype=torch.float64), EQUATIONS[kind]
+    if not equations.has_cell:
+        return State(hidden)
+    return State(hidden, torch.randn(*leading, equations.cell_size(units), dtype=torch.float64))
 
 
 def mask_of(lengths: list[int]) -> Tensor:
@@ -113,8 +138,8 @@ def autograd_states(trace: Trace, sequence: int) -> tuple[list[Tensor], list[Ten
     cell = None if trace.initial_cell is None else trace.initial_cell[sequence].clone().requires_grad_()
     hiddens, cells = [hidden], [] if cell is None else [cell]
     for t in range(length):
-        projected = inputs[t, sequence] @ weights.weight_ih.T + weights.bias_ih
-        step = equations.step(projected, hidden @ weights.weight_hh.T + weights.bias_hh, State(hidden, cell), weights)
+        projected, recurrent = equations.projected(inputs[t, sequence], weights), equations.recurrent(hidden, weights)
+        step = equations.step(projected, recurrent, State(hidden, cell), weights)
         hidden = step.emitted if weights.weight_hr is None else step.emitted @ weights.weight_hr.T
         cell = step.cell
         hiddens.append(hidden)

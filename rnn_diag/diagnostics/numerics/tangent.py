@@ -89,7 +89,10 @@ class Tangent:
     def to_input(self, t: int, grads: Float[Tensor, "direction batch state"]) -> Tensor:
         """Return the transpose of `∂s_t/∂x_t` times every gradient; zero at padding."""
         adjoint = self._adjoint(*self._unrolled.at(t), grads)
-        return torch.where(self.mask[t].unsqueeze(-1), adjoint.projected_grad @ self._weights.weight_ih, 0.0)
+        assert self._unrolled.inputs is not None
+        features = self._unrolled.inputs.shape[-1]
+        to_input = self._equations.input_grad(adjoint.projected_grad, self._weights, features)
+        return torch.where(self.mask[t].unsqueeze(-1), to_input, 0.0)
 
     def _adjoint(self, step: Step, before: State, grads: Tensor) -> StepAdjoint:
         hidden, cell = self._split(grads)
@@ -99,9 +102,7 @@ class Tangent:
     def _passed(self, step: Step, before: State, grads: Tensor) -> Tensor:
         """Return what a step that is not padding hands to the full state before it."""
         adjoint = self._adjoint(step, before, grads)
-        passed: Tensor = adjoint.recurrent_grad @ self._weights.weight_hh
-        if adjoint.previous_hidden_grad is not None:
-            passed = passed + adjoint.previous_hidden_grad
+        passed = self._equations.previous_hidden_grad(adjoint, self._weights)
         if adjoint.previous_cell_grad is not None:
             passed = torch.cat((passed, adjoint.previous_cell_grad), dim=-1)
         return passed
