@@ -167,7 +167,7 @@ class Trace:
 
     @property
     def inputs(self) -> Float[Tensor, "time batch *features"]:
-        """What the layer was fed."""
+        """What the layer was fed; behind its features stands what a recurrence such as zoneout drew for the call."""
         return self.source.inputs
 
     @property
@@ -391,6 +391,7 @@ class Trace:
     def input_weight_grad(self) -> Float[Tensor, "..."]:
         """`Σ_t δ_t x_t^T`, over these sequences: the gradient of `weight_ih`."""
         inputs = self._valid(self._in_time(self.inputs))  # in the order in which they were read
+        inputs = self.equations.features(inputs, self.weights)
         return self.equations.input_product.weight_grad(self.swept.projected_grad, inputs, self.weights.weight_ih)
 
     def sweep(

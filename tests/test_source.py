@@ -7,7 +7,7 @@ import torch
 
 from rnn_diag.cells import State
 from rnn_diag.trace import OutputGrads, Trace
-from tests.reference.random_layers import EQUATIONS, FEATURES, random_state, random_weights
+from tests.reference.random_layers import EQUATIONS, random_inputs, random_state, random_weights
 
 STEPS, BATCH = 7, 3
 
@@ -27,7 +27,7 @@ def test_output_grads_are_asked_for_once_and_only_when_needed() -> None:
 
 
 def simple_trace(kind: str, output_grads: object = None) -> Trace:
-    inputs = torch.randn(STEPS, BATCH, FEATURES, dtype=torch.float64)
+    inputs = random_inputs(kind, STEPS, BATCH)
     weights = random_weights(kind)
     return Trace.of("l0", EQUATIONS[kind], weights, inputs, random_state(kind, BATCH), output_grads=output_grads)  # type: ignore[arg-type]
 

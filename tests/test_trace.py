@@ -11,7 +11,7 @@ from torch import Tensor
 from rnn_diag.cells import State, Weights
 from rnn_diag.testing.known import linear_trace
 from rnn_diag.trace import OutputGrads, Trace
-from tests.reference.random_layers import EQUATIONS, FEATURES, random_state, random_weights
+from tests.reference.random_layers import EQUATIONS, random_inputs, random_state, random_weights
 
 STEPS, BATCH = 7, 3
 MASK = torch.arange(STEPS).unsqueeze(1) < torch.tensor([7, 4, 1])
@@ -75,7 +75,7 @@ def test_every_field_is_autograds(kind: str, reverse: bool, padded: bool, known_
         weight.mul_(0.6).requires_grad_()
     lengths = [7, 4, 1] if padded else [7, 7, 7]
     mask = MASK if padded else torch.ones_like(MASK)
-    inputs = torch.randn(STEPS, BATCH, FEATURES, dtype=torch.float64).requires_grad_()
+    inputs = random_inputs(kind, STEPS, BATCH).requires_grad_()
     initial = random_state(kind, BATCH)
     size = initial.hidden.shape[-1]
     ran = unrolled(kind, weights, inputs, initial, lengths, reverse)
@@ -175,7 +175,7 @@ def test_repr_names_the_layer_and_its_size() -> None:
 
 
 def simple_trace(kind: str, output_grads: object = None) -> Trace:
-    inputs = torch.randn(STEPS, BATCH, FEATURES, dtype=torch.float64)
+    inputs = random_inputs(kind, STEPS, BATCH)
     weights = random_weights(kind)
     return Trace.of("l0", EQUATIONS[kind], weights, inputs, random_state(kind, BATCH), output_grads=output_grads)  # type: ignore[arg-type]
 

@@ -19,8 +19,10 @@ from rnn_diag.capture.graph import tensors_in, watch_edges
 from rnn_diag.capture.modules import RecurrentModule
 from rnn_diag.capture.registry import read_like_torch, step_of
 from rnn_diag.capture.sequences import Lineage, in_backward, index_of_first_pass, version
+from rnn_diag.cells.cell import RecurrentCell
 from rnn_diag.cells.weights import Weights
 from rnn_diag.errors import described, lets_errors_through
+from rnn_diag.nn.layer import RecurrentLayer
 
 Parameter = tuple[str, str]
 """A layer's name and its parameter's; without a layer, the module's input."""
@@ -165,12 +167,18 @@ class CallLog:
         weights = self._weights(found, more[0] if more else given_weights(found))
         if found.is_cell:
             seen = step_of(read_like_torch(module, (input, hx), {}, result))
+            if found.equations is not None and found.equations.draws:
+                assert isinstance(module, RecurrentCell)
+                drawn = module.drawn.view(*seen.input.shape[:-1], -1)
+                seen = seen._replace(input=torch.cat((seen.input, drawn), dim=-1))
             return StepCall(*seen, weights["l0"], self.sequences, lineage), (input, hx)
         assert isinstance(module, nn.RNNBase) and found.equations is not None
         sequences = self.sequences
         if sequences is None and result[0].data.numel() * len(weights["l0"].weight_hh) > WHOLE * module.hidden_size:
             sequences = self._of_large_batches
         call = LayerCall(module, (input, hx), result, weights, sequences, found.equations.has_cell, lineage)
+        if isinstance(module, RecurrentLayer):
+            call.keep_drawn(module.drawn)
         if draws_masks(module):
             masks = ran.masks if isinstance(ran, LayerByLayer) else drawn_masks(module, known, result[0])
             call.masks = None if masks is None else call.chosen_masks(masks)

@@ -296,6 +296,7 @@ class LayerCall(Call):
         precision: What it was computed in.
         masks: Dropout masks between layers, by the layer that they feed: one for each of its directions, or one that
             all share. None if a mask is not known.
+        drawn: What the equations of each layer drew, `[T, B, drawn_size]` by its suffix.
     """
 
     batch_axis = 1
@@ -322,6 +323,7 @@ class LayerCall(Call):
         self.weights = weights
         self.precision = Precision.of(module._flat_weights[0])  # type: ignore[arg-type]
         self.masks: dict[int, tuple[Tensor, ...]] | None = {}
+        self.drawn: dict[str, Tensor] = {}
         self._batch_first = module.batch_first
         self._columns = _columns(packing, self.selection)
         self.inputs = self._steps(packing)
@@ -344,6 +346,10 @@ class LayerCall(Call):
             layer: tuple(self._steps(Packing.of(mask, False, "")) for mask in by_direction)
             for layer, by_direction in enumerate(masks, start=1)
         }
+
+    def keep_drawn(self, drawn: dict[str, Tensor]) -> None:
+        """Copy what the equations drew for the followed sequences."""
+        self.drawn = {suffix: self._steps(Packing.of(numbers, False, "")) for suffix, numbers in drawn.items()}
 
     def state(self, state: Tensor) -> Tensor:
         """Return the followed sequences of a part of the state, in the form of the copies."""
@@ -375,6 +381,7 @@ class LayerCall(Call):
     def _restrict(self, rows: Callable[[Tensor], Tensor]) -> None:
         super()._restrict(rows)
         self.output = rows(self.output)
+        self.drawn = {suffix: rows(numbers) for suffix, numbers in self.drawn.items()}
         self.mask = None if self.mask is None else rows(self.mask)
         if self.masks is not None:
             self.masks = {layer: tuple(map(rows, masks)) for layer, masks in self.masks.items()}
@@ -385,6 +392,7 @@ class LayerCall(Call):
             valid = self.output.new_ones(self.output.shape[:2], dtype=torch.bool) if self.mask is None else self.mask
             self.mask = spread(valid)
         self.output = spread(self.output)
+        self.drawn = {suffix: spread(numbers) for suffix, numbers in self.drawn.items()}
         if self.masks is not None:
             self.masks = {layer: tuple(map(spread, masks)) for layer, masks in self.masks.items()}
 

@@ -160,7 +160,7 @@ class LayerTraces:
         source = LayerSource(
             self.found.equations,
             self.call.weights[suffix],
-            self._inputs(layer, direction),
+            self._given(self._inputs(layer, direction), suffix),
             State(*(state[index] for state in self.call.initial)),
             self.call.mask,
             hidden=self._direction(self.call.output, direction) if self._is_last(layer) else None,
@@ -185,6 +185,11 @@ class LayerTraces:
         beneath = torch.cat([trace.hidden for trace in self._of_layer(layer - 1)], dim=-1)
         return self._dropped(layer, direction, beneath)
 
+    def _given(self, inputs: Tensor, suffix: str) -> Tensor:
+        """Return a layer's inputs with what its equations drew behind them."""
+        drawn = self.call.drawn.get(suffix)
+        return inputs if drawn is None else torch.cat((inputs, drawn), dim=-1)
+
     def _output_grads(self, layer: int, direction: int) -> FoundGrads:
         if reason := why_no_gradients([self.call]):
             return reason
@@ -195,7 +200,7 @@ class LayerTraces:
 
     def _input_grad(self, layer: int) -> Tensor:
         """Return the gradient of what a layer was given, before anything of it was dropped."""
-        grads = [trace.input_grad for trace in self._of_layer(layer)]
+        grads = [trace.equations.features(trace.input_grad, trace.weights) for trace in self._of_layer(layer)]
         return torch.stack([self._dropped(layer, direction, grad) for direction, grad in enumerate(grads)]).sum(0)
 
     def _dropped(self, layer: int, direction: int, between: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class Rerun(NamedTuple):
 def can_rerun(found: RecurrentModule, calls: Sequence[LayerCall | StepCall]) -> bool:
     """Whether calls of a module can be made once more: of a whole layer, without dropout between its layers."""
     own = isinstance(found.module, RecurrentLayer)
-    known = found.equations is not None and (own or found.equations.fused is not None)
+    known = found.equations is not None and (own or found.equations.fused is not None) and not found.equations.draws
     return known and all(isinstance(call, LayerCall) and call.masks == {} for call in calls)
 
 
@@ -87,8 +87,8 @@ def _kernel_of(found: RecurrentModule, call: LayerCall, dtype: torch.dtype) -> t
     device = call.inputs.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         kernel = make(
-            weights.weight_ih.shape[1],
-            weights.weight_hh.shape[0] // len(equations.blocks),
+            found.module.input_size,
+            found.module.hidden_size,
             num_layers=len(found.suffixes) // directions,
             bias=weights.bias_ih is not None,
             bidirectional=directions == 2,

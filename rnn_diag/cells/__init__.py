@@ -5,6 +5,7 @@ from rnn_diag.cells.cell import RecurrentCell
 from rnn_diag.cells.equations import Equations, Extreme, Gate, Role, State, Step, StepAdjoint
 from rnn_diag.cells.gru import GRUCell, GRUEquations
 from rnn_diag.cells.indrnn import IndRNNEquations
+from rnn_diag.cells.layer_norm_lstm import LayerNormLSTMEquations
 from rnn_diag.cells.lstm import LSTMCell, LSTMEquations
 from rnn_diag.cells.mgu import MGUEquations
 from rnn_diag.cells.min_gru import MinGRUEquations
@@ -12,7 +13,9 @@ from rnn_diag.cells.min_lstm import MinLSTMEquations
 from rnn_diag.cells.peephole_lstm import PeepholeLSTMCell, PeepholeLSTMEquations
 from rnn_diag.cells.product import Dense, Diagonal, Nothing, Product
 from rnn_diag.cells.rnn import RNNCell, RNNEquations
+from rnn_diag.cells.variational_lstm import VariationalLSTMEquations
 from rnn_diag.cells.weights import Weights
+from rnn_diag.cells.zoneout_lstm import ZoneoutLSTMEquations
 
 __all__ = [
     "AutogradEquations",
@@ -26,6 +29,7 @@ __all__ = [
     "IndRNNEquations",
     "LSTMCell",
     "LSTMEquations",
+    "LayerNormLSTMEquations",
     "MGUEquations",
     "MinGRUEquations",
     "MinLSTMEquations",
@@ -40,5 +44,7 @@ __all__ = [
     "State",
     "Step",
     "StepAdjoint",
+    "VariationalLSTMEquations",
     "Weights",
+    "ZoneoutLSTMEquations",
 ]

@@ -44,6 +44,9 @@ class RecurrentCell(nn.RNNCellBase):
         torch.Size([2, 5])
     """
 
+    drawn: Tensor
+    """What the last call drew, `[B, drawn_size]`, where the equations draw."""
+
     def __init__(
         self,
         equations: Equations | type[Equations] | str,
@@ -103,6 +106,9 @@ class RecurrentCell(nn.RNNCellBase):
         if batch.shape[1] != self.input_size:
             raise RuntimeError(f"input has inconsistent input_size: got {batch.shape[1]} expected {self.input_size}")
         before = self._zeros(batch) if state is None else self._given(state, batch, unbatched)
+        if self.equations.draws:
+            batch = self.equations.given(batch, self.hidden_size, self.training)
+            self.drawn = batch[:, self.input_size :].detach()
         after = advance(self.equations, batch, before, self.weights)
         return State(*(part.squeeze(0) for part in after if part is not None)) if unbatched else after
 

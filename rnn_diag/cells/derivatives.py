@@ -38,6 +38,28 @@ def through_positive(grad: Tensor, activation: Tensor) -> Tensor:
     return torch.where(activation >= 0.5, grad, grad * activation * (1 - activation))
 
 
+EPSILON = 1e-5
+"""What is added to a variance before its root is taken, as in torch's layer normalisation."""
+
+
+def normalised(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return values less their mean over units, over their standard deviation; and one over that, `[*, 1]`.
+
+    Example:
+        >>> [round(one, 3) for one in normalised(torch.tensor([1.0, 3.0]))[0].tolist()]
+        [-1.0, 1.0]
+    """
+    centred = values - values.mean(-1, keepdim=True)
+    scale = (centred.square().mean(-1, keepdim=True) + EPSILON).rsqrt()
+    return centred * scale, scale
+
+
+def through_normalised(grad: Tensor, result: Tensor, scale: Tensor) -> Tensor:
+    """Return the gradient before `result, scale = normalised(values)`."""
+    shared = grad.mean(-1, keepdim=True) + result * (grad * result).mean(-1, keepdim=True)
+    return scale * (grad - shared)
+
+
 def scaled_rows(scale: Float[Tensor, "*batch units"], matrix: Float[Tensor, "units columns"]) -> Tensor:
     """Return `diag(scale) · matrix` for every element of the batch: `[*batch, units, columns]`."""
     return scale.unsqueeze(-1) * matrix

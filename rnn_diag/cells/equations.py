@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, pad
 
 from rnn_diag.cells.product import Dense, Product
 from rnn_diag.cells.weights import Weights
@@ -156,7 +156,7 @@ class StepAdjoint(NamedTuple):
     """One step backward.
 
     Attributes:
-        projected_grad: `[*, B, G*H]` gradient of the input product `x W_ih^T + b_ih`: the pre-activation gradient.
+        projected_grad: `[*, B, G*H]` gradient of the input product `x W_ih^T + b_ih`, without what was drawn.
         recurrent_grad: `[*, B, G*H]` gradient of the recurrent product `h W_hh^T + b_hh`.
         cell_grad: `[*, B, C]` total gradient of the new cell, or None.
         previous_cell_grad: `[*, B, C]` what flows on to the previous cell, or None.
@@ -301,17 +301,49 @@ class Equations(ABC):
         """Return the state that a sequence starts from where none is given."""
         return State(*(weights.weight_ih.new_zeros(batch, size) for size in self.state_sizes(weights)))
 
+    def drawn_size(self, hidden_size: int) -> int:
+        """Return how many random numbers a step is given besides its features; see `draw`."""
+        return 0
+
+    @property
+    def draws(self) -> bool:
+        """Whether a step is given random numbers."""
+        return self.drawn_size(1) > 0
+
+    def draw(self, inputs: Tensor, hidden_size: int, training: bool) -> Tensor:
+        """Return the random numbers of a whole call, `[T, B, drawn_size]`; in evaluation what stands for them.
+
+        They are drawn once and follow the features of the inputs from there on: a sweep uses the very numbers of the
+        call. A step finds them behind the rows of `projected`.
+        """
+        return inputs.new_empty(*inputs.shape[:-1], 0)
+
+    def given(self, inputs: Tensor, hidden_size: int, training: bool = False) -> Tensor:
+        """Return the inputs with what is drawn for them; themselves where nothing is."""
+        if not self.draws:
+            return inputs
+        return torch.cat((inputs, self.draw(inputs, hidden_size, training)), dim=-1)
+
+    def features(self, inputs: Tensor, weights: Weights) -> Tensor:
+        """Return the inputs without what was drawn."""
+        drawn = self.drawn_size(self.hidden_size(weights))
+        return inputs[..., : inputs.shape[-1] - drawn] if drawn else inputs
+
     def projected(self, inputs: Tensor, weights: Weights) -> Float[Tensor, "*batch rows"]:
-        """Return what the inputs give to every block, for any number of steps."""
-        return self.input_product(inputs, weights.weight_ih, weights.bias_ih)
+        """Return what the inputs give to every block, for any number of steps, and what was drawn behind it."""
+        features = self.features(inputs, weights)
+        product = self.input_product(features, weights.weight_ih, weights.bias_ih)
+        return torch.cat((product, inputs[..., features.shape[-1] :]), dim=-1) if self.draws else product
 
     def recurrent(self, hidden: Tensor, weights: Weights) -> Float[Tensor, "*batch rows"]:
         """Return what the hidden state gives to every block."""
         return self.recurrent_product(hidden, weights.weight_hh, weights.bias_hh)
 
     def input_grad(self, projected_grad: Tensor, weights: Weights, features: int) -> Float[Tensor, "*batch features"]:
-        """Return the gradient of the inputs from that of `projected`."""
-        return self.input_product.transposed(projected_grad, weights.weight_ih, features)
+        """Return the gradient of the inputs from that of `projected`; zero for what was drawn."""
+        drawn = self.drawn_size(self.hidden_size(weights))
+        grad = self.input_product.transposed(projected_grad, weights.weight_ih, features - drawn)
+        return pad(grad, (0, drawn)) if drawn else grad
 
     def previous_hidden_grad(self, adjoint: StepAdjoint, weights: Weights) -> Tensor:
         """Return what a step hands to the hidden state before it: through the product and past it."""

@@ -64,7 +64,8 @@ def gate_drive(trace: Trace) -> GateDrive:
     previous_cell = None if unrolled.previous_cell is None else in_double(unrolled.previous_cell)
     previous = State(in_double(unrolled.previous_hidden), previous_cell)
     equations = trace.equations
-    from_input = equations.input_product(inputs, weights.weight_ih)
+    features = equations.features(inputs, weights)
+    from_input, drawn = equations.input_product(features, weights.weight_ih), inputs[..., features.shape[-1] :]
     from_hidden = equations.recurrent_product(previous.hidden, weights.weight_hh)
     nothing = torch.zeros_like(from_input)
     input_bias = nothing if weights.bias_ih is None else nothing + weights.bias_ih
@@ -74,6 +75,7 @@ def gate_drive(trace: Trace) -> GateDrive:
         """Return one block's pre-activation when its own products are these, and all other blocks' the real ones."""
         projected = _with_block(equations, from_input + input_bias, projected, block)
         recurrent = _with_block(equations, from_hidden + hidden_bias, recurrent, block)
+        projected = torch.cat((projected, drawn), dim=-1)
         return equations.step(projected, recurrent, previous, weights).preactivations[block]
 
     padding = ~trace.mask.to(inputs.device).unsqueeze(-1)

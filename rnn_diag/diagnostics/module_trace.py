@@ -51,6 +51,8 @@ def module_trace(
         inputs = weights.weight_ih.new_zeros(STEPS_AT_REST, 1, features)
     if inputs.dim() != 3 or inputs.shape[-1] != features:
         raise ValueError(f"inputs have shape {tuple(inputs.shape)}; expected (time, batch, {features})")
+    assert isinstance(module, (nn.RNNBase, nn.RNNCellBase))
+    inputs = equations.given(inputs, module.hidden_size)
     initial = equations.zeros(weights, inputs.shape[1])
     reverse = layer.endswith("_reverse")
     return Trace.of(layer, equations, weights, inputs.detach().to(weights.weight_ih), initial, reverse=reverse)

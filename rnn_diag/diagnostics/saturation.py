@@ -178,7 +178,8 @@ def relu_silence(trace: Trace) -> Share:
         >>> relu_silence(linear_trace(0.5, steps=3)).blocks  # no ReLU in it
         ()
     """
-    relus = [block for block in trace.equations.blocks if (block.low, block.high) == (0.0, float("inf"))]
+    rectified = [block for block in trace.equations.blocks if (block.low, block.high) == (0.0, float("inf"))]
+    relus = [block for block in rectified if block.role is None]  # an exponential gate or candidate never falls silent
     blocks = _preactivations(trace, relus)
     return Share.where(trace, blocks, lambda z, room: torch.le(z, 0, out=room)) if blocks else _no_blocks(trace)
 

@@ -27,7 +27,7 @@ class Vitals:
     Attributes:
         layer: `<module path>.l<k>[_reverse]`.
         kind: The recurrence, such as `lstm`; empty where its equations are not known.
-        is_gated, has_cell, memory_gate, harmful: See `rnn_diag.measurements.recurrence.Recurrence`.
+        is_gated, has_cell, has_matrix, memory_gate, harmful: See `rnn_diag.measurements.recurrence.Recurrence`.
         coverage: How the layer was captured; None where that is not known.
         steps: Length of the longest sequence, `T`.
         sequences: How many were looked at.
@@ -94,6 +94,7 @@ class Vitals:
     kind: str = ""
     is_gated: bool = False
     has_cell: bool = False
+    has_matrix: bool = True
     memory_gate: str = ""
     harmful: dict[str, str] = field(default_factory=dict)
     coverage: Coverage | None = None
@@ -257,6 +258,7 @@ def _with_call(one: Vitals, call: CallFacts) -> Vitals:
         kind=recurrence.kind,
         is_gated=recurrence.is_gated,
         has_cell=recurrence.has_cell,
+        has_matrix=recurrence.has_matrix,
         memory_gate=recurrence.memory_gate,
         harmful=recurrence.harmful,
         steps=call.inputs.longest,

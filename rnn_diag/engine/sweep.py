@@ -149,7 +149,7 @@ def weight_grads(
     r"""Return the gradient of every parameter, from all steps at once: :math:`∂L/∂W = Σ_t δ_t h_{t-1}^T`."""
     enters, feeds_back = equations.input_product, equations.recurrent_product
     grads = {
-        "weight_ih": enters.weight_grad(swept.projected_grad, inputs, weights.weight_ih),
+        "weight_ih": enters.weight_grad(swept.projected_grad, equations.features(inputs, weights), weights.weight_ih),
         "weight_hh": feeds_back.weight_grad(swept.recurrent_grad, unrolled.previous_hidden, weights.weight_hh),
     }
     if weights.bias_ih is not None:

@@ -11,6 +11,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from rnn_diag.arguments import number
 from rnn_diag.cells.equations import Equations, Gate, Role
 from rnn_diag.cells.of_module import recurrent_modules, suffixes_of
+from rnn_diag.cells.product import Dense
 from rnn_diag.cells.weights import Weights, weights_of
 
 
@@ -38,7 +39,7 @@ def orthogonal_per_gate(module: nn.Module, gain: float = 1.0) -> None:
     Reference:
         Saxe, McClelland, Ganguli 2014, https://arxiv.org/abs/1312.6120
     """
-    for layer in _layers(module):
+    for layer in _with_matrices(module):
         for block in layer.equations.by_block(layer.weights.weight_hh, dim=0).values():
             block.copy_(nn.init.orthogonal_(torch.empty_like(block, dtype=torch.float64), gain))
 
@@ -66,7 +67,7 @@ def identity(module: nn.Module, scale: float = 1.0) -> None:
     Reference:
         Le, Jaitly, Hinton 2015, https://arxiv.org/abs/1504.00941
     """
-    for layer in _layers(module):
+    for layer in _with_matrices(module):
         for block in layer.equations.by_block(layer.weights.weight_hh, dim=0).values():
             nn.init.eye_(block).mul_(scale)
         if not layer.equations.gates:
@@ -99,7 +100,7 @@ def rescale_spectral_radius(module: nn.Module, radius: float) -> None:
         Jaeger 2001, https://www.ai.rug.nl/minds/uploads/EchoStatesTechRep.pdf
     """
     number("radius", radius, at_least=0)
-    layers = _layers(module)
+    layers = _with_matrices(module)
     radii = [{name: _spectral_radius(m) for name, m in _recurrent_maps(layer).items()} for layer in layers]
     for layer, found in zip(layers, radii, strict=True):
         for name in [name for name, value in found.items() if value == 0]:
@@ -220,6 +221,18 @@ def _layers(model: nn.Module) -> list[_Layer]:
             f"no recurrent module in {type(model).__name__}; expected torch's or this package's RNN, LSTM, GRU"
         )
     return found
+
+
+def _with_matrices(model: nn.Module) -> list[_Layer]:
+    """Return every layer as `_layers` does, once it is sure that the hidden state enters each by a matrix."""
+    layers = _layers(model)
+    for layer in layers:
+        if layer.equations.recurrent_product != Dense():
+            raise ValueError(
+                f"{layer.name} is {layer.equations.name}, whose state enters by no matrix "
+                f"({type(layer.equations.recurrent_product).__name__}); expected recurrent matrices to set"
+            )
+    return layers
 
 
 def _recurrent_maps(layer: _Layer) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rnn_diag.cells.equations import Equations
+from rnn_diag.cells.product import Dense
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Recurrence:
         kind: Its name, such as `lstm`.
         is_gated: Whether it has gates.
         has_cell: Whether it has a memory cell besides the hidden state.
+        has_matrix: Whether the hidden state enters by a matrix, which an initialisation can set.
         memory_gate: The gate that keeps what was there, or empty.
         harmful: What it means for a unit to be stuck at `<gate>/<extreme>`, where that keeps the unit from its work.
     """
@@ -22,6 +24,7 @@ class Recurrence:
     kind: str = ""
     is_gated: bool = False
     has_cell: bool = False
+    has_matrix: bool = True
     memory_gate: str = ""
     harmful: dict[str, str] = field(default_factory=dict)
 
@@ -41,6 +44,7 @@ class Recurrence:
             kind=equations.name,
             is_gated=bool(equations.gates),
             has_cell=equations.has_cell,
+            has_matrix=equations.recurrent_product == Dense(),
             memory_gate=gate or "",
             harmful={f"{name}/{extreme}": meaning for (name, extreme), meaning in equations.harmful.items()},
         )

@@ -44,6 +44,8 @@ class RecurrentLayer(nn.RNNBase):
 
     equations: Equations
     backend: str
+    drawn: dict[str, Tensor]
+    """What the last call drew, by layer and direction: `[T, B, drawn_size]`, in the order of steps and sequences."""
 
     @property
     def has_fused_kernel(self) -> bool:
@@ -60,6 +62,7 @@ class RecurrentLayer(nn.RNNBase):
         one_of("backend", backend, BACKENDS)
         self.equations = equations
         self.backend = backend
+        self.drawn = {}
         if h_detach:
             raise ValueError(
                 f"h_detach={h_detach}; expected 0: h-detach was removed, see docs/decisions/h_detach_is_gone.md"
@@ -122,6 +125,9 @@ class RecurrentLayer(nn.RNNBase):
     def _run(
         self, suffix: str, inputs: Tensor, initial: State, weights: Weights, packing: Packing
     ) -> tuple[Tensor, State]:
+        if self.equations.draws:
+            inputs, features = self.equations.given(inputs, self.hidden_size, self.training), inputs.shape[-1]
+            self.drawn[suffix] = inputs[..., features:].detach()
         if not suffix.endswith("_reverse"):
             return run_layer(self.equations, inputs, initial, weights, packing.mask)
         hidden, final = run_layer(self.equations, packing.reversed(inputs), initial, weights, packing.mask)

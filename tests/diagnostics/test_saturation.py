@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
-from rnn_diag.cells import GRUEquations, LSTMEquations, RNNEquations, State, Weights
+from rnn_diag.cells import GRUEquations, LSTMEquations, MinGRUEquations, RNNEquations, State, Weights
+from rnn_diag.diagnostics.module_trace import module_trace
 from rnn_diag.diagnostics.saturation import UnitState, gate_saturation, relu_silence, tanh_saturation, unit_states
+from rnn_diag.nn import Recurrent
 from rnn_diag.testing.known import forgetting_trace
 from rnn_diag.trace import Trace
 from tests.reference.random_layers import mask_of, random_trace, random_weights
@@ -150,3 +152,8 @@ def test_a_dead_relu_unit_is_silent_at_every_step() -> None:
     inputs = torch.tensor([1.0, -1.0, 2.0, 3.0]).view(4, 1, 1)
     trace = Trace.of("l0", RNNEquations("relu"), weights, inputs, State(torch.zeros(1, 2)))
     assert relu_silence(trace).by_unit.tolist() == [[0.25, 1.0]]
+
+
+def test_a_positive_candidate_is_no_relu() -> None:
+    layer = Recurrent(MinGRUEquations, 2, 3)
+    assert relu_silence(module_trace(layer)).blocks == ()

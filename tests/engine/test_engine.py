@@ -9,13 +9,13 @@ from rnn_diag.cells.equations import State
 from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.engine import Explicit
 from rnn_diag.engine.unroll import unroll
-from tests.reference.random_layers import EQUATIONS, FEATURES, hidden_size, random_state, random_weights
+from tests.reference.random_layers import EQUATIONS, hidden_size, random_inputs, random_state, random_weights
 
 
 @pytest.mark.parametrize("kind", EQUATIONS)
 def test_inputs_initial_state_and_every_weight_have_autograds_gradient(kind: str) -> None:
     equations, engine = EQUATIONS[kind], Explicit()
-    inputs = torch.randn(5, 2, FEATURES, dtype=torch.float64, requires_grad=True)
+    inputs = random_inputs(kind, 5, 2).requires_grad_()
     weights = random_weights(kind, scale=0.5).map(lambda value: value.requires_grad_())
     initial = State(*(None if part is None else part.requires_grad_() for part in random_state(kind, 2)))
     unrolled = unroll(equations, weights, inputs, initial)

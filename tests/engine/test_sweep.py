@@ -10,7 +10,7 @@ from rnn_diag.cells import State, Weights
 from rnn_diag.cells.cell import advance
 from rnn_diag.engine.sweep import sweep, weight_grads
 from rnn_diag.engine.unroll import back_to_front, unroll, unroll_from_states
-from tests.reference.random_layers import EQUATIONS, FEATURES, random_state, random_weights
+from tests.reference.random_layers import EQUATIONS, random_inputs, random_state, random_weights
 
 EXACT = {"rtol": 1e-11, "atol": 1e-11}
 STEPS, BATCH = 6, 3
@@ -32,7 +32,7 @@ def test_states_and_all_gradients_are_those_of_a_loop(kind: str, mask: Tensor | 
     equations, weights = EQUATIONS[kind], random_weights(kind, bias=bias)
     for weight in weights.present().values():
         weight.mul_(0.5).requires_grad_()
-    inputs = torch.randn(STEPS, BATCH, FEATURES, dtype=torch.float64)
+    inputs = random_inputs(kind, STEPS, BATCH)
     initial = State(*(part.requires_grad_() for part in random_state(kind, BATCH) if part is not None))
     states = loop(kind, weights, inputs, initial, mask)
     direct = torch.randn(STEPS, *initial.hidden.shape, dtype=torch.float64)
@@ -58,7 +58,7 @@ def test_states_and_all_gradients_are_those_of_a_loop(kind: str, mask: Tensor | 
 @pytest.mark.parametrize("kind", EQUATIONS)
 def test_known_states_give_the_same_as_unrolling(kind: str, mask: Tensor | None) -> None:
     equations, weights = EQUATIONS[kind], random_weights(kind)
-    inputs, initial = torch.randn(STEPS, BATCH, FEATURES, dtype=torch.float64), random_state(kind, BATCH)
+    inputs, initial = random_inputs(kind, STEPS, BATCH), random_state(kind, BATCH)
     ran = unroll(equations, weights, inputs, initial, mask)
     known = ran.hidden if mask is None else ran.hidden * mask.unsqueeze(-1)  # as torch pads it
     found = unroll_from_states(equations, weights, inputs, initial, known, mask)
@@ -74,7 +74,7 @@ def test_known_states_give_the_same_as_unrolling(kind: str, mask: Tensor | None)
 @pytest.mark.parametrize("kind", EQUATIONS)
 def test_what_stands_at_padding_reaches_no_gradient(kind: str) -> None:
     equations, weights = EQUATIONS[kind], random_weights(kind)
-    inputs, initial = torch.randn(STEPS, BATCH, FEATURES, dtype=torch.float64), random_state(kind, BATCH)
+    inputs, initial = random_inputs(kind, STEPS, BATCH), random_state(kind, BATCH)
     direct = torch.randn(STEPS, *initial.hidden.shape, dtype=torch.float64) * MASK.unsqueeze(-1)
     found = []
     for padding in (0.0, float("nan")):
@@ -92,7 +92,7 @@ def test_what_stands_at_padding_reaches_no_gradient(kind: str) -> None:
 @pytest.mark.parametrize("kind", EQUATIONS)
 def test_many_gradients_swept_at_once_are_each_what_they_are_alone(kind: str) -> None:
     equations, weights = EQUATIONS[kind], random_weights(kind)
-    inputs, initial = torch.randn(STEPS, BATCH, FEATURES, dtype=torch.float64), random_state(kind, BATCH)
+    inputs, initial = random_inputs(kind, STEPS, BATCH), random_state(kind, BATCH)
     unrolled = unroll(equations, weights, inputs, initial, MASK)
     many = torch.randn(STEPS, 2, 4, *initial.hidden.shape, dtype=torch.float64) * MASK[:, None, None, :, None]
     together = sweep(equations, weights, unrolled, many)

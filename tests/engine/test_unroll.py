@@ -11,7 +11,7 @@ from rnn_diag.cells.equations import State
 from rnn_diag.cells.of_module import equations_of
 from rnn_diag.cells.weights import weights_of
 from rnn_diag.engine.unroll import back_to_front, unroll, unroll_from_states
-from tests.reference.random_layers import EQUATIONS, FEATURES, mask_of, random_state, random_weights
+from tests.reference.random_layers import EQUATIONS, mask_of, random_inputs, random_state, random_weights
 
 
 @pytest.mark.parametrize("module", [nn.LSTM(3, 4), nn.GRU(3, 4), nn.RNN(3, 4), nn.LSTM(3, 4, proj_size=2)])
@@ -39,7 +39,7 @@ def test_states_are_those_of_torchs_kernel(module: nn.RNNBase, lengths: list[int
 @pytest.mark.parametrize("lengths", [None, [5, 3]])
 def test_from_the_states_it_is_the_same(kind: str, lengths: list[int] | None) -> None:
     equations, weights, initial = EQUATIONS[kind], random_weights(kind), random_state(kind, 2)
-    inputs = torch.randn(5, 2, FEATURES, dtype=torch.float64)
+    inputs = random_inputs(kind, 5, 2)
     mask = None if lengths is None else mask_of(lengths)
     whole = unroll(equations, weights, inputs, initial, mask)
     again = unroll_from_states(equations, weights, inputs, initial, whole.hidden, mask)

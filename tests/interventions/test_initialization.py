@@ -289,3 +289,11 @@ def test_suffixes_are_those_of_torchs_parameters() -> None:
     assert suffixes_of(nn.GRUCell(2, 3)) == ("l0",)
     weights = weights_of(module, "l1_reverse")
     assert weights.weight_hr is module.weight_hr_l1_reverse and not weights.extra
+
+
+@pytest.mark.parametrize(
+    "function", [identity, orthogonal_per_gate, lambda module: rescale_spectral_radius(module, 1.0)]
+)
+def test_a_recurrence_without_matrices_has_none_that_can_be_set(function: Callable[[nn.Module], None]) -> None:
+    with pytest.raises(ValueError, match="is indrnn, whose state enters by no matrix"):
+        function(ours.Recurrent("rnn_diag.cells.IndRNNEquations", 2, 3))

@@ -11,6 +11,7 @@ from rnn_diag.cells import (
     Equations,
     GRUEquations,
     IndRNNEquations,
+    LayerNormLSTMEquations,
     LSTMEquations,
     MGUEquations,
     MinGRUEquations,
@@ -18,7 +19,9 @@ from rnn_diag.cells import (
     PeepholeLSTMEquations,
     RNNEquations,
     State,
+    VariationalLSTMEquations,
     Weights,
+    ZoneoutLSTMEquations,
 )
 from rnn_diag.engine.unroll import back_to_front
 from rnn_diag.trace import OutputGrads, Trace
@@ -39,6 +42,9 @@ EQUATIONS: dict[str, Equations] = {
     "indrnn_tanh": IndRNNEquations("tanh"),
     "min_gru": MinGRUEquations(),
     "min_lstm": MinLSTMEquations(),
+    "layer_norm_lstm": LayerNormLSTMEquations(),
+    "zoneout_lstm": ZoneoutLSTMEquations(),
+    "variational_lstm": VariationalLSTMEquations(),
 }
 """Every form that changes the equations."""
 
@@ -101,6 +107,11 @@ def random_state(kind: str, *leading: int, units: int = UNITS) -> State:
     return State(hidden, torch.randn(*leading, equations.cell_size(units), dtype=torch.float64))
 
 
+def random_inputs(kind: str, *leading: int, features: int = FEATURES, units: int = UNITS) -> Tensor:
+    """Return random inputs `[*, features]`, with what the recurrence draws in training behind them."""
+    return EQUATIONS[kind].given(torch.randn(*leading, features, dtype=torch.float64), units, training=True)
+
+
 def mask_of(lengths: list[int]) -> Tensor:
     """Return `[T, B]` valid steps."""
     return torch.arange(max(lengths)).unsqueeze(1) < torch.tensor(lengths)
@@ -125,7 +136,7 @@ def random_trace(
         direct = grads(torch.zeros(steps, *initial.hidden.shape, dtype=torch.float64)) * mask.unsqueeze(-1)
         final = State(None, torch.randn(batch, units, dtype=torch.float64) if final_cell_grad else None)  # type: ignore[arg-type]
         output_grads = OutputGrads(direct, final)
-    inputs = torch.randn(steps, batch, features, dtype=torch.float64)
+    inputs = random_inputs(kind, steps, batch, features=features, units=units)
     return Trace.of("l0", EQUATIONS[kind], weights, inputs, initial, mask, output_grads=output_grads, reverse=reverse)
 
 

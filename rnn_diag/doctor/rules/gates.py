@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rnn_diag.doctor.finding import Evidence, Finding, Severity
-from rnn_diag.doctor.rules.remedies import initialised, module_of
+from rnn_diag.doctor.rules.remedies import identity, initialised, module_of
 from rnn_diag.doctor.signs import evidence
 from rnn_diag.doctor.vitals import Vitals
 
@@ -112,14 +112,16 @@ def dead_relu(vitals: Vitals) -> Finding | None:
     """Find ReLU units that are silent at every step of every sequence."""
     if not vitals.relu_dead >= MANY_DEAD:
         return None
+    call, option = identity(vitals)
+    start = "start from the identity with zero biases" if vitals.has_matrix else "start with larger biases"
     return Finding(
         id="dead_relu",
         severity=Severity.WARNING,
         layer=vitals.layer,
         meaning=f"{vitals.relu_dead:.0%} of the units are silent at every step: no gradient passes them.",
-        remedy="start from the identity with zero biases, and lower the learning rate.",
-        call=initialised(vitals, "identity"),
-        option="initialization=[identity] optimizer.lr=1e-3",
+        remedy=f"{start}, and lower the learning rate.",
+        call=call,
+        option=f"{option} optimizer.lr=1e-3".strip(),
         evidence=(Evidence("share of units that never fire", vitals.relu_dead),),
         confidence=0.8,
     )

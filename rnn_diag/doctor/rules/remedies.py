@@ -9,6 +9,9 @@ from rnn_diag.doctor.vitals import Vitals
 OF_CHRONO = 1.5
 """How far below ln(T-1) the mean bias is that `chrono` draws, 1, and what training may have taken off."""
 
+OF_MATRICES = ("identity", "orthogonal_per_gate", "rescale_spectral_radius")
+"""Initialisations that set recurrent matrices."""
+
 
 def module_of(vitals: Vitals) -> str:
     """Return how the user writes the module that a layer belongs to.
@@ -31,8 +34,11 @@ def is_clipped(vitals: Vitals) -> bool:
 def initialised(vitals: Vitals, function: str, argument: str = "") -> str:
     """Return the call of one of `rnn_diag.interventions.initialization`; empty where it would refuse the module.
 
-    Parametrised weights cannot be set: the initialisation belongs before the parametrisation.
+    Parametrised weights cannot be set: the initialisation belongs before the parametrisation. Nor can the matrices of a
+    recurrence that has none.
     """
+    if not vitals.has_matrix and function in OF_MATRICES:
+        return ""
     if vitals.coverage is not None and "Parametrized" in vitals.coverage.module_type:
         return ""
     return f"rnn_diag.interventions.initialization.{function}({module_of(vitals)}{argument and ', ' + argument})"
@@ -53,12 +59,14 @@ def constant_bias(vitals: Vitals, value: float) -> tuple[str, str]:
 
 def longer_memory(vitals: Vitals) -> tuple[str, str, str]:
     """Return, in words, as a call and as an option, the initialisation that makes a layer remember longer."""
+    if not vitals.is_gated and not vitals.has_matrix:
+        return "start with recurrent weights nearer to 1: they alone decide how long a unit remembers.", "", ""
     if not vitals.is_gated:
         words = (
             "start from the identity and zero biases, or floss the gradients before training "
             "(rnn_diag.interventions.flossing.gradient_flossing), or take a gated cell (LSTM, GRU)."
         )
-        return words, initialised(vitals, "identity"), "initialization=[identity]"
+        return words, *identity(vitals)
     if vitals.forget_bias >= math.log(max(vitals.steps - 1, 1)) - OF_CHRONO:
         words = (
             "its gates have biases for memories as long as the sequences: look at what shuts them, inputs that are not "
@@ -69,6 +77,13 @@ def longer_memory(vitals: Vitals) -> tuple[str, str, str]:
     return (words, *chrono(vitals)) if vitals.memory_gate else (words, "", "")
 
 
+def identity(vitals: Vitals) -> tuple[str, str]:
+    """Return the call and the option of the initialisation that keeps every state; empty without a matrix to set."""
+    return (initialised(vitals, "identity"), "initialization=[identity]") if vitals.has_matrix else ("", "")
+
+
 def orthogonal(vitals: Vitals) -> tuple[str, str]:
-    """Return the call and the option of the initialisation that keeps every length."""
+    """Return the call and the option of the initialisation that keeps every length; empty without a matrix to set."""
+    if not vitals.has_matrix:
+        return "", ""
     return initialised(vitals, "orthogonal_per_gate"), "initialization=[orthogonal]"

@@ -54,7 +54,9 @@ def exploding(vitals: Vitals) -> Finding | None:
         return None
     call, option = orthogonal(vitals)
     what = "make the recurrent matrices orthogonal"
-    if not vitals.is_gated and vitals.spectral_radius > 1:
+    if not vitals.has_matrix:
+        what = "start with smaller recurrent weights"
+    elif not vitals.is_gated and vitals.spectral_radius > 1:
         what = "scale the recurrent matrix down"
         call = initialised(vitals, "rescale_spectral_radius", "radius=1.0")
         option = "initialization=[spectral_radius]"
@@ -66,7 +68,7 @@ def exploding(vitals: Vitals) -> Finding | None:
         "time.",
         remedy=f"{what}." if is_clipped(vitals) else f"{what}, and clip gradients (Trainer(gradient_clip_val=1.0)).",
         call=call,
-        option=option if is_clipped(vitals) else f"{option} trainer.gradient_clip_val=1.0",
+        option=option if is_clipped(vitals) else f"{option} trainer.gradient_clip_val=1.0".strip(),
         evidence=(
             evidence(vitals, "influence_peak"),
             evidence(vitals, "slope"),
@@ -137,7 +139,7 @@ def _of_gradients(vitals: Vitals) -> Finding | None:
         layer=vitals.layer,
         meaning=f"The gradient of a single loss first grows {number(peak)} times on its way back, and has faded "
         f"{vitals.furthest:.0f} steps before the loss: for a while some directions are stretched strongly.",
-        remedy="start from orthogonal recurrent matrices.",
+        remedy=f"start from {'orthogonal recurrent matrices' if vitals.has_matrix else 'smaller recurrent weights'}.",
         call=call,
         option=option,
         evidence=(

@@ -36,3 +36,10 @@ def test_a_plain_recurrence_is_told_of_the_identity_and_a_gated_one_without_a_kn
     words, call, option = remedies.longer_memory(Vitals("l0"))
     assert "identity" in words and call.endswith("identity(model)") and option == "initialization=[identity]"
     assert remedies.longer_memory(Vitals("l0", is_gated=True))[1:] == ("", "")
+
+
+def test_no_matrix_is_set_where_there_is_none() -> None:
+    vitals = Vitals("l0", kind="indrnn", has_matrix=False)
+    words, call, option = remedies.longer_memory(vitals)
+    assert "nearer to 1" in words and not call and not option
+    assert remedies.orthogonal(vitals) == remedies.identity(vitals) == ("", "")
