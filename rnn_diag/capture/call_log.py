@@ -15,7 +15,8 @@ from rnn_diag.capture import watching
 from rnn_diag.capture.calls import LayerCall, StepCall, trace_dtype
 from rnn_diag.capture.cudnn_dropout import WatchedKernel
 from rnn_diag.capture.dropout import LayerByLayer, drawn_masks, draws_masks, what_decides_masks
-from rnn_diag.capture.graph import tensors_in, watch_edges
+from rnn_diag.capture.graph import Edge, tensors_in, watch_edges
+from rnn_diag.capture.leaves import edges_in
 from rnn_diag.capture.modules import RecurrentModule
 from rnn_diag.capture.registry import read_like_torch, step_of
 from rnn_diag.capture.sequences import Lineage, in_backward, index_of_first_pass, version
@@ -52,6 +53,8 @@ class CallLog:
             layer's name and the parameter's; calls that were differentiated twice are left out.
         problems: Why a call could not be followed, by the module's path.
         running: Whether calls are being recorded.
+        made: Where on the graph the results of calls are, by the module's path; None where nobody asks.
+        on_stop: Called before it ends.
     """
 
     def __init__(
@@ -69,6 +72,8 @@ class CallLog:
         self._exact_dropout = exact_dropout
         self._is_wanted = is_wanted
         self.running = False
+        self.made: dict[str, set[Edge]] | None = None
+        self.on_stop: Callable[[], None] = lambda: None
         self.forget()
 
     def start(self) -> None:
@@ -76,11 +81,12 @@ class CallLog:
         if not self.running:
             self.forget()
             self.running = True
-            watching.add(self)
+            watching.add(self, [type(one.module) for one in self._found.values() if one.registration is not None])
 
     def stop(self) -> None:
         """End: no hook, no graph and no tensor of the model's is held any longer."""
         if self.running:
+            self.on_stop()
             watching.remove(self)
             self.running = False
             for handle in self._handles:
@@ -92,6 +98,18 @@ class CallLog:
             for calls in self.calls.values():
                 for call in calls:
                     call.release()
+
+    def adopt(self, found: RecurrentModule) -> None:
+        """Record the calls of one more module from now on."""
+        self._found[found.path] = found
+        self._paths[found.module] = found.path
+        self.calls[found.path] = []
+
+    def drop(self, path: str) -> None:
+        """Record the calls of a module no longer, and forget those that were."""
+        self._paths = {module: other for module, other in self._paths.items() if other != path}
+        for call in self.calls.pop(path, ()):
+            call.release()
 
     def wants(self, module: nn.Module) -> bool:
         """Whether this module's calls are followed."""
@@ -142,6 +160,8 @@ class CallLog:
         self, found: RecurrentModule, ran: Any, known: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
     ) -> None:
         call, arguments = self._read(found, ran, known, args, kwargs, result)
+        if self.made is not None:
+            self.made.setdefault(found.path, set()).update(edges_in(result))
         calls = self.calls[found.path]
         if in_backward() and calls:
             index = index_of_first_pass(call, calls)
@@ -162,7 +182,7 @@ class CallLog:
         if found.registration is not None:
             seen = found.registration.seen(module, args, kwargs, result)
             weights = self._weights(found, given_weights(found)) if found.equations is not None else {}
-            return StepCall(*seen, weights.get("l0"), self.sequences, lineage), (seen.input, seen.before)
+            return StepCall(seen, weights.get("l0"), self.sequences, lineage), (seen.input, seen.before)
         input, hx, *more = stock_arguments(*args, **kwargs)
         weights = self._weights(found, more[0] if more else given_weights(found))
         if found.is_cell:
@@ -171,7 +191,7 @@ class CallLog:
                 assert isinstance(module, RecurrentCell)
                 drawn = module.drawn.view(*seen.input.shape[:-1], -1)
                 seen = seen._replace(input=torch.cat((seen.input, drawn), dim=-1))
-            return StepCall(*seen, weights["l0"], self.sequences, lineage), (input, hx)
+            return StepCall(seen, weights["l0"], self.sequences, lineage), (input, hx)
         assert isinstance(module, nn.RNNBase) and found.equations is not None
         sequences = self.sequences
         if sequences is None and result[0].data.numel() * len(weights["l0"].weight_hh) > WHOLE * module.hidden_size:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from rnn_diag.capture.graph import leads_to
+from rnn_diag.capture.registry import SeenStep
 from rnn_diag.capture.sequences import Identity, Lineage, Link, Rows, identity
 from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.packing import Packing
@@ -157,10 +158,10 @@ class Call(ABC):
         after: Sequence[Tensor],
         results: Iterable[Tensor],
         lineage: Lineage,
-        unbatched: bool,
+        axis: int | None,
     ) -> None:
-        self._unbatched = unbatched
-        self._link, self.left = lineage.add(before, after, None if unbatched else self.batch_axis)
+        self._unbatched = axis is None
+        self._link, self.left = lineage.add(before, after, axis)
         self.is_spread = False
         self.present: Tensor | None = None
         self.grads = GradSums()
@@ -317,7 +318,7 @@ class LayerCall(Call):
         states = (None,) * len(final) if hx is None else tuple(hx) if has_cell else (hx,)
         data = output.data if isinstance(output, PackedSequence) else output
         packing = Packing.of(_detached(input), module.batch_first, type(module).__name__)
-        super().__init__(states, final, (data, *final), lineage, packing.unbatched)
+        super().__init__(states, final, (data, *final), lineage, None if packing.unbatched else self.batch_axis)
         self.selection = Selection(packing.batch, sequences, packing.data.device, self.left)
         self.dtype = trace_dtype(next(iter(weights.values())).weight_hh.dtype)
         self.weights = weights
@@ -401,9 +402,7 @@ class StepCall(Call):
     """One call of a cell: copies of what went in and out, and the total gradients of the state that came out.
 
     Args:
-        input: `[B, *]`, or `[I]` without a batch.
-        before: Parts of the state that it was given; None for one that it made itself.
-        after: Parts of the state that it returned, by name.
+        seen: Its input `[B, *]`, or `[I]` without a batch, and its states before and after.
         weights: Its parameters, or None without equations.
         sequences: How many of the batch are copied; None for all.
         lineage: The module's earlier calls.
@@ -416,19 +415,19 @@ class StepCall(Call):
 
     def __init__(
         self,
-        input: Tensor,
-        before: Sequence[Tensor | None],
-        after: dict[str, Tensor],
+        seen: SeenStep,
         weights: Weights | None,
         sequences: int | None,
         lineage: Lineage,
     ) -> None:
+        input, before, after, self._state_axis = seen
         returned = tuple(after.values())
-        super().__init__(before, returned, returned, lineage, unbatched=input.dim() == 1)
+        unbatched = input.dim() == 1
+        super().__init__(before, returned, returned, lineage, None if unbatched else self._state_axis)
         self.dtype = trace_dtype(returned[0].dtype if weights is None else weights.weight_hh.dtype)
         self.weights = weights
         self.selection = Selection(1 if self._unbatched else input.shape[0], sequences, input.device, self.left)
-        self.inputs = self.state(input)
+        self.inputs = self._rows(input, 0)
         self.initial = tuple(
             self.state(torch.zeros_like(new) if old is None else old) for old, new in zip(before, returned, strict=True)
         )
@@ -438,11 +437,14 @@ class StepCall(Call):
             self.take_grad_of(name, state, self.state)
         self._continue_from_link()
 
-    def state(self, rows: Tensor) -> Tensor:
-        """Return the followed sequences of the input or of a part of the state, in the form of the copies."""
+    def state(self, state: Tensor) -> Tensor:
+        """Return the followed sequences of a part of the state, in the form of the copies: the batch first."""
+        return self._rows(state, self._state_axis)
+
+    def _rows(self, rows: Tensor, axis: int) -> Tensor:
         rows = rows.detach()
         dtype = self.dtype if self.weights is not None else trace_dtype(rows.dtype)
-        return (rows.unsqueeze(0) if self._unbatched else rows)[self.selection.indices].to(dtype)
+        return (rows.unsqueeze(0) if self._unbatched else rows.movedim(axis, 0))[self.selection.indices].to(dtype)
 
     def grad_of(self, name: str) -> Tensor:
         """Return the total gradient of a part of the state that it returned; zeros where none came."""

@@ -8,6 +8,7 @@ from typing import Literal
 
 from rnn_diag.capture.call_log import CallLog
 from rnn_diag.capture.calls import Call, LayerCall
+from rnn_diag.capture.finding import Finding
 from rnn_diag.capture.modules import RecurrentModule, type_name, why_silent
 from rnn_diag.coverage import Coverage, Status
 from rnn_diag.engine.choice import engine_sweeper, sweep_in_bulk
@@ -41,7 +42,8 @@ def coverage_of(
     status, reason = _checked(name, found, calls, traces, engine, checked)
     hint: Literal["", "hidden"] = "hidden" if found.is_hidden else ""
     has_gradients = any(trace.has_gradients for trace in traces)
-    return known(status, f"{_read(calls, traces)}; {reason}", hint, has_gradients)
+    how = f"{found.registration.how}; " if isinstance(found.registration, Finding) else ""
+    return known(status, f"{how}{_read(calls, traces)}; {reason}", hint, has_gradients)
 
 
 def _read(calls: Sequence[Call], traces: Sequence[Trace]) -> str:

@@ -12,6 +12,12 @@ Name = TypeVar("Name", bound=Hashable)
 Edge = tuple[Node, int]
 """A tensor's own position on the graph: the node that made it, and which of its results it is."""
 
+JOINS = ("Cat", "Stack", "Add", "Sub", "Mul", "Where", "Lerp")
+"""Nodes at which an input joins others."""
+
+VIEWS = ("Slice", "Select", "Expand", "View", "Unsqueeze", "Squeeze", "T", "Transpose", "Permute", "ToCopy", "Reshape")
+"""Nodes behind which a tensor is still the same."""
+
 
 def edge_of(value: Tensor | None) -> Edge | None:
     """Return where a tensor is on the graph; None for one that is not, or a view that was made off it."""
@@ -94,6 +100,26 @@ def tensors_in(values: Any) -> Iterator[Tensor]:
     elif isinstance(values, (tuple, list)):
         for value in values:
             yield from tensors_in(value)
+
+
+def leaf_behind(node: Node) -> Node | None:
+    """Return the leaf that a node is or views; None where it computes anything."""
+    while is_view(node):
+        behind = [one for one, _ in node.next_functions if one is not None]
+        if len(behind) != 1:
+            return None
+        node = behind[0]
+    return node if hasattr(node, "variable") else None
+
+
+def is_view(node: Node) -> bool:
+    """Return whether a node only shows what is behind it in another form."""
+    return node.name().rstrip("0123456789").removesuffix("Backward") in VIEWS
+
+
+def joins(node: Node) -> bool:
+    """Return whether a node puts several tensors together, of which one may be an input."""
+    return node.name().startswith(JOINS)
 
 
 def _names_by_edge(targets: Mapping[Name, Tensor]) -> dict[Edge, Name | None]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from inspect import signature
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
 
 from rnn_diag.capture.patterns import matching
-from rnn_diag.capture.registry import Registration, registration_of
+from rnn_diag.capture.registry import Registration, owner_of_forward, registration_of
 from rnn_diag.capture.written import modules_of
 from rnn_diag.cells.equations import Equations
 from rnn_diag.cells.of_module import equations_of, suffixes_of
@@ -27,6 +29,9 @@ _SOUNDS_LIKE_A_STATE = re.compile(
 
 FEEDFORWARD = (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.LayerNorm)
 """Parts of a cell, whatever a subclass is called."""
+
+FRAMEWORKS = ("torch", "lightning", "pytorch_lightning", "torchmetrics", "rnn_diag")
+"""Packages whose modules are no cells of the user's own."""
 
 COMPILED = (
     "its steps are compiled into a larger graph, where they cannot be seen without changing the numbers; "
@@ -80,13 +85,17 @@ class RecurrentModule:
 
 @dataclass(frozen=True)
 class Unfollowed:
-    """A module that looks recurrent and cannot be followed, with the reason and what to do."""
+    """A module that looks recurrent and cannot be followed, with the reason and what to do.
+
+    The guesses among them look so by the names of their arguments alone.
+    """
 
     path: str
     module_type: str
     reason: str
     hint: Literal["", "register"] = ""
     written: str = ""
+    is_guess: bool = False
 
     @property
     def coverage(self) -> Coverage:
@@ -94,13 +103,18 @@ class Unfollowed:
         return Coverage(self.path, self.module_type, Status.NOT_FOLLOWED, self.reason, self.hint, written=self.written)
 
 
-def find_recurrent(model: nn.Module) -> tuple[list[RecurrentModule], list[Unfollowed]]:
-    """Return a model's recurrent modules, each once, and those that are found but not understood."""
+def find_recurrent(model: nn.Module, discover: bool = True) -> tuple[list[RecurrentModule], list[Unfollowed]]:
+    """Return a model's recurrent modules, each once, and those that are found but not understood.
+
+    Args:
+        model: That holds them.
+        discover: Whether those count that nobody registered and that were found by what they did.
+    """
     found: list[RecurrentModule] = []
     unfollowed: list[Unfollowed] = []
     held = list(modules_of(model))
     for raw_path, module, written, is_hidden, mend in held:
-        path, registration, equations = plain_path(raw_path), registration_of(module), equations_of(module)
+        path, registration, equations = plain_path(raw_path), registration_of(module, discover), equations_of(module)
         if registration is not None:
             own = None if registration.equations is None else registration.equations(module)
             found.append(RecurrentModule(path, module, own, ("l0",), registration, written, is_hidden, mend))
@@ -112,16 +126,63 @@ def find_recurrent(model: nn.Module) -> tuple[list[RecurrentModule], list[Unfoll
         candidates = ((one, _takes_a_state(plain_path(one.path), one.module)) for one in held)
         unfollowed = [replace(unknown, written=one.written) for one, unknown in candidates if unknown is not None]
     compiled = compiled_paths(model)
-    inside = [cell for cell in found if cell.is_cell and any(_is_within(cell.path, outer) for outer in compiled)]
+    inside = [cell for cell in found if cell.is_cell and any(is_within(cell.path, outer) for outer in compiled)]
     spoken_of = [one.path for one in found] + [one.path for one in unfollowed]
     silent = [
         one
         for one in unfollowed
-        if not any(_is_within(one.path, known.path) for known in found)
-        and not any(_is_within(path, one.path) for path in spoken_of if path != one.path)
+        if not any(is_within(one.path, known.path) for known in found)
+        and not any(is_within(path, one.path) for path in spoken_of if path != one.path)
     ]
     followed = [one for one in found if one not in inside]
     return followed, silent + [Unfollowed(cell.path, type_name(cell.module), COMPILED) for cell in inside]
+
+
+class Candidate(NamedTuple):
+    """A module of the user's own that may prove to be recurrent; the fields are those of `RecurrentModule`."""
+
+    path: str
+    module: nn.Module
+    written: str
+    is_hidden: bool
+    mend: str
+
+    @property
+    def name(self) -> str:
+        """What its layer would be called."""
+        return f"{self.path}.l0" if self.path else "l0"
+
+    def unfollowed(self, reason: str, hint: Literal["", "register"] = "") -> Unfollowed:
+        """Return what to say where it is not followed."""
+        return Unfollowed(self.path, type_name(self.module), reason, hint, self.written)
+
+
+def find_candidates(model: nn.Module, found: Iterable[RecurrentModule]) -> list[Candidate]:
+    """Return the modules whose calls may show that they are recurrent: the user's own that are not compiled."""
+    known, compiled = [one.path for one in found], compiled_paths(model)
+    candidates = []
+    for raw_path, module, written, is_hidden, mend in modules_of(model):
+        path = plain_path(raw_path)
+        if not _is_users(module) or any(is_within(path, outer) for outer in (*known, *compiled)):
+            continue
+        candidates.append(Candidate(path, module, written, is_hidden, mend))
+    return candidates
+
+
+def _is_users(module: nn.Module) -> bool:
+    """Return whether a module computes in a `forward` of the user's own, where it can be seen."""
+    owner = owner_of_forward(type(module))
+    if owner.__module__.partition(".")[0] in FRAMEWORKS or "forward" in vars(module):
+        return False
+    return not isinstance(module, torch.jit.ScriptModule) and not _was_compiled(owner.__dict__.get("forward"))
+
+
+def _was_compiled(forward: Any) -> bool:
+    """Return whether `torch.compile` has compiled a function, be it of a module that was wrapped elsewhere."""
+    code = getattr(inspect.unwrap(forward), "__code__", None) if callable(forward) else None
+    if code is None or "torch._dynamo" not in sys.modules:
+        return False
+    return bool(torch._C._dynamo.eval_frame._debug_get_cache_entry_list(code))
 
 
 @dataclass(frozen=True)
@@ -132,11 +193,27 @@ class FoundLayers:
         names: Of the layers, in the order of the model.
         modules: The modules that they belong to, by path.
         unfollowed: What looks recurrent and cannot be followed.
+        candidates: Modules that may prove to be recurrent when they are called, by path, in the order of the model.
     """
 
     names: list[str]
     modules: dict[str, RecurrentModule]
     unfollowed: list[Unfollowed]
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+
+    def adopt(self, found: RecurrentModule) -> None:
+        """Add a candidate that proved to be recurrent."""
+        self.modules[found.path] = found
+        self.names.extend(found.names)
+
+    def drop(self, path: str) -> None:
+        """Take out a candidate again."""
+        found = self.modules.pop(path)
+        self.names[:] = [name for name in self.names if name not in found.names]
+
+    def forget_guesses(self, paths: Collection[str], everywhere: bool) -> None:
+        """Say nothing of what looked recurrent by its arguments: of modules whose calls were seen, or of any."""
+        self.unfollowed[:] = [u for u in self.unfollowed if not (u.is_guess and (everywhere or u.path in paths))]
 
     def module_of(self, name: str) -> RecurrentModule:
         """Return the module that a layer belongs to: one that the patterns name, or another of the same stack.
@@ -168,9 +245,20 @@ class FoundLayers:
         """Every module that cannot be followed, with the reason."""
         return [u.coverage for u in self.unfollowed]
 
+    def not_followed_but(self, better: Sequence[Unfollowed]) -> list[Coverage]:
+        """Return the same with what is known better, of modules inside or around them, too."""
+        known = [*self.candidates.keys() & self.modules.keys(), *(one.path for one in better)]
+        others = [u for u in self.unfollowed if not any(is_within(u.path, p) or is_within(p, u.path) for p in known)]
+        return [u.coverage for u in (*others, *better)]
 
-def find_layers(model: nn.Module, patterns: str | Iterable[str] = "*") -> FoundLayers:
+
+def find_layers(model: nn.Module, patterns: str | Iterable[str] = "*", discover: bool = False) -> FoundLayers:
     """Return a model's recurrent layers, by glob patterns of their names.
+
+    Args:
+        model: That holds them.
+        patterns: Which of them.
+        discover: Whether modules count that nobody registered and that prove, or have proved, to be recurrent.
 
     Raises:
         ValueError: If a pattern matches no layer.
@@ -182,13 +270,16 @@ def find_layers(model: nn.Module, patterns: str | Iterable[str] = "*") -> FoundL
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model={type(model).__name__}; expected a torch.nn.Module that holds recurrent layers")
-    found, unfollowed = find_recurrent(model)
-    names = matching([name for recurrent in found for name in recurrent.names], patterns)
+    found, unfollowed = find_recurrent(model, discover)
+    possible = {one.name: one for one in find_candidates(model, found)} if discover else {}
+    names = matching([name for recurrent in found for name in recurrent.names], patterns, possible)
     modules = {r.path: r for r in found if any(name in names for name in r.names)}
-    return FoundLayers(names, modules, unfollowed)
+    candidates = {one.path: one for name, one in possible.items() if name in names}
+    return FoundLayers([name for name in names if name not in possible], modules, unfollowed, candidates)
 
 
-def _is_within(path: str, outer: str) -> bool:
+def is_within(path: str, outer: str) -> bool:
+    """Return whether a module is another one, or inside it, by their paths."""
     return not outer or path == outer or path.startswith(f"{outer}.")
 
 
@@ -239,7 +330,7 @@ def _looks_recurrent(path: str, module: nn.Module) -> Unfollowed | None:
 def _takes_a_state(path: str, module: nn.Module) -> Unfollowed | None:
     """Return what to say of a user's module that is given a state next to an input, as a cell is; None of another."""
     kind = type(module)
-    if kind.__module__.partition(".")[0] in ("torch", "lightning", "pytorch_lightning", "torchmetrics"):
+    if kind.__module__.partition(".")[0] in FRAMEWORKS[:-1]:
         return None
     try:
         _, _, *others = signature(kind.forward).parameters
@@ -254,6 +345,7 @@ def _takes_a_state(path: str, module: nn.Module) -> Unfollowed | None:
         f"found, not understood: {kind.__name__}.forward is given what may be a state ({state!r}); if the model calls "
         "it once for every step, see rnn_diag.register",
         hint="register",
+        is_guess=True,
     )
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 
 
-def matching(names: list[str], patterns: str | Iterable[str]) -> list[str]:
-    """Return the names that match a glob pattern or any of several.
+def matching(names: list[str], patterns: str | Iterable[str], possible: Collection[str] = ()) -> list[str]:
+    """Return the names that match a glob pattern or any of several, and then those that may yet come up.
 
     Raises:
         ValueError: If a pattern matches none.
     """
     chosen: list[str] = []
     for pattern in patterns_in(patterns):
-        hits = [name for name in names if fnmatchcase(name, pattern)]
+        hits = [name for name in (*names, *possible) if fnmatchcase(name, pattern)]
         if not hits and not (pattern == "*" and not names):
             raise ValueError(f"no recurrent layer matches {pattern!r}; found: {', '.join(names) or 'none'}")
         chosen += hits
-    return [name for name in names if name in chosen]
+    return [name for name in dict.fromkeys((*names, *possible)) if name in chosen]
 
 
 def patterns_in(layers: str | Iterable[str]) -> list[str]:

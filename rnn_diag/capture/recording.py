@@ -9,6 +9,7 @@ from torch import nn
 from rnn_diag.arguments import one_of, whole
 from rnn_diag.capture.call_log import CallLog
 from rnn_diag.capture.coverage import coverage_of
+from rnn_diag.capture.discovery import Discovery
 from rnn_diag.capture.modules import find_layers, type_name
 from rnn_diag.capture.reading import TraceReader
 from rnn_diag.coverage import Coverage
@@ -37,6 +38,7 @@ class Recording(Mapping[str, Trace]):
         checked: Names of layers that earlier recordings found right; what this one does is added when its coverage is
             read.
         is_wanted: Asked at every call; where it says no, the recording stops by itself.
+        discover: Whether a module of the user's own that proves to be recurrent is followed by its state.
 
     Raises:
         ValueError: If a pattern matches no layer, or `sequences` is not positive.
@@ -62,16 +64,19 @@ class Recording(Mapping[str, Trace]):
         check_whole_batch: bool = True,
         checked: set[str] | None = None,
         is_wanted: Callable[[], bool] = lambda: True,
+        discover: bool = True,
     ) -> None:
         self.sequences = sequences = None if sequences is None else whole("sequences", sequences, 1, "None for all")
         one_of("engine", engine, ENGINES)
-        self._layers = find_layers(model, layers)
+        self._layers = find_layers(model, layers, discover)
         self._model_type = type_name(model)
         self.engine = engine
         self.exact_dropout = exact_dropout
         self._checked = set() if checked is None else checked
         copied = None if check_whole_batch else sequences
         self._log = CallLog(self._layers.modules, copied, exact_dropout, is_wanted, of_large_batches=sequences)
+        self._discovery = Discovery(self._layers, self._log)
+        self._log.on_stop = self._discovery.stop
         self._reader = TraceReader(self._layers, self._log, engine, sequences, self._checked)
 
     @property
@@ -83,11 +88,13 @@ class Recording(Mapping[str, Trace]):
         """Begin; what an earlier recording with this object held is forgotten.
 
         Raises:
-            ValueError: If the model has nothing that can be followed.
+            ValueError: If the model has nothing that can be followed, nor a module that may prove to be recurrent.
         """
-        if not self._layers.modules:
-            raise ValueError(self._nothing_found())
-        self._log.start()
+        if not self.may_see_anything:
+            raise ValueError(self.nothing_found)
+        if not self._log.running:
+            self._log.start()
+            self._discovery.start()
         self._reader.forget()
         return self
 
@@ -106,8 +113,10 @@ class Recording(Mapping[str, Trace]):
     def __enter__(self) -> Recording:
         return self.start()
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, *exception: object) -> None:
         self.stop()
+        if kind is None and not (self._layers.modules or self._discovery.saw_calls):
+            raise ValueError(self.nothing_found)
 
     def calls(self, name: str) -> list[Trace]:
         """Return one trace for every call of a layer; a call that continues where an earlier one ended joins its trace.
@@ -159,7 +168,7 @@ class Recording(Mapping[str, Trace]):
         """How every recurrent module of the model was captured, or why not."""
         self._checked |= {name for name in self.names if any(trace.is_faithful for trace in self.calls(name))}
         ran = [name for name in self.names if not self._layers.module_of(name).is_hidden or self.calls(name)]
-        return [self._coverage_of(name) for name in ran] + self._layers.not_followed
+        return [self._coverage_of(name) for name in ran] + self._layers.not_followed_but(self._discovery.rows)
 
     def __repr__(self) -> str:
         running = ", running" if self._log.running else ""
@@ -173,7 +182,14 @@ class Recording(Mapping[str, Trace]):
         found = self._layers.module_of(name)
         return coverage_of(name, found, self._log, self.calls(name), self.engine, self._checked)
 
-    def _nothing_found(self) -> str:
+    @property
+    def may_see_anything(self) -> bool:
+        """Whether there is a layer, or a module that may prove to be recurrent."""
+        return bool(self._layers.modules or self._layers.candidates)
+
+    @property
+    def nothing_found(self) -> str:
+        """What to say where there is no layer."""
         said = [f"{one.path or 'the model'} ({one.module_type}): {one.reason}" for one in self._layers.unfollowed]
         return (
             f"{self._model_type} has no recurrent module that can be followed"
@@ -187,6 +203,7 @@ def record(
     layers: str | list[str] | tuple[str, ...] = "*",
     engine: str = "auto",
     exact_dropout: bool = False,
+    discover: bool = True,
 ) -> Recording:
     """Record what a model's recurrent layers go through inside a `with` block; see `Recording`."""
-    return Recording(model, sequences, layers, engine, exact_dropout)
+    return Recording(model, sequences, layers, engine, exact_dropout, discover=discover)

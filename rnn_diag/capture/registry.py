@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
@@ -35,11 +36,16 @@ class Seen(NamedTuple):
 
 
 class SeenStep(NamedTuple):
-    """The same with every part of the state by its name; None before where the cell made it itself."""
+    """The same with every part of the state by its name; None before where the cell made it itself.
+
+    Attributes:
+        axis: That of the batch in every part of the state.
+    """
 
     input: Tensor
     before: list[Tensor | None]
     after: dict[str, Tensor]
+    axis: int = 0
 
 
 def step_of(seen: Seen) -> SeenStep:
@@ -113,6 +119,8 @@ FOLLOWED = ("torch.nn.", "rnn_diag.")
 
 _registrations: dict[type[nn.Module], Registration] = {}
 
+_findings: WeakKeyDictionary[nn.Module, Registration] = WeakKeyDictionary()
+
 
 def register(
     module_type: type[nn.Module],
@@ -159,9 +167,20 @@ def register(
     _registrations[module_type] = Registration(module_type, read or read_like_torch, make, weights)
 
 
-def registration_of(module: nn.Module) -> Registration | None:
-    """Return what was said of a module's class, the most derived first."""
-    return next((_registrations[kind] for kind in type(module).__mro__ if kind in _registrations), None)
+def owner_of_forward(kind: type[nn.Module]) -> type[nn.Module]:
+    """Return which class a class has its `forward` from."""
+    return next((one for one in kind.__mro__ if "forward" in one.__dict__), kind)
+
+
+def remember(module: nn.Module, finding: Registration) -> None:
+    """Read a module as was found out of its calls, unless its class is registered."""
+    _findings[module] = finding
+
+
+def registration_of(module: nn.Module, found: bool = True) -> Registration | None:
+    """Return what was said of a module's class, the most derived first; else what was `found` of the module itself."""
+    registered = next((_registrations[kind] for kind in type(module).__mro__ if kind in _registrations), None)
+    return registered or (_findings.get(module) if found else None)
 
 
 def registered_types() -> list[type[nn.Module]]:

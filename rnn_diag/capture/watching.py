@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from rnn_diag.capture.registry import registered_types
+from rnn_diag.capture.registry import owner_of_forward, registered_types
 from rnn_diag.cells.cell import RecurrentCell
 from rnn_diag.errors import lets_errors_through
 from rnn_diag.nn.layer import RecurrentLayer
@@ -60,13 +60,20 @@ _originals: dict[tuple[type[nn.Module], str], tuple[Callable[..., Any], Callable
 _lock = threading.Lock()
 
 
-def add(observer: Observer) -> None:
-    """Show an observer every call; classes that are not observed yet are, from now on."""
+def add(observer: Observer, kinds: Iterable[type[nn.Module]] = ()) -> None:
+    """Show an observer every call; classes that are not observed yet are, from now on.
+
+    Args:
+        observer: To be shown calls.
+        kinds: Classes to observe besides those that are always.
+    """
     with _lock:
-        for owner, attribute in entrances():
+        known = entrances()
+        others = dict.fromkeys((owner_of_forward(kind), "forward") for kind in kinds)
+        for owner, attribute in [*known, *others]:
             if (owner, attribute) not in _originals:
                 original = owner.__dict__[attribute]
-                observed = _observed(owner, original)
+                observed = _observed(owner, original, inherited=(owner, attribute) in known)
                 _originals[owner, attribute] = original, observed
                 setattr(owner, attribute, observed)
         _observers.append(observer)
@@ -74,7 +81,7 @@ def add(observer: Observer) -> None:
 
 def entrances() -> list[tuple[type[nn.Module], str]]:
     """Return where modules are observed: torch's, this package's, and the registered ones."""
-    owners = (next((kind for kind in one.__mro__ if "forward" in kind.__dict__), one) for one in registered_types())
+    owners = map(owner_of_forward, registered_types())
     return [*ENTRANCES, *dict.fromkeys((owner, "forward") for owner in owners if owner not in dict(ENTRANCES))]
 
 
@@ -89,10 +96,14 @@ def remove(observer: Observer) -> None:
                     setattr(owner, attribute, original)  # else another tool wrapped ours meanwhile: its wrapper stays
 
 
-def _observed(owner: type[nn.Module], original: Callable[..., Any]) -> Callable[..., Any]:
+def _observed(owner: type[nn.Module], original: Callable[..., Any], inherited: bool) -> Callable[..., Any]:
+    """Return a class's method as one that observers see; where `inherited`, also if a subclass calls it."""
+
     @functools.wraps(original)
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():  # a cell in a compiled region: the region stays what it is without us
+            return original(self, *args, **kwargs)
+        if not inherited and owner_of_forward(type(self)) is not owner:
             return original(self, *args, **kwargs)
         watched = _guarded(self, lambda: _Watched.begun(self))
         if watched is None:

@@ -67,11 +67,13 @@ def examine(
         module.train()
         start = time.perf_counter()
         recording = Recording(module, sequences)
-        if not recording.coverage:
-            recording.start()  # its error lists the modules that were found
-        with recording if recording.names else nullcontext():
+        if not (recording.coverage or recording.may_see_anything):
+            raise ValueError(recording.nothing_found)
+        with recording if recording.may_see_anything else nullcontext():
             value = loss(module, batch)
             norm = _differentiated(module, value)
+        if not recording.coverage:
+            raise ValueError(recording.nothing_found)
         ran = time.perf_counter()
         traces = [trace for name in recording.names for trace in recording.calls(name)]
         if traces and not any(bool(trace.mask.any()) for trace in traces):

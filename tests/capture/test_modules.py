@@ -92,7 +92,7 @@ def test_what_cannot_be_followed_is_named_when_there_is_nothing_else() -> None:
     with pytest.raises(
         ValueError, match=r"no recurrent module that can be followed: part \(ConvLSTMCell\): found, not"
     ):
-        record(LSTMClassifier(ConvLSTMCell())).start()
+        record(LSTMClassifier(ConvLSTMCell()), discover=False).start()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
