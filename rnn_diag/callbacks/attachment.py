@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -103,10 +104,16 @@ class DiagnosticCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure on all ranks or on none: where one has failed by now, others would wait for it at measured steps."""
-        if self._members(trainer)[0] is self and not all(all_ranks(trainer, self._session is not None)):
-            if self._session is not None:
-                warn("nothing is measured: another rank has failed to begin")
-            self._close()
+        if self._members(trainer)[0] is not self:
+            return
+        ranks = all_ranks(trainer, self._session is not None and (trainer.num_training_batches,))
+        if self._session is not None and all(ranks):
+            batches = {number for (number,) in ranks}
+            self._session.ends_with_others = len(ranks) == 1 or (len(batches) == 1 and math.inf not in batches)
+            return
+        if self._session is not None:
+            warn("nothing is measured: another rank has failed to begin")
+        self._close()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Begin to record, if anything is due at this step."""

@@ -11,6 +11,7 @@ import torch
 from rnn_diag.arguments import one_of
 from rnn_diag.callbacks.concern import Schedule
 from rnn_diag.callbacks.lightning import all_ranks, gradient_units
+from rnn_diag.callbacks.session.exchange import seen_by_any
 from rnn_diag.callbacks.session.warnings import Refusal, in_words
 from rnn_diag.callbacks.subscriber import FirstLook
 from rnn_diag.coverage import Coverage
@@ -68,7 +69,7 @@ class Preflight:
         for rank in ranks:
             for name, one in rank.measured.items():
                 measured[name] = measured[name] + one if name in measured else one
-        coverage = ranks[0].coverage
+        coverage = list(seen_by_any(rank.coverage for rank in ranks).values())
         facts = RunFacts(
             amp_scaled=units.scaled,
             without_gradient=dict.fromkeys((one.layer for one in coverage), 1),

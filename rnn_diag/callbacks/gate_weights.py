@@ -131,14 +131,16 @@ class GateWeights(Diagnostic):
         weights, step = trace.weights, self._steps.get(trace.layer)
         numbers = norms(dict(by_gate(trace.equations, weights, "weight"))) | ({} if step is None else step.numbers)
         is_known = trace.has_gradients and trace.is_faithful
-        cosine = float(early_late_cosine(trace).nanmean()) if is_known else None
-        parts_of_steps = Bands.of(step_weight_grad_norms(trace), trace.mask).percentiles if is_known else None
+        cosines = early_late_cosine(trace) if is_known else trace.hidden.new_empty(0)
+        known = cosines[~cosines.isnan()]
+        parts_of_steps = Bands.of(step_weight_grad_norms(trace) * units.factor, trace.mask) if is_known else None
         maps = {}
         for gate in trace.equations.blocks:
             parts = [trace.equations.by_block(getattr(weights, one), dim=0)[gate.name] for one in MATRICES]
             grads = [] if step is None else [step.grads[f"{gate.name}/grad_{one}"] for one in MATRICES.values()]
             maps[gate.name] = map_of((parts[0], parts[1]), (grads[0], grads[1]) if grads else None)
-        return GateWeightNumbers(numbers, None if cosine != cosine else cosine, maps, parts_of_steps)
+        cosine = float(known.mean()) if len(known) else None
+        return GateWeightNumbers(numbers, cosine, maps, parts_of_steps, len(known))
 
     def write(self, layer: str, merged: GateWeightNumbers, writer: Writer, step: int) -> None:
         """Write what the tab shows."""
@@ -148,7 +150,7 @@ class GateWeights(Diagnostic):
         write_weight_maps(writer, layer, step, {gate: maps for gate, (maps, _) in small.items()}, split=split)
         if merged.contributions is not None:
             cosine = math.nan if merged.early_late_cosine is None else merged.early_late_cosine
-            write_contributions(writer, layer, step, merged.contributions, cosine)
+            write_contributions(writer, layer, step, merged.contributions.percentiles, cosine)
 
     def draw(self, layer: str, merged: GateWeightNumbers) -> Mapping[str, Any]:
         """Return the picture of magnitudes."""

@@ -25,6 +25,18 @@ def inherited_configuration() -> DictConfig | None:
     return configuration
 
 
+STARTED_BY: Final = (("WORLD_SIZE", "RANK"), ("SLURM_NTASKS", "SLURM_PROCID"))
+"""In which variables torchrun and srun say how many processes they started, and which of them this is."""
+WRITES_NOTHING: Final = ("hydra.run.dir=.", "hydra.output_subdir=null")
+"""Overrides of a rank for which rank zero writes."""
+
+
+def is_started_to_help() -> bool:
+    """Return whether torchrun or srun started this process as another rank than zero."""
+    numbers = ((os.environ.get(count, "1"), os.environ.get(rank, "0")) for count, rank in STARTED_BY)
+    return any(count.isdecimal() and rank.isdecimal() and 0 < int(rank) < int(count) for count, rank in numbers)
+
+
 @contextmanager
 def launching(configuration: DictConfig) -> Iterator[None]:
     """Let the processes that Lightning starts inside the block take part in this run.
@@ -35,9 +47,9 @@ def launching(configuration: DictConfig) -> Iterator[None]:
     its own.
 
     Args:
-        configuration: Resolved; it is written to `run.yaml` in its `output_dir`.
+        configuration: Resolved; it is written to `run.yaml` in its `output_dir`, by rank zero.
     """
-    if RUN_CONFIGURATION in os.environ:
+    if RUN_CONFIGURATION in os.environ or is_started_to_help():
         yield
         return
     before = dict(os.environ)

@@ -43,7 +43,7 @@ def main() -> None:
 
         from rnn_diag.cli.compose import checked_overrides, configuration_directory, register_resolvers, split_words
         from rnn_diag.cli.hydra_versions import VERSION
-        from rnn_diag.cli.ranks import inherited_configuration
+        from rnn_diag.cli.ranks import WRITES_NOTHING, inherited_configuration, is_started_to_help
 
     inherited = inherited_configuration()
     if inherited is not None:
@@ -53,6 +53,7 @@ def main() -> None:
     if not any(map(ANSWERED_BY_HYDRA.fullmatch, flags)):
         with ends_with_one_line(PROGRAM, ValueError):
             overrides = checked_overrides(overrides, sweeping=bool({"-m", "--multirun"} & set(flags)))
+    overrides += WRITES_NOTHING if is_started_to_help() else ()
     sys.argv[1:] = [*flags, *overrides]  # Hydra's parser would not take `task=adding -m cell=gru,lstm`.
     register_resolvers()
     hydra.main(config_path=str(configuration_directory()), config_name="train", **VERSION)(reported)()

@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from rnn_diag.cells.equations import Equations
 from rnn_diag.cells.weights import Weights
+from rnn_diag.measurements.gradients import together
+from rnn_diag.measurements.spread import Bands
 from rnn_diag.measurements.statistics import Statistic
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 MATRICES = {"weight_ih": "ih", "weight_hh": "hh"}
 """What the two matrices of a gate are called in tags."""
@@ -49,14 +47,16 @@ class GateWeightNumbers:
         norms: By tag, `<gate>/<what>_<matrix>`.
         early_late_cosine: See `rnn_diag.diagnostics.early_late_cosine`, a mean over sequences; None where not known.
         maps: By gate.
-        contributions: log10 of what each timestep adds to the gradient of the recurrent weights: median, 10th and 90th
-            percentile over sequences; None where it is not known.
+        contributions: What each timestep adds to the gradient of the recurrent weights, by sequence; None where it is
+            not known.
+        sequences: Over how many the cosine is a mean.
     """
 
     norms: Mapping[str, float]
     early_late_cosine: float | None = None
     maps: Mapping[str, WeightMap] = field(default_factory=dict)
-    contributions: Float[np.ndarray, "three time"] | None = None
+    contributions: Bands | None = None
+    sequences: int = 1
 
     statistics: ClassVar[tuple[Statistic, ...]] = (
         Statistic("<block>/weight_<matrix>", "", "norm of the gate's input (`ih`) or recurrent (`hh`) weights"),
@@ -100,8 +100,16 @@ class GateWeightNumbers:
         }
 
     def __add__(self, other: GateWeightNumbers) -> GateWeightNumbers:
-        """Return these numbers: weights are the same at every call."""
-        return replace(self)
+        """Return these numbers, as weights are the same at every call and on every rank; of sequences, all together."""
+        known = [one for one in (self, other) if one.early_late_cosine is not None and one.sequences]
+        sequences = sum(one.sequences for one in known)
+        total = sum((one.early_late_cosine or 0.0) * one.sequences for one in known)
+        return replace(
+            self,
+            early_late_cosine=total / sequences if sequences else None,
+            contributions=together(self.contributions, other.contributions),
+            sequences=sequences,
+        )
 
 
 def by_gate(equations: Equations, weights: Weights, of: str) -> Iterator[tuple[str, Tensor]]:

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from rnn_diag.cli.build import Run
-from rnn_diag.cli.ranks import inherited_configuration, launching
+from rnn_diag.cli.ranks import inherited_configuration, is_started_to_help, launching
 from tests.cli.conftest import QUICK, STEPS
 
 
@@ -39,3 +39,18 @@ def test_the_environment_is_as_before_after_an_error(tmp_path: Path) -> None:
         os.environ["LOCAL_RANK"] = "1"
         raise KeyError
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(("count", "rank"), [("WORLD_SIZE", "RANK"), ("SLURM_NTASKS", "SLURM_PROCID")])
+def test_of_the_ranks_that_a_launcher_starts_zero_alone_writes(
+    count: str, rank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(count, "2")
+    for number in range(2):
+        monkeypatch.setenv(rank, str(number))
+        folder = tmp_path / str(number)
+        with launching(OmegaConf.create({"output_dir": str(folder)})):
+            assert is_started_to_help() is bool(number)
+            assert folder.exists() is not bool(number)
+    monkeypatch.setenv(count, "1")  # a job of one process on a cluster
+    assert not is_started_to_help()

@@ -95,7 +95,7 @@ class Audience:
             if any(rank.is_lost for rank in ranks):
                 return {}
             units = next((rank.units for rank in ranks if rank.units is not None), NO_UNITS)
-            coverage = self._plan.judged(seen_by_any(ranks))
+            coverage = self._plan.judged(seen_by_any(rank.coverage for rank in ranks))
             self._judging.forget((key, layer) for key, layers in current.wanted.items() for layer in layers)
             report = self._judging.judge(trainer, current.step, found, coverage, units, self._batches)
         except Exception as error:

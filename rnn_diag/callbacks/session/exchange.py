@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from rnn_diag.callbacks.session.pace import Shares
 from rnn_diag.callbacks.session.plan import Key, Request
 from rnn_diag.callbacks.session.warnings import in_words
+from rnn_diag.callbacks.session.wire import Wire
 from rnn_diag.capture import Recording
 from rnn_diag.coverage import Coverage, Status
+from rnn_diag.measurements.gate_weights import GateWeightNumbers
 from rnn_diag.measurements.measure import GradientUnits, Measure
+from rnn_diag.measurements.sent import received, sent
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 Findings = dict[tuple[Key, str], Any]
 """What was measured, by measure and layer."""
@@ -114,21 +122,52 @@ class RankReport:
     shares: Shares = field(default_factory=Shares)
     is_judging: bool = True
 
-    def sendable(self) -> RankReport:
-        """Return it without measurements that cannot be sent to another process, which are problems of their measures.
+    def to_bytes(self) -> bytes:
+        """Return it as it is sent: without measurements that cannot be, which become problems of their measures.
 
         Other ranks would wait for a report that is never sent.
         """
+        completed = None if self.completed is None else replace(self.completed, found=sent(self.completed.found))
+        report = replace(self, found=sent(self.found), begun=sent(self.begun), completed=completed)
         try:
-            pickle.dumps(self)
+            return pickle.dumps(report)
         except Exception:
-            for (key, layer), value in list(self.found.items()):
+            for (key, layer), value in list(report.found.items()):
                 try:
                     pickle.dumps(value)
                 except Exception as error:
-                    del self.found[key, layer]
+                    del report.found[key, layer]
                     self.problems[key] = in_words(error)
-        return self
+        return pickle.dumps(report)
+
+    @classmethod
+    def from_bytes(cls, message: bytes) -> RankReport:
+        """Return what another rank sent."""
+        report: RankReport = pickle.loads(message)
+        report.found, report.begun = received(report.found), received(report.begun)
+        if report.completed is not None:
+            report.completed.found = received(report.completed.found)
+        return report
+
+    def with_pictures_of(self, mine: RankReport) -> RankReport:
+        """Return it with what of weights is only drawn: it stays on the rank that measured it, which also writes."""
+        drawn = {key: value for key, value in mine.found.items() if isinstance(value, GateWeightNumbers)}
+        drawn = {key: value for key, value in drawn.items() if key in self.found}
+        return replace(self, found=self.found | drawn, completed=mine.completed)
+
+
+def exchanged(wire: Wire, trainer: Trainer, mine: RankReport) -> list[RankReport]:
+    """Return every rank's report, in the ranks' order. All ranks must call this together."""
+    if trainer.world_size == 1 or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [mine]
+    try:
+        message = mine.to_bytes()
+    except Exception:
+        wire.gather(trainer, RankReport(is_lost=True).to_bytes())  # other ranks wait for it
+        raise
+    reports = [RankReport.from_bytes(one) for one in wire.gather(trainer, message)]
+    reports[trainer.global_rank] = reports[trainer.global_rank].with_pictures_of(mine)
+    return reports
 
 
 def merged(problems: dict[Key, str], ranks: list[Findings]) -> Findings:
@@ -142,10 +181,10 @@ def merged(problems: dict[Key, str], ranks: list[Findings]) -> Findings:
     return {key: value for key, value in together.items() if key[0] not in problems}
 
 
-def seen_by_any(ranks: Iterable[RankReport]) -> dict[str, Coverage]:
+def seen_by_any(ranks: Iterable[Iterable[Coverage]]) -> dict[str, Coverage]:
     """Return how every layer was captured, by the first rank on which it ran."""
     seen: dict[str, Coverage] = {}
-    for one in (one for rank in ranks for one in rank.coverage):
+    for one in (one for rank in ranks for one in rank):
         if one.layer not in seen or seen[one.layer].status is Status.NEVER_RAN:
             seen[one.layer] = one
     return seen

@@ -10,15 +10,16 @@ from torch import nn
 
 from rnn_diag.arguments import number
 from rnn_diag.callbacks.concern import Concern
-from rnn_diag.callbacks.lightning import all_ranks, gradient_units, logging_step, say, settle, trains_on_cpu
+from rnn_diag.callbacks.lightning import gradient_units, logging_step, say, settle, trains_on_cpu
 from rnn_diag.callbacks.session.audience import Audience
-from rnn_diag.callbacks.session.exchange import Completed, Findings, MeasuredStep, RankReport, merged
+from rnn_diag.callbacks.session.exchange import Completed, Findings, MeasuredStep, RankReport, exchanged, merged
 from rnn_diag.callbacks.session.judging import Judging
 from rnn_diag.callbacks.session.measuring import measure_step
 from rnn_diag.callbacks.session.pace import Pace
 from rnn_diag.callbacks.session.plan import Key, Plan, Request
 from rnn_diag.callbacks.session.publishing import Measured, Publisher
 from rnn_diag.callbacks.session.warnings import Refusal, Warnings, in_words
+from rnn_diag.callbacks.session.wire import Wire
 from rnn_diag.callbacks.session.worker import Worker
 from rnn_diag.callbacks.subscriber import Subscriber
 from rnn_diag.doctor.judge import MEASURES
@@ -45,9 +46,14 @@ class Session:
         model: Whose layers are measured.
         for_command_line: Whether advice names the options of this package's commands.
 
+    Attributes:
+        ends_with_others: Whether all ranks are known to have as many batches, so that they end together.
+
     Raises:
         ValueError: If a pattern matches no layer.
     """
+
+    ends_with_others: bool = True
 
     def __init__(
         self,
@@ -71,6 +77,7 @@ class Session:
         self._step = self._last_step = -1
         self._current: MeasuredStep | None = None
         self._has_started = True
+        self._wire = Wire()
         limited = [(limit, one.schedule) for one in requests if (limit := one.schedule.max_overhead) is not None]
         limit = min((limit for limit, _ in limited), default=None)
         self._pace = Pace(limit, min((schedule.every_n_steps for _, schedule in limited), default=1))
@@ -192,12 +199,11 @@ class Session:
                 with self._pace.measuring():
                     self._audience.before_update(current, trainer)
                     self._measure(current, report, trainer)
-                    report = report if trainer.world_size == 1 else report.sendable()
                     is_sent = True
-                    self._merge(current, all_ranks(trainer, report), trainer)
+                    self._merge(current, exchanged(self._wire, trainer, report), trainer)
             except Exception as error:
                 if not (is_sent or isinstance(error, Refusal)):  # which all ranks raise alike; for others they wait
-                    all_ranks(trainer, RankReport(is_lost=True))
+                    exchanged(self._wire, trainer, RankReport(is_lost=True))
                 raise
 
     def _merge(self, current: MeasuredStep, ranks: list[RankReport], trainer: Trainer) -> None:
@@ -215,14 +221,15 @@ class Session:
         self._last_measured = current.step, current.spent
 
     def end(self, trainer: Trainer) -> None:
-        """Publish what is still being computed, which all ranks wait for, and draw what was measured since."""
+        """Publish what is still being computed, on all ranks if they end together, and draw what was measured since."""
         if self._plan.of_weights and self._last_step >= 0:
             report = RankReport()
             try:
                 self._take_completed(report, trainer, in_any_case=True)
             except Exception as error:
                 self._warnings.warn(f"what was computed last is left out: {in_words(error)}")
-            self._publish_completed(trainer, all_ranks(trainer, report))
+            ranks = exchanged(self._wire, trainer, report) if self.ends_with_others else [report]
+            self._publish_completed(trainer, ranks)
         self._audience.end(trainer)
         self._publish_cost(trainer, self._pace.spent)
         self._say(self._pace.told())

@@ -98,12 +98,12 @@ def test_a_rank_that_fails_at_a_step_still_joins_the_others(owner, method, netwo
             raise ArithmeticError("broken")
         return original(*arguments)
 
-    def together(run, mine):
+    def together(wire, run, mine):
         joined.append(run.global_step)
         return [mine]
 
     monkeypatch.setattr(owner, method, fails_at_the_third)
-    monkeypatch.setattr(session, "all_ranks", together)
+    monkeypatch.setattr(session, "exchanged", together)
     run = trainer(GateSaturation(1, max_overhead=None))
     with pytest.warns(DiagnosticWarning, match="ArithmeticError"):
         run.fit(network(), batches)
