@@ -33,20 +33,24 @@ class Schedule:
         sequences: How many sequences of a batch are looked at on each rank; None for all.
         layers: Glob pattern of the layers' names, or several.
         max_overhead: The share of the training time that measuring may take; None for no limit.
+        discover: Whether modules are looked for that nobody registered and that prove to be recurrent.
 
     Raises:
         ValueError: If `every_n_steps` or `sequences` is not positive, or `max_overhead` not between 0 and 1.
-        TypeError: If one of these is no number, or `layers` neither a pattern nor several.
+        TypeError: If one of these is no number, `layers` neither a pattern nor several, or `discover` no bool.
     """
 
     every_n_steps: int = 50
     sequences: int | None = 8
     layers: Patterns = "*"
     max_overhead: float | None = 0.02
+    discover: bool = True
 
     def __post_init__(self) -> None:
         patterns_in(self.layers)
         whole("every_n_steps", self.every_n_steps, at_least=1)
+        if not isinstance(self.discover, bool):
+            raise TypeError(f"discover={self.discover!r}; expected True or False")
         if self.sequences is not None:
             whole("sequences", self.sequences, at_least=1, otherwise="None for all")
         if self.max_overhead is not None:

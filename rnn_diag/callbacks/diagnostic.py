@@ -42,6 +42,8 @@ class Diagnostic(DiagnosticCallback, Concern):
             together. Where it would take more, it skips steps, on all ranks alike, from the second measured step on;
             those that it measures stay multiples of `every_n_steps`. Of several callbacks' shares the smallest holds.
             None: measure at all costs.
+        discover: Whether a module of your own that proves to be recurrent is followed by its state, too, without being
+            registered: looked for at the first measured steps.
 
     Raises:
         ValueError: If `every_n_steps` or `sequences` is not positive, or `max_overhead` not between 0 and 1.
@@ -64,8 +66,9 @@ class Diagnostic(DiagnosticCallback, Concern):
         sequences: int | None = Schedule.sequences,
         layers: Patterns = Schedule.layers,
         max_overhead: float | None = Schedule.max_overhead,
+        discover: bool = Schedule.discover,
     ) -> None:
-        super().__init__(Schedule(every_n_steps, sequences, layers, max_overhead))
+        super().__init__(Schedule(every_n_steps, sequences, layers, max_overhead, discover))
 
     @property
     def diagnostics(self) -> tuple[Concern, ...]:

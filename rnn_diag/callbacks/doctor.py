@@ -91,6 +91,7 @@ class Doctor(DiagnosticCallback, Subscriber):
         verbose: Whether a table with every finding and its numbers is printed at the end, rather than the worst five.
         command_line: Whether advice names the options of `rnn-diag-train`, which sets this, rather than calls. Both are
             in `doctor.json`.
+        discover: See `Diagnostic`.
 
     Raises:
         ValueError: If `stop_on` names no finding, or `preflight` is no such word.
@@ -108,8 +109,9 @@ class Doctor(DiagnosticCallback, Subscriber):
         preflight: str | None = None,
         verbose: bool = False,
         command_line: bool = False,
+        discover: bool = Schedule.discover,
     ) -> None:
-        super().__init__(Schedule(every_n_steps, sequences, layers, max_overhead))
+        super().__init__(Schedule(every_n_steps, sequences, layers, max_overhead, discover))
         self.stop_on = tuple(one_of("stop_on", word, RULE_IDS) for word in stop_on)
         self.preflight = preflight
         self.verbose = verbose

@@ -78,6 +78,7 @@ class GateWeights(Diagnostic):
         sequences: See `Diagnostic`; of the sequences whose halves are compared.
         layers: See `Diagnostic`.
         max_overhead: See `Diagnostic`.
+        discover: See `Diagnostic`.
     """
 
     name: ClassVar[str] = "gate_weights"

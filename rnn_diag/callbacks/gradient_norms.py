@@ -64,6 +64,7 @@ class GradientNorms(WithHistories, Diagnostic):
         sequences: See `Diagnostic`.
         layers: See `Diagnostic`.
         max_overhead: See `Diagnostic`.
+        discover: See `Diagnostic`.
     """
 
     name: ClassVar[str] = "gradient_norms"
@@ -75,8 +76,9 @@ class GradientNorms(WithHistories, Diagnostic):
         sequences: int | None = Schedule.sequences,
         layers: Patterns = Schedule.layers,
         max_overhead: float | None = Schedule.max_overhead,
+        discover: bool = Schedule.discover,
     ) -> None:
-        super().__init__(every_n_steps, sequences, layers, max_overhead)
+        super().__init__(every_n_steps, sequences, layers, max_overhead, discover)
 
     @property
     def measure_of(self) -> Measure:

@@ -40,6 +40,7 @@ class LyapunovSpectrum(Diagnostic):
         max_overhead: See `Diagnostic`.
         k: How many exponents; no more than the state has units.
         warmup: Steps at the start of every sequence that are carried but not counted.
+        discover: See `Diagnostic`.
 
     Raises:
         ValueError: If `k` is not positive or `warmup` is negative.
@@ -56,8 +57,9 @@ class LyapunovSpectrum(Diagnostic):
         max_overhead: float | None = Schedule.max_overhead,
         k: int = 4,
         warmup: int = 0,
+        discover: bool = Schedule.discover,
     ) -> None:
-        super().__init__(every_n_steps, sequences, layers, max_overhead)
+        super().__init__(every_n_steps, sequences, layers, max_overhead, discover)
         self.k = whole("k", k, at_least=1)
         self.warmup = whole("warmup", warmup, at_least=0)
 

@@ -51,6 +51,7 @@ class MemoryHorizon(Diagnostic):
         max_overhead: See `Diagnostic`.
         targets: From how many steps of each sequence it is followed back, from the last one read to the first.
         threshold: Share of the influence that counts as reaching.
+        discover: See `Diagnostic`.
 
     Raises:
         ValueError: If `targets` is not positive or `threshold` is not between 0 and 1.
@@ -67,8 +68,9 @@ class MemoryHorizon(Diagnostic):
         max_overhead: float | None = Schedule.max_overhead,
         targets: int = TARGETS,
         threshold: float = THRESHOLD,
+        discover: bool = Schedule.discover,
     ) -> None:
-        super().__init__(every_n_steps, sequences, layers, max_overhead)
+        super().__init__(every_n_steps, sequences, layers, max_overhead, discover)
         self.targets = whole("targets", targets, at_least=1)
         self.threshold = number("threshold", threshold, above=0, at_most=1)
 

@@ -43,6 +43,7 @@ class RNNDiagnostics(DiagnosticCallback):
         lyapunov: Whether to measure Lyapunov exponents, too, a tenth as often.
         spectra_every_nth: Of its measured steps, at every how manieth spectra are taken, after as many in a row:
             weights move more and more slowly, and eigenvalues take long.
+        discover: See `Diagnostic`.
 
     Raises:
         ValueError: If `every_n_steps`, `sequences` or `spectra_every_nth` is not positive, or `max_overhead` not
@@ -57,8 +58,9 @@ class RNNDiagnostics(DiagnosticCallback):
         max_overhead: float | None = Schedule.max_overhead,
         lyapunov: bool = False,
         spectra_every_nth: int = 4,
+        discover: bool = Schedule.discover,
     ) -> None:
-        super().__init__(Schedule(every_n_steps, sequences, layers, max_overhead))
+        super().__init__(Schedule(every_n_steps, sequences, layers, max_overhead, discover))
         every_nth = whole("spectra_every_nth", spectra_every_nth, at_least=1)
         schedule = vars(self.schedule)
         self._diagnostics: tuple[Diagnostic, ...] = (
@@ -68,7 +70,9 @@ class RNNDiagnostics(DiagnosticCallback):
             GateSaturation(**schedule),
         )
         if lyapunov:
-            self._diagnostics += (LyapunovSpectrum(10 * every_n_steps, sequences, layers, max_overhead),)
+            self._diagnostics += (
+                LyapunovSpectrum(10 * every_n_steps, sequences, layers, max_overhead, discover=discover),
+            )
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:

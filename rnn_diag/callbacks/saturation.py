@@ -55,6 +55,7 @@ class GateSaturation(WithHistories, Diagnostic):
         max_overhead: See `Diagnostic`.
         low: A gate below it is shut.
         high: A gate above it is open.
+        discover: See `Diagnostic`.
 
     Raises:
         ValueError: Unless `0 <= low < high <= 1`.
@@ -71,8 +72,9 @@ class GateSaturation(WithHistories, Diagnostic):
         max_overhead: float | None = Schedule.max_overhead,
         low: float = LOW,
         high: float = HIGH,
+        discover: bool = Schedule.discover,
     ) -> None:
-        super().__init__(every_n_steps, sequences, layers, max_overhead)
+        super().__init__(every_n_steps, sequences, layers, max_overhead, discover)
         self.low, self.high = thresholds(low, high)
 
     @property

@@ -56,6 +56,7 @@ class RecurrentSpectrum(Diagnostic):
         transient: Whether to look at what happens between the first step and the end, too.
         every_nth: Of its measured steps, at every how manieth spectra are taken, after as many in a row: weights move
             more and more slowly, and eigenvalues take long.
+        discover: See `Diagnostic`.
 
     Raises:
         ValueError: If `every_nth` is not positive.
@@ -72,8 +73,9 @@ class RecurrentSpectrum(Diagnostic):
         max_overhead: float | None = Schedule.max_overhead,
         transient: bool = False,
         every_nth: int = 1,
+        discover: bool = Schedule.discover,
     ) -> None:
-        super().__init__(every_n_steps, sequences, layers, max_overhead)
+        super().__init__(every_n_steps, sequences, layers, max_overhead, discover)
         self.transient = transient
         self.every_nth = whole("every_nth", every_nth, at_least=1)
 

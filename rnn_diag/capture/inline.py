@@ -45,7 +45,7 @@ def _reason(module: nn.Module, graph: Graph) -> str:
                 f"a loop over time is written inside {type(module).__name__}.forward ({name} is used {len(uses)} "
                 "times, each time on what it gave before together with something new), and no module is called for "
                 "every step; move the step into a module of its own, called as cell(input, state) -> state, and it is "
-                "followed"
+                "followed by its state, and with rnn_diag.register by its gates"
             )
     return ""
 

@@ -168,7 +168,7 @@ class Recording(Mapping[str, Trace]):
         """How every recurrent module of the model was captured, or why not."""
         self._checked |= {name for name in self.names if any(trace.is_faithful for trace in self.calls(name))}
         ran = [name for name in self.names if not self._layers.module_of(name).is_hidden or self.calls(name)]
-        return [self._coverage_of(name) for name in ran] + self._layers.not_followed_but(self._discovery.rows)
+        return [self._coverage_of(name) for name in ran] + self.not_followed
 
     def __repr__(self) -> str:
         running = ", running" if self._log.running else ""
@@ -181,6 +181,16 @@ class Recording(Mapping[str, Trace]):
     def _coverage_of(self, name: str) -> Coverage:
         found = self._layers.module_of(name)
         return coverage_of(name, found, self._log, self.calls(name), self.engine, self._checked)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether calls are being recorded."""
+        return self._log.running
+
+    @property
+    def not_followed(self) -> list[Coverage]:
+        """The modules that cannot be followed, with the reasons."""
+        return self._layers.not_followed_but(self._discovery.rows)
 
     @property
     def may_see_anything(self) -> bool:

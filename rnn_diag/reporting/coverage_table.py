@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
     Example:
         >>> Row(Coverage("l0", "LSTM", Status.NEVER_RAN, "no call"), ("spectrum",), expected=False).cells
-        ['l0', 'LSTM', 'every call', 'spectrum']
+        ['l0', 'LSTM', 'every call; no call', 'spectrum']
     """
 
     coverage: Coverage
@@ -49,7 +49,8 @@ class Row(NamedTuple):
         to_come = self.coverage.status is Status.NEVER_RAN and not self.expected
         if not to_come:
             return f"{self.coverage.status}: {self.coverage.reason}"
-        return "every call" if self.coverage.has_gradients else FROZEN
+        when = "every call" if self.coverage.has_gradients else FROZEN
+        return f"{when}; {self.coverage.reason}" if self.coverage.reason else when
 
     @property
     def cells(self) -> list[str]:

@@ -109,6 +109,7 @@ class RankReport:
         clipped: By what gradients were clipped since the last report.
         shares: What it has spent on measuring.
         is_judging: Whether it still judges.
+        may_measure: Whether it has layers, or may yet find some.
     """
 
     found: Findings = field(default_factory=dict)
@@ -121,6 +122,7 @@ class RankReport:
     clipped: list[float] = field(default_factory=list)
     shares: Shares = field(default_factory=Shares)
     is_judging: bool = True
+    may_measure: bool = True
 
     def to_bytes(self) -> bytes:
         """Return it as it is sent: without measurements that cannot be, which become problems of their measures.

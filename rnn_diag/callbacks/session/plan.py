@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from rnn_diag.callbacks.concern import Schedule
+from rnn_diag.callbacks.lightning import say
 from rnn_diag.callbacks.session.warnings import NoSuchLayer
 from rnn_diag.capture import Recording
-from rnn_diag.capture.modules import find_recurrent, type_name
+from rnn_diag.capture.finding import Finding
+from rnn_diag.capture.modules import RecurrentModule, find_layers, type_name
 from rnn_diag.capture.patterns import matching
 from rnn_diag.coverage import Coverage, Status
 from rnn_diag.doctor.parameters import frozen_layers
@@ -20,6 +22,15 @@ from rnn_diag.reporting.coverage_table import Row, print_coverage
 
 Key = str
 """What a measure is called in a session, on every rank alike."""
+
+
+SEARCHES = 3
+"""Measured steps at which modules are looked for that prove to be recurrent."""
+
+SEARCHING = (
+    "no recurrent layer is known yet; at the first measured step those are looked for that nobody registered: modules "
+    "that are called again and again, each time with what they gave before and something new"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +63,7 @@ class Plan:
         measures: All that are asked for, each once.
         layers: The layers that each request looks at.
         found: What the model holds.
+        is_given_up: Whether all ranks have searched, and none has a layer.
 
     Raises:
         NoSuchLayer: If a pattern matches no layer.
@@ -59,21 +71,10 @@ class Plan:
 
     def __init__(self, requests: Sequence[Request], model: nn.Module) -> None:
         self._model = model
-        found, unfollowed = find_recurrent(model)
-        names = [name for one in found for name in one.names]
-        self._equations = {name: one.equations for one in found if one.equations is not None for name in one.names}
-        unlearning = frozen_layers(model)
-        frozen = {name for one in found if unlearning.issuperset(one.names) for name in one.names}
-        self.found = [
-            Coverage(name, type_name(one.module), Status.NEVER_RAN, "", has_gradients=name not in frozen)
-            for one in found
-            for name in one.names
-        ]
-        self.found += [one.coverage for one in unfollowed]
-        try:
-            self.layers = {request: matching(names, request.schedule.layers) for request in requests}
-        except ValueError as error:
-            raise NoSuchLayer(str(error)) from None
+        self._requests = requests
+        self._searches = 0
+        self.is_given_up = False
+        self._look(not_followed=None)
         self._tried: set[str] = set()
         self._checked: set[str] = set()
         self.measures: dict[Key, Measure] = {}
@@ -81,6 +82,53 @@ class Plan:
         for request in requests:
             for measure in request.measures:
                 self._name(measure, type(measure).__name__ if request.for_judge else request.name)
+
+    def _look(self, not_followed: list[Coverage] | None) -> None:
+        """Find the layers.
+
+        Args:
+            not_followed: What is known of the other modules; None where nothing is.
+        """
+        discovers = any(one.schedule.discover for one in self._requests)
+        layers = find_layers(self._model, discover=discovers)
+        self._candidates = layers.candidates.keys()
+        of_all = [*layers.modules.values()]
+        self._equations = {name: one.equations for one in of_all if one.equations is not None for name in one.names}
+        unlearning = frozen_layers(self._model)
+        frozen = {name for one in of_all if unlearning.issuperset(one.names) for name in one.names}
+        self.found = [
+            Coverage(name, type_name(one.module), Status.NEVER_RAN, _how(one), has_gradients=name not in frozen)
+            for one in of_all
+            for name in one.names
+        ]
+        self.found += layers.not_followed if not_followed is None else not_followed
+        told = [name for one in of_all if not isinstance(one.registration, Finding) for name in one.names]
+        self.layers: dict[Request, list[str]] = {}
+        self._possible: dict[Request, list[str]] = {}
+        for request in self._requests:
+            names, possible = told, list[str]()
+            if request.schedule.discover:
+                names, possible = layers.names, [one.name for one in layers.candidates.values()]
+            try:
+                meant = matching(names, request.schedule.layers, possible)
+            except ValueError as error:
+                raise NoSuchLayer(str(error)) from None
+            self.layers[request] = [name for name in meant if name in names]
+            self._possible[request] = [name for name in meant if name not in names]
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether modules that prove to be recurrent may yet be found."""
+        return self._searches < SEARCHES and any(self._possible.values())
+
+    def take_up(self, recording: Recording) -> bool:
+        """Look at what a stopped recording found from now on; return whether there is anything new to say."""
+        if not self.is_searching:
+            return False
+        before = [one[:4] for one in self.found if one.layer not in self._candidates or self._searches]
+        self._searches += 1
+        self._look(recording.not_followed)
+        return [one[:4] for one in self.found] != before
 
     def _name(self, measure: Measure, asked_by: str) -> None:
         if measure not in self._keys:
@@ -116,8 +164,12 @@ class Plan:
 
     def enabled(self, disabled: Collection[Key] = ()) -> list[Request]:
         """Return the requests that have something left to measure."""
-        able = (request for request, layers in self.layers.items() if layers)
+        able = (request for request, layers in self.layers.items() if layers or self._is_open(request))
         return [request for request in able if any(key not in disabled for key in self.keys(request))]
+
+    def _is_open(self, request: Request) -> bool:
+        """Return whether a request without a layer may get one, or another rank's has one: all ranks decide alike."""
+        return not self.is_given_up and bool(self._possible[request])
 
     def wanted(self, due: Iterable[Request], disabled: Collection[Key] = ()) -> dict[Key, list[str]]:
         """Return the layers at which each measure is wanted."""
@@ -140,9 +192,16 @@ class Plan:
         sequences = None if None in wanted else max(number for number in wanted if number is not None)
         names = {name for request in due for name in self.layers[request]}
         anew, self._tried = not names <= self._tried, self._tried | names
-        patterns = sorted(map(glob.escape, names))
+        if searches := self.is_searching:
+            names |= {name for request in due for name in self._possible[request]}
         return Recording(
-            self._model, sequences, patterns, check_whole_batch=anew, checked=self._checked, is_wanted=is_wanted
+            self._model,
+            sequences,
+            sorted(map(glob.escape, names)) or "*",
+            check_whole_batch=anew,
+            checked=self._checked,
+            is_wanted=is_wanted,
+            discover=searches or any(one.schedule.discover for one in due),
         )
 
     def judged(self, seen: Mapping[str, Coverage]) -> list[Coverage]:
@@ -155,8 +214,11 @@ class Plan:
 
     def announce(self) -> None:
         """Print which layers there are, which diagnostics look at them, how often, and for what share of the time."""
-        if self.found:
-            print_coverage(self.rows({}), " ".join(self._terms()))
+        rows = [row for row in self.rows({}) if self._searches or row.coverage.layer not in self._candidates]
+        if rows:
+            print_coverage(rows, " ".join(self._terms()))
+        elif self.is_searching:
+            say(f"rnn_diag: {SEARCHING}")
 
     @property
     def nothing_measured(self) -> str:
@@ -170,7 +232,9 @@ class Plan:
 
     def rows(self, seen: Mapping[str, Coverage]) -> list[Row]:
         """Return the table of layers: as they were seen, or will be."""
-        return [self._row(seen.get(coverage.layer, coverage), coverage.layer in seen) for coverage in self.found]
+        lost = {one.layer: one for one in self.found if one.status is Status.NOT_FOLLOWED}
+        latest = {**seen, **lost}
+        return [self._row(latest.get(one.layer, one), one.layer in seen) for one in self.found]
 
     def _row(self, coverage: Coverage, was_due: bool) -> Row:
         at_work = [request.name for request in self.layers if self._can_measure(request, coverage)]
@@ -200,6 +264,11 @@ class Plan:
             if not limits
             else f"at most {100 * min(limits):g}% of the training time (rnn_diag/overhead)."
         )
+
+
+def _how(found: RecurrentModule) -> str:
+    """Return how a layer is followed that nobody registered; empty for others."""
+    return found.registration.how if isinstance(found.registration, Finding) else ""
 
 
 def _counted(steps: int) -> str:

@@ -123,7 +123,7 @@ class Session:
         self._warnings.speaks = trainer.is_global_zero
         if trainer.is_global_zero:
             self._plan.announce()
-        if self._plan.nothing_measured:
+        if self._plan.nothing_measured and not self._plan.is_searching:
             self._warnings.warn(self._plan.nothing_measured)
 
     def batch_starts(self, trainer: Trainer, is_attached: Callable[[], bool] = lambda: True) -> None:
@@ -151,6 +151,19 @@ class Session:
             except Exception as error:
                 self._current.fail(in_words(error))
 
+    def _take_up(self, current: MeasuredStep) -> None:
+        """End what is recorded of a step, and measure what was found by it, too."""
+        if current.recording is None or not current.recording.is_running:
+            return
+        try:
+            current.recording.stop()
+            if self._plan.take_up(current.recording):
+                current.wanted = self._plan.wanted(current.due, self._disabled)
+                if self._warnings.speaks:
+                    self._plan.announce()
+        except Exception as error:
+            current.fail(in_words(error))
+
     def _due_at(self, step: int) -> MeasuredStep | None:
         """Return what is to be measured at a step; None where nothing is due. All ranks decide alike."""
         due = [one for one in self._plan.due(step, self._disabled) if self._pace.is_due(one.schedule, step)]
@@ -171,7 +184,7 @@ class Session:
             try:
                 current.units.append(gradient_units(trainer))
                 if trainer.lightning_module.automatic_optimization:
-                    current.recording.stop()
+                    self._take_up(current)
             except Exception as error:
                 current.fail(in_words(error))
             if trainer.lightning_module.automatic_optimization:
@@ -197,6 +210,7 @@ class Session:
             try:
                 settle(trainer)
                 with self._pace.measuring():
+                    self._take_up(current)
                     self._audience.before_update(current, trainer)
                     self._measure(current, report, trainer)
                     is_sent = True
@@ -210,6 +224,9 @@ class Session:
         """Publish what all ranks measured."""
         said = self._pace.agree([rank.shares for rank in ranks])
         self._audience.agree(ranks)
+        if not any(rank.may_measure for rank in ranks) and not self._plan.is_given_up:
+            self._plan.is_given_up = True
+            self._warnings.warn(self._plan.nothing_measured)
         self._disabled |= self._audience.unneeded
         self._publish_completed(trainer, ranks)
         found = self._agreed([rank.problems for rank in ranks], [rank.found for rank in ranks])
@@ -276,6 +293,7 @@ class Session:
         report.problems, report.coverage, report.is_lost = current.problems, current.coverage, current.is_lost
         report.units = current.units[0] if current.units else None
         report.shares = self._pace.read()
+        report.may_measure = self._plan.is_searching or not self._plan.nothing_measured
         self._audience.report(report)
 
     def _of_recent_weights(self, current: MeasuredStep) -> set[Key]:

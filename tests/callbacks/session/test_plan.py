@@ -10,6 +10,7 @@ from torch import nn
 
 from rnn_diag.callbacks import (
     DiagnosticWarning,
+    Doctor,
     GateSaturation,
     GradientNorms,
     RecurrentSpectrum,
@@ -124,3 +125,93 @@ def test_a_diagnostic_is_listed_only_for_layers_of_which_it_logs_something(
     run.fit(network(nn.RNN, nonlinearity=nonlinearity), batches)
     logged = any(key.startswith("saturation/encoder.l0/") for key in run.callback_metrics)
     assert ("saturation" in capsys.readouterr().out, logged) == (listed, listed)
+
+
+class Stepwise(nn.Module):
+    """A loop over a cell of its own, which nobody registered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.block = LeakyCell(), Residual()
+
+    def forward(self, inputs):
+        state, states = inputs.new_zeros(inputs.shape[0], 5), []
+        for x in inputs.unbind(1):
+            state = self.cell(x, state)
+            states.append(state)
+        state = self.block(self.block(self.block(self.block(state))))
+        return torch.stack(states, 1), state
+
+
+class LeakyCell(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.recur = nn.Linear(3, 5), nn.Linear(5, 5)
+
+    def forward(self, x, h):
+        return 0.5 * h + 0.5 * (self.read(x) + self.recur(h)).tanh()
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = nn.Linear(5, 5)
+
+    def forward(self, x):
+        return x + self.inside(x)
+
+
+@pytest.fixture
+def stepwise(network):
+    model = network()
+    model.encoder = Stepwise()
+    return model
+
+
+def test_a_cell_that_nobody_registered_is_found_at_the_first_measured_step(stepwise, batches, trainer, capsys):
+    run = trainer(RNNDiagnostics(1, layers="encoder.cell.*"))
+    run.fit(stepwise, batches)
+    assert "gradient_norms/encoder.cell.l0/log10_first_to_last" in run.callback_metrics
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.count("encoder.cell.l0") == 1 and "every call; followed by its" in out
+    again = trainer(RNNDiagnostics(1))
+    again.fit(stepwise, batches)
+    assert "gradient_norms/encoder.cell.l0/log10_max" in again.callback_metrics
+
+
+def test_what_was_looked_at_and_is_no_recurrence_with_inputs_is_said(stepwise, batches, trainer):
+    doctor = Doctor(1)
+    trainer(doctor).fit(stepwise, batches)
+    assert sorted(doctor.report.vitals) == ["encoder.block", "encoder.cell.l0"]
+    (finding,) = [one for one in doctor.report.findings if one.layer == "encoder.block"]
+    assert finding.id == "not_followed" and "no input is new at each call" in finding.meaning
+
+
+def test_nothing_is_looked_for_where_it_is_not_wanted(stepwise, batches, trainer, told):
+    run = trainer(GradientNorms(1, discover=False))
+    (message,) = told(run, stepwise, batches)
+    assert "no recurrent layer can be followed, so nothing is measured: encoder.cell (LeakyCell)" in message
+    with pytest.raises(TypeError, match="discover='no'; expected True or False"):
+        GradientNorms(discover="no")
+
+
+def test_nothing_is_measured_any_more_where_nothing_was_found(network, batches, trainer, told):
+    model = network()
+    model.encoder = Stepwise()
+    model.encoder.forward = lambda inputs: (
+        inputs.new_zeros(*inputs.shape[:2], 5),
+        model.encoder.block(inputs.new_zeros(len(inputs), 5)),
+    )
+    run = trainer(RNNDiagnostics(1))
+    (message,) = told(run, model, batches)
+    assert "nothing is measured" in message and run.global_step == 6
+
+
+def test_the_search_ends_after_some_measured_steps(stepwise):
+    plan = Plan([Request("norms", Schedule(), (MeasureGradients(),))], stepwise)
+    assert plan.is_searching and plan.due(0)
+    for _ in range(3):
+        plan.take_up(plan.recording(plan.due(0)).start().stop())
+    assert not plan.is_searching
+    plan.is_given_up = True
+    assert not plan.due(0)
