@@ -14,6 +14,7 @@ from rnn_diag.callbacks.concern import Concern
 from rnn_diag.callbacks.lightning import trains_on_cpu, writers_of
 from rnn_diag.callbacks.session.elsewhere import Elsewhere
 from rnn_diag.callbacks.session.pace import Pace
+from rnn_diag.callbacks.session.thinning import FULL, Thinning
 from rnn_diag.callbacks.session.warnings import Warnings, in_words
 from rnn_diag.callbacks.session.worker import Worker
 from rnn_diag.doctor.finding import Finding
@@ -82,6 +83,11 @@ class Publisher:
         # Of a single step there is little to see, and the first measured one costs most as it is.
         self._next_pictures = 1 if pace.max_overhead is None else 2
         self._undrawn: dict[tuple[Concern, str], tuple[int, Any]] = {}
+        self._thinning = Thinning()
+        self._unwritten: dict[tuple[Concern, str], tuple[int, Any]] = {}
+        self._is_chosen = True
+        self._verdicts = 0
+        self._unsaid: RunHistory | None = None
         self._waiting: dict[tuple[Concern, str], None] = {}
         self._said: list[tuple[str, str, str]] | None = None
         self._coverage_is_written = False
@@ -90,6 +96,7 @@ class Publisher:
         """Resume the picture schedule after this many measured steps."""
         self.measurements = max(self.measurements, measurements)
         self._next_pictures = self.measurements + 1
+        self._thinning.measured = max(self._thinning.measured, measurements)
 
     def publish(self, trainer: Trainer, step: int, measured: Measured, of_the_run: Mapping[str, float]) -> None:
         """Publish what belongs to one step; all ranks arrive at the same metrics.
@@ -111,6 +118,10 @@ class Publisher:
         self.show(trainer, metrics)
         self._log(trainer, metrics, step)
         self._hear_background(trainer)
+        if of_the_run:
+            self._is_chosen = self._thinning.chooses(
+                {name: metrics[name] for name in metrics.keys() - of_the_run.keys()}
+            )
         writers, is_idle = writers_of(trainer), self._worker.is_idle
         if writers or self._elsewhere.listens(trainer):
             self._write(writers, step, measured)
@@ -122,12 +133,22 @@ class Publisher:
         # The property gives out the mapping itself, which stopping, checkpoints and sweeps read.
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
 
-    def write_verdict(self, trainer: Trainer, history: RunHistory) -> None:
-        """Write the findings as they stand, for the tab and the Text tab, if they say other than those last written."""
-        said = statements(history.standing)
+    def write_verdict(self, trainer: Trainer, history: RunHistory, in_any_case: bool = False) -> None:
+        """Write the findings as they stand, for the tab and the Text tab, if they say other than those last written.
+
+        Args:
+            trainer: Whose loggers they are.
+            history: The run as the doctor sees it.
+            in_any_case: Whether to write a verdict of many, too, at a step that is not written in full.
+        """
+        said, self._unsaid = statements(history.standing), None
         if history.report is None or heads(said) == self._said:
             return
+        if self._verdicts >= FULL and not (self._is_chosen or in_any_case):
+            self._unsaid = history
+            return
         self._said = heads(said)
+        self._verdicts += 1
         try:
             for writer in writers_of(trainer):
                 write_verdict(writer, history.step, [_for_the_tab(one) for one in said])
@@ -137,14 +158,17 @@ class Publisher:
         self._elsewhere.tell(trainer, said, history.report.nothing_wrong, history.step)
 
     def write_cost(self, trainer: Trainer, step: int, milliseconds: float, share: float) -> None:
-        """Write what measuring a step took, for the tab."""
-        for writer in writers_of(trainer):
+        """Write what measuring a step took, for the tab, as rarely as series."""
+        for writer in writers_of(trainer) if self._is_chosen else ():
             write_cost(writer, step, milliseconds, share)
 
     def draw_last(self, trainer: Trainer) -> None:
         """Finish what the background has to write, and draw what was measured since the last pictures."""
-        self._hear_background(trainer, in_any_case=True)
+        if self._unsaid is not None:
+            self.write_verdict(trainer, self._unsaid, in_any_case=True)
         writers = writers_of(trainer)
+        self._write_series(writers)
+        self._hear_background(trainer, in_any_case=True)
         for concern, layer in list(self._undrawn):
             self._draw(writers, [self._picture(concern, layer)])
         self._hear_background(trainer, in_any_case=True)
@@ -164,22 +188,26 @@ class Publisher:
             for writer in writers:
                 write_table(writer, "rnn_diag/coverage", HEADER, [row.cells for row in self.coverage], step)
                 write_layout(writer, [row.layer for row in self.coverage if row.diagnostics], self._statistics)
-        texts = []
         for concern, layers in measured.items():
             for layer, value in layers.items():
                 if concern not in self._left_out:
                     try:
                         concern.keep(layer, value, step)
-                        texts.append((concern, layer, value))
-                        self._undrawn[concern, layer] = step, value
+                        self._unwritten[concern, layer] = self._undrawn[concern, layer] = step, value
                     except Exception as error:
                         self._leave_out(concern, "pictures of", error)
-        if texts and writers:
-            self._worker.run(lambda: self._write_all(texts, writers, step))
+        if self._is_chosen:
+            self._write_series(writers)
 
-    def _write_all(self, texts: Iterable[tuple[Concern, str, Any]], writers: list[Any], step: int) -> None:
+    def _write_series(self, writers: list[Any]) -> None:
+        """Write in the background what was not written yet."""
+        texts, self._unwritten = self._unwritten, {}
+        if texts and writers:
+            self._worker.run(lambda: self._write_all(texts, writers))
+
+    def _write_all(self, texts: Mapping[tuple[Concern, str], tuple[int, Any]], writers: list[Any]) -> None:
         """Write what TensorBoard gets besides scalars; in the background."""
-        for concern, layer, value in texts:
+        for (concern, layer), (step, value) in texts.items():
             try:
                 for writer in writers:
                     concern.write(layer, value, writer, step)

@@ -272,7 +272,7 @@ class Writes(pl.Callback):
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_notebook"])
 def test_ranks_that_lightning_starts_show_what_one_process_does(strategy: str, tmp_path: Path) -> None:
-    alone = fit(Started, tmp_path / "alone", others=[Writes(tmp_path)])["last"]
+    alone = fit(Started, tmp_path / "alone", 2, others=[Writes(tmp_path)])["last"]
     fit(Started, tmp_path / "two", 2, strategy=strategy, rank=0, others=[Writes(tmp_path)])
     for rank in range(2):
         found = json.loads((tmp_path / f"{rank}.json").read_text())
@@ -281,3 +281,7 @@ def test_ranks_that_lightning_starts_show_what_one_process_does(strategy: str, t
 
 class Started(Network):
     """Has the same batch on every rank, as which one they are is not known when they are started."""
+
+    @staticmethod
+    def batch(number: int, rank: int) -> dict[str, torch.Tensor] | None:
+        return Network.batch(number, 0)
