@@ -181,7 +181,15 @@ class Trace:
         known, inputs = self.source.mask, self.inputs
         return torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device) if known is None else known
 
-    @property
+    @cached_property
+    def _mask_on_cpu(self) -> Tensor:
+        return self.mask.cpu()
+
+    def mask_with(self, values: Tensor) -> Bool[Tensor, "time batch"]:
+        """Return the valid steps where values are that were measured: on their device, or on the CPU."""
+        return self.mask if values.device == self.mask.device else self._mask_on_cpu.to(values.device)
+
+    @cached_property
     def lengths(self) -> Int[Tensor, " batch"]:
         """Valid steps of every sequence."""
         return self.mask.sum(0)

@@ -17,7 +17,7 @@ from rnn_diag.callbacks.subscriber import FirstLook
 from rnn_diag.coverage import Coverage
 from rnn_diag.doctor.finding import Severity
 from rnn_diag.doctor.judge import judge
-from rnn_diag.doctor.parameters import frozen_layers
+from rnn_diag.doctor.parameters import frozen_layers, parameters_of_layers
 from rnn_diag.doctor.report import Report
 from rnn_diag.doctor.run_facts import RunFacts
 from rnn_diag.measurements.gradients import GradientUnits
@@ -73,7 +73,7 @@ class Preflight:
         facts = RunFacts(
             amp_scaled=units.scaled,
             without_gradient=dict.fromkeys((one.layer for one in coverage), 1),
-            frozen=frozen_layers(trainer.lightning_module),
+            frozen=frozen_layers(parameters_of_layers(trainer.lightning_module)),
         )
         seconds = {"step": began - look.began, "measuring": time.perf_counter() - began}
         return replace(judge(measured, coverage, facts), seconds=seconds)

@@ -153,13 +153,13 @@ def _log_forget(
         return in_precision(in_reading_order(trace, trace.preactivations[block]))
 
     logs = equations.log_kept(read, trace.weights)
-    return logs if trace.source.mask is None else logs.masked_fill(~trace.mask.to(logs.device).unsqueeze(-1), 0.0)
+    return logs if trace.source.mask is None else logs.masked_fill(~trace.mask_with(logs).unsqueeze(-1), 0.0)
 
 
 def _carousel_share(trace: Trace) -> Float[Tensor, "time batch"]:
     assert trace.cell_grad is not None
     total = in_double(in_reading_order(trace, trace.cell_grad))
-    valid = trace.mask.to(total.device).unsqueeze(-1)
+    valid = trace.mask_with(total).unsqueeze(-1)
     carried = (_log_forget(trace).exp() * total).masked_fill(~valid, 0.0)
     between = trace.unrolled.between
     if between is not None and between.passed.cell is not None:

@@ -78,7 +78,7 @@ def gate_drive(trace: Trace) -> GateDrive:
         projected = torch.cat((projected, drawn), dim=-1)
         return equations.step(projected, recurrent, previous, weights).preactivations[block]
 
-    padding = ~trace.mask.to(inputs.device).unsqueeze(-1)
+    padding = ~trace.mask_with(inputs).unsqueeze(-1)
     names = tuple(block.name for block in equations.blocks)
     magnitudes = []
     for block in range(len(names)):

@@ -117,7 +117,8 @@ def gradient_profile(trace: Trace, norms: Float[Tensor, "time batch"] | None = N
         >>> profile.mean.tolist(), profile.count.tolist()
         ([0.25, 0.5, 1.0], [2.0, 2.0, 2.0])
     """
-    return Profile.of(_or_hidden(trace, norms), trace.mask)
+    norms = _or_hidden(trace, norms)
+    return Profile.of(norms, trace.mask_with(norms))
 
 
 def gradient_profile_from_the_end(trace: Trace, norms: Float[Tensor, "time batch"] | None = None) -> Profile:
@@ -134,7 +135,8 @@ def gradient_profile_from_the_end(trace: Trace, norms: Float[Tensor, "time batch
         >>> gradient_profile_from_the_end(linear_trace(0.5, steps=3)).mean.tolist()
         [1.0, 0.5, 0.25]
     """
-    return Profile.of(from_the_end(trace, _or_hidden(trace, norms)), trace.mask)
+    by_lag = from_the_end(trace, _or_hidden(trace, norms))
+    return Profile.of(by_lag, trace.mask_with(by_lag))
 
 
 def gradient_ratio_to_last(
@@ -184,7 +186,7 @@ def log_gradient_slope(trace: Trace, norms: Float[Tensor, "time batch"] | None =
         0.5
     """
     by_lag = from_the_end(trace, _or_hidden(trace, norms))
-    usable = trace.mask.to(by_lag.device) & by_lag.isfinite() & (by_lag > 0)
+    usable = trace.mask_with(by_lag) & by_lag.isfinite() & (by_lag > 0)
     lags = torch.arange(len(by_lag), dtype=by_lag.dtype, device=by_lag.device).unsqueeze(1)
     logs = torch.where(usable, by_lag, 1.0).log()
     count = usable.sum(0)

@@ -60,7 +60,7 @@ def gradient_span(trace: Trace, norms: Float[Tensor, "time batch"] | None = None
         (0, 3, -3.0)
     """
     norms = hidden_grad_norms(trace) if norms is None else in_double(norms)
-    mask = trace.mask.to(norms.device)
+    mask = trace.mask_with(norms)
     if norms.shape != mask.shape:
         raise ValueError(f"norms of shape {tuple(norms.shape)}; expected {tuple(mask.shape)}, as the trace's mask")
     norms = in_reading_order(trace, norms)

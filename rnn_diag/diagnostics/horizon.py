@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import torch
@@ -67,8 +68,8 @@ def joint_horizon(
         >>> joint_horizon(hidden).item(), joint_horizon(hidden, cell).item()
         (2.0, 6.0)
     """
-    through_hidden = memory_horizon(hidden, threshold)
-    return through_hidden if cell is None else through_hidden.fmax(memory_horizon(cell, threshold))
+    parts = [hidden] if cell is None else [hidden, cell]
+    return reduce(torch.fmax, memory_horizon(torch.stack(parts, dim=1), threshold))
 
 
 def half_life(profile: Float[Tensor, "lag *others"]) -> Float[Tensor, "*others"]:

@@ -165,4 +165,4 @@ def _hidden(trace: Trace, change: Tensor | float = 0.0) -> Float[Tensor, "time b
 def _moved(trace: Trace, changed: Tensor, rest: Tensor) -> Float[Tensor, "time batch"]:
     distance: Tensor = torch.linalg.vector_norm(changed - rest, dim=-1)
     distance = distance.nan_to_num(nan=math.inf, posinf=math.inf)
-    return distance.masked_fill(~trace.mask.to(distance.device), math.nan)
+    return distance.masked_fill(~trace.mask_with(distance), math.nan)

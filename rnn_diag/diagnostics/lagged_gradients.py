@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -27,6 +27,23 @@ ROUNDING = 1e-5
 
 _VALUES_AT_ONCE = 2**23  # of one tensor of a sweep that carries many targets; bounds the memory
 _swept_before: WeakKeyDictionary[Trace, dict[Hashable, Tensor]] = WeakKeyDictionary()  # so that none is swept twice
+_spread_before: WeakKeyDictionary[Trace, dict[int, LaggedNorms]] = WeakKeyDictionary()
+
+
+class LaggedNorms(NamedTuple):
+    """What losses at steps spread over each sequence send back, through `h` and through `c`.
+
+    Attributes:
+        targets: The steps, as `spread_targets` gives them.
+        enters: Whether a loss enters there.
+        hidden: As `lagged_grad_norms` gives them.
+        cell: As `lagged_cell_grad_norms` gives them; None for a recurrence without a memory cell.
+    """
+
+    targets: Int[Tensor, "target batch"]
+    enters: Bool[Tensor, "target batch"]
+    hidden: Float[Tensor, "lag target batch"]
+    cell: Float[Tensor, "lag target batch"] | None
 
 
 def lagged_grad_norms(trace: Trace, targets: Targets) -> Float[Tensor, "lag target batch"]:
@@ -101,6 +118,37 @@ def spread_targets(trace: Trace, count: int) -> Int[Tensor, "target batch"]:
         >>> spread_targets(linear_trace(1.0, steps=9), 3).flatten().tolist()  # only the last step has a loss
         [8, 7, 7]
     """
+    return _spread(trace, count)[0]
+
+
+def spread_lagged_norms(trace: Trace, count: int) -> LaggedNorms:
+    """Return the lagged norms of `spread_targets`; the sweep that finds them serves the whole loss, too.
+
+    Args:
+        trace: What was recorded.
+        count: Number of steps for each sequence.
+
+    Raises:
+        RuntimeError: If the trace holds no gradients.
+
+    Example:
+        >>> from rnn_diag.testing.known import linear_trace
+        >>> found = spread_lagged_norms(linear_trace(0.5, steps=3), 1)
+        >>> found.targets.item(), found.hidden.flatten().tolist(), found.cell
+        (2, [1.0, 0.5, 0.25], None)
+    """
+    known = _spread_before.setdefault(trace, {})
+    if count not in known:
+        targets, enters = _spread(trace, count)
+        positions = _read_at(trace, targets)
+        norms = _swept_losses(trace, positions)
+        hidden, *cell = (_by_lag(of_part, positions) for of_part in norms)
+        known[count] = LaggedNorms(targets, enters, hidden, cell[0] if cell else None)
+    return known[count]
+
+
+def _spread(trace: Trace, count: int) -> tuple[Int[Tensor, "target batch"], Bool[Tensor, "target batch"]]:
+    """Return steps spread over those at which a loss enters, and whether one enters there."""
     count = min(count, len(trace.mask))
     enters = loss_enters(trace).int()
     counted, found = enters.cumsum(0), enters.sum(0)
@@ -109,7 +157,8 @@ def spread_targets(trace: Trace, count: int) -> Int[Tensor, "target batch"]:
     wanted = found - from_last if not trace.reverse else 1 + from_last  # the last one read of all is the first of these
     matches = ((counted.unsqueeze(1) == wanted) & (enters.unsqueeze(1) == 1)).int()
     elsewhere = len(enters) - 1 - (1 - enters).flip(0).argmax(0)
-    return torch.where(matches.any(0), matches.argmax(0), elsewhere)
+    targets = torch.where(matches.any(0), matches.argmax(0), elsewhere)
+    return targets, enters.gather(0, targets) == 1
 
 
 def loss_enters(trace: Trace) -> Bool[Tensor, "time batch"]:
@@ -171,8 +220,7 @@ def lagged_state_norms(trace: Trace, targets: Targets, probes: int | None = None
 def sweep_with_targets(trace: Trace, targets: Targets) -> None:
     """Sweep the loss of a trace, and what of it enters at single steps, at once, for all measures that read either.
 
-    It changes no number: without it the same is swept twice, when it is first read. What was swept before stays as it
-    is, and so does what would take too much memory at once on a GPU, where all targets are carried over all steps.
+    It changes no number: it only sweeps now what would be swept when it is first read.
 
     Args:
         trace: What was recorded.
@@ -182,24 +230,26 @@ def sweep_with_targets(trace: Trace, targets: Targets) -> None:
         RuntimeError: If the trace holds no gradients.
         ValueError: If a target is outside the trace.
     """
-    source, positions = trace.source, _positions(trace, targets)
-    fits = not trace.hidden.is_cuda or trace.hidden.numel() * (1 + len(positions)) <= _VALUES_AT_ONCE
-    if isinstance(source, LayerSource) and not source.is_swept and fits and trace.has_gradients:
-        _swept_before.setdefault(trace, {})[_key(positions)] = source.sweep_with_targets(positions)
+    _lagged_losses(trace, _positions(trace, targets))
 
 
 def _lagged_losses(trace: Trace, positions: Int[Tensor, "target batch"]) -> Float[Tensor, "part time target batch"]:
     """Return the norms of what single losses send to every hidden state and memory cell; swept once for both."""
-    swept, key = _swept_before.setdefault(trace, {}), _key(positions)
+    swept, key = _swept_before.setdefault(trace, {}), tuple(map(tuple, positions.tolist()))
     if key not in swept:
-        direct = in_reading_order(trace, trace.hidden_grad_direct)
-        entering = torch.stack([at_positions(direct, chosen.clamp(min=0)) for chosen in positions])
-        swept[key] = _swept_from(trace, positions, entering, _final_cell_grad(trace))
+        swept[key] = _swept_losses(trace, positions)
     return swept[key]
 
 
-def _key(positions: Int[Tensor, "target batch"]) -> Hashable:
-    return tuple(map(tuple, positions.tolist()))
+def _swept_losses(trace: Trace, positions: Int[Tensor, "target batch"]) -> Float[Tensor, "part time target batch"]:
+    """Sweep single losses: with the whole loss where that is not swept yet, and a GPU has the memory for all."""
+    source = trace.source
+    fits = not trace.hidden.is_cuda or trace.hidden.numel() * (1 + len(positions)) <= _VALUES_AT_ONCE
+    if isinstance(source, LayerSource) and not source.is_swept and fits and trace.has_gradients:
+        return source.sweep_with_targets(positions)
+    direct = in_reading_order(trace, trace.hidden_grad_direct)
+    entering = torch.stack([at_positions(direct, chosen.clamp(min=0)) for chosen in positions])
+    return _swept_from(trace, positions, entering, _final_cell_grad(trace))
 
 
 def _positions(trace: Trace, targets: Targets) -> Int[Tensor, "target batch"]:
@@ -215,7 +265,11 @@ def _positions(trace: Trace, targets: Targets) -> Int[Tensor, "target batch"]:
         raise ValueError(f"targets of {chosen.shape[1]} sequences; expected the same for all, or of each of {batch}")
     if ((chosen >= steps) | (chosen < -steps)).any():
         raise ValueError(f"targets {chosen.flatten().tolist()}; expected steps of a trace of {steps}, from {-steps}")
-    step = torch.where(chosen < 0, chosen + trace.lengths, chosen)
+    return _read_at(trace, torch.where(chosen < 0, chosen + trace.lengths, chosen))
+
+
+def _read_at(trace: Trace, step: Int[Tensor, "target batch"]) -> Int[Tensor, "target batch"]:
+    """Return when steps of the input are read; -1 for padding."""
     position = trace.lengths - 1 - step if trace.reverse else step
     return torch.where((step >= 0) & (step < trace.lengths), position, -1)
 

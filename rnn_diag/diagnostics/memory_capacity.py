@@ -117,7 +117,7 @@ def _white_noise(period: int, features: int, draws: int) -> Float[Tensor, "time 
 def _fitted(trace: Trace, delay: int, first: int, adjusted: bool) -> MemoryCapacity:
     """Return the squared correlations of the readouts of all steps from `first` on."""
     states, inputs = (in_double(in_reading_order(trace, steps)) for steps in (trace.hidden, trace.inputs))
-    rows = trace.mask.to(states.device)[first:]
+    rows = trace.mask_with(states)[first:]
     samples, units = int(rows.sum()), states.shape[-1]
     if samples <= units + 1:
         raise ValueError(

@@ -85,7 +85,7 @@ def first_non_finite_of(recording: Ran) -> NonFinite | None:
 
 
 def _first_forward(trace: Trace) -> NonFinite | None:
-    if _all_finite([*_before_any_step(trace), *_forward(trace)]):
+    if _all_finite([*_before_any_step(trace), *_without_bounded_gates(trace)]):
         return None
     for what, values in _before_any_step(trace):
         found = (~values.isfinite()).nonzero()
@@ -102,7 +102,8 @@ def _first_gradient(trace: Trace) -> NonFinite | None:
 
 def _all_finite(quantities: Iterable[tuple[Any, ...]]) -> bool:
     """Whether sums are finite, which those of finite numbers may fail to be, and others never are."""
-    return bool(torch.stack([values.sum().isfinite() for *_, values in quantities]).all())
+    sums = [values.sum() for *_, values in quantities]
+    return bool(torch.stack([one.to(sums[0].dtype) for one in sums]).isfinite().all())
 
 
 def _before_any_step(trace: Trace) -> Iterator[tuple[str, Tensor]]:
@@ -120,6 +121,13 @@ def _forward(trace: Trace) -> Iterator[Quantity]:
         if trace.cell is not None:
             yield "cell", None, trace.cell
     yield "hidden", None, trace.hidden
+
+
+def _without_bounded_gates(trace: Trace) -> Iterator[Quantity]:
+    """Give what can be other than finite while all else is finite: a bounded gate of finite numbers is finite."""
+    for what, gate, values in _forward(trace):
+        if what != "gate" or not trace.equations.block(str(gate)).is_bounded:
+            yield what, gate, values
 
 
 def _gradients(trace: Trace) -> Iterator[Quantity]:

@@ -81,7 +81,7 @@ def examine(
         facts = RunFacts(
             clipping=_clipped(norm, gradient_clip_val),
             without_gradient=dict.fromkeys((one.layer for one in recording.coverage), 1),
-            frozen=frozen_layers(module),
+            frozen=frozen_layers(parameters_of_layers(module)),
         )
         report = judge(measurements_of(recording), recording.coverage, facts)
     seconds = {"step": ran - start, "measuring": time.perf_counter() - ran}

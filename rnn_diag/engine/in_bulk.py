@@ -6,7 +6,7 @@ sequences, and runs under autocast or on the autograd graph, take the plain loop
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -479,13 +479,19 @@ class _Backward:
     def _loop(self, direct: Tensor, grads: _Grads, factors: _Factors) -> None:
         weight, projection = self._weights.weight_hh, self._weights.weight_hr
         squeezed = self._several == 1
+        views: dict[Hashable, tuple[Tensor, ...]] = {}
+
+        def by_step(tensor: Tensor) -> tuple[Tensor, ...]:
+            """Return views of every step; making them takes longer than some of what is done with them."""
+            key = tensor.data_ptr(), tensor.shape, tensor.stride()
+            return views[key] if key in views else views.setdefault(key, tensor.unbind(0))
 
         def over_time(tensor: Tensor | None) -> tuple[Tensor, ...]:
             if tensor is None:
                 return ()
-            return (tensor.squeeze(1) if squeezed else tensor).unbind(0)
+            return by_step(tensor.squeeze(1) if squeezed else tensor)
 
-        through = grads.through.flatten(1, 2).unbind(0)
+        through = by_step(grads.through.flatten(1, 2))
         first = torch.empty_like(through[0])
         through[-1].copy_(self._back.flatten(0, 1))
         tensors: dict[str, tuple[Tensor, ...]] = {
@@ -494,14 +500,16 @@ class _Backward:
             "total": over_time(grads.hidden),
             "emitted": over_time(grads.emitted),
             "cell": over_time(grads.cell),
-            "row": grads.recurrent.flatten(-2).flatten(1, 2).unbind(0),
+            "row": by_step(grads.recurrent.flatten(-2).flatten(1, 2)),
             "flat": (first, *through[:-1]),
-            "back": (first.view_as(self._back.squeeze(0) if squeezed else self._back), *over_time(grads.through)[:-1]),
             "shown": over_time(factors.cell_by_emitted),
             "kept": over_time(factors.cell_kept),
             "kept_shown": over_time(factors.cell_kept_by_emitted),
             "past": over_time(factors.past),
         }
+        if factors.past is not None:
+            back = first.view_as(self._back.squeeze(0) if squeezed else self._back)
+            tensors["back"] = (back, *over_time(grads.through)[:-1])
         for k, (start, end, by_emitted, by_cell) in enumerate(factors.groups):
             into = grads.recurrent[..., start:end, :]
             if by_emitted is None and by_cell is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from rnn_diag.diagnostics import first_non_finite
+from rnn_diag.diagnostics.numerics.precision import on_cpu
 from rnn_diag.engine.precision import SMALLEST_NORMAL
 from rnn_diag.measurements.gradients import is_used
 from rnn_diag.measurements.inputs import InputCounts
@@ -127,5 +128,7 @@ class MeasureCall(Measure):
 def _entering(trace: Trace) -> tuple[int, int]:
     if not trace.has_equations or not trace.has_gradients:
         return 0, 0
-    entering = trace.hidden_grad_direct[is_used(trace)]
-    return entering.numel(), int((entering.abs() < SMALLEST_NORMAL).sum())
+    direct, used = trace.hidden_grad_direct, is_used(trace)
+    tiny = (direct.abs() < SMALLEST_NORMAL).sum(-1)
+    used, tiny = on_cpu(used, tiny)
+    return int(used.sum()) * direct.shape[-1], int(tiny[used].sum())

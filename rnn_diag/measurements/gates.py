@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -21,7 +22,7 @@ from rnn_diag.diagnostics import (
     tanh_saturation,
     unit_states,
 )
-from rnn_diag.diagnostics.numerics.precision import in_single
+from rnn_diag.diagnostics.numerics.precision import in_single, on_cpu
 from rnn_diag.measurements.measure import GradientUnits, Measure
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.trace import Trace
@@ -107,14 +108,11 @@ class GateCounts:
         usual, strict = gate_saturation(trace, low, high), gate_saturation(trace, NO_SLOPE, 1 - NO_SLOPE)
         sigmoid = {name: in_single(trace.gates[name]) for name in usual.gates}
         activation = Share.of(trace, sigmoid) if sigmoid else usual.shut
-        return cls(
-            GateSaturation(_on_cpu(usual.shut), _on_cpu(usual.open)),
-            GateSaturation(_on_cpu(strict.shut), _on_cpu(strict.open)),
-            _on_cpu(tanh_saturation(trace, high)),
-            _on_cpu(relu_silence(trace)),
-            _on_cpu(activation),
-            _forget_rate(trace),
+        tanh, relu = tanh_saturation(trace, high), relu_silence(trace)
+        shut, open_, never, always, *others = _on_cpu(
+            usual.shut, usual.open, strict.shut, strict.open, tanh, relu, activation
         )
+        return cls(GateSaturation(shut, open_), GateSaturation(never, always), *others, _forget_rate(trace))
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -134,27 +132,27 @@ class GateCounts:
     @property
     def stuck_shut(self) -> dict[str, float]:
         """Share of units that are shut at 99 % of all steps, by gate."""
-        return self._share_of_units(self.usual, UnitState.STUCK_SHUT)
+        return self._share_of_units(self._usual_states, UnitState.STUCK_SHUT)
 
     @property
     def stuck_open(self) -> dict[str, float]:
         """Share of units that are open at 99 % of all steps, by gate."""
-        return self._share_of_units(self.usual, UnitState.STUCK_OPEN)
+        return self._share_of_units(self._usual_states, UnitState.STUCK_OPEN)
 
     @property
     def switching(self) -> dict[str, float]:
         """Share of units that are shut at some steps and open at others, by gate."""
-        return self._share_of_units(self.usual, UnitState.SWITCHING)
+        return self._share_of_units(self._usual_states, UnitState.SWITCHING)
 
     @property
     def fixed_shut(self) -> dict[str, float]:
         """Share of units that are shut without a slope, below 0.001, at 99 % of all steps, by gate."""
-        return self._share_of_units(self.strict, UnitState.STUCK_SHUT)
+        return self._share_of_units(self._strict_states, UnitState.STUCK_SHUT)
 
     @property
     def fixed_open(self) -> dict[str, float]:
         """Share of units that are open without a slope, above 0.999, at 99 % of all steps, by gate."""
-        return self._share_of_units(self.strict, UnitState.STUCK_OPEN)
+        return self._share_of_units(self._strict_states, UnitState.STUCK_OPEN)
 
     @property
     def flat(self) -> dict[str, float]:
@@ -192,8 +190,16 @@ class GateCounts:
     def __add__(self, other: GateCounts) -> GateCounts:
         return GateCounts(*(_sum(getattr(self, one.name), getattr(other, one.name)) for one in fields(self)))
 
-    def _share_of_units(self, counts: GateSaturation, wanted: UnitState) -> dict[str, float]:
-        return dict(zip(counts.gates, _means(unit_states(counts) == wanted), strict=True))
+    @cached_property
+    def _usual_states(self) -> Tensor:
+        return unit_states(self.usual)
+
+    @cached_property
+    def _strict_states(self) -> Tensor:
+        return unit_states(self.strict)
+
+    def _share_of_units(self, states: Tensor, wanted: UnitState) -> dict[str, float]:
+        return dict(zip(self.gates, _means(states == wanted), strict=True))
 
 
 @dataclass(frozen=True)
@@ -222,14 +228,17 @@ def _forget_rate(trace: Trace) -> ForgetRate | None:
     if gate is None or not trace.equations.block(gate).is_sigmoid:
         return None
     rate = forget_rate(trace)
-    return ForgetRate(rate.log_forget.cpu(), rate.steps, rate.sequences)
+    return ForgetRate(*on_cpu(rate.log_forget), rate.steps, rate.sequences)
 
 
-def _on_cpu(share: Share) -> Share:
-    """Return a share as far as any of the sequences reaches: the longest of the batch may not be among them."""
-    reached = share.sequences > 0
-    by_step = share.step_counts[:, reached].cpu(), share.sequences[reached].cpu()
-    return Share(share.blocks, share.unit_counts.cpu(), *by_step)
+def _on_cpu(*shares: Share) -> list[Share]:
+    """Return shares as far as any of the sequences reaches: the longest of the batch may not be among them."""
+    parts = iter(on_cpu(*(part for one in shares for part in (one.unit_counts, one.step_counts, one.sequences))))
+    here = [Share(one.blocks, next(parts), next(parts), next(parts)) for one in shares]
+    reached = here[0].sequences > 0
+    if bool(reached.all()):
+        return here
+    return [Share(one.blocks, one.unit_counts, one.step_counts[:, reached], one.sequences[reached]) for one in here]
 
 
 def _by_name(share: Share) -> dict[str, float]:

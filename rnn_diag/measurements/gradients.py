@@ -19,7 +19,7 @@ from rnn_diag.diagnostics import (
     log_gradient_slope,
 )
 from rnn_diag.diagnostics.lagged_gradients import ROUNDING
-from rnn_diag.diagnostics.numerics.precision import in_double
+from rnn_diag.diagnostics.numerics.precision import in_double, on_cpu
 from rnn_diag.diagnostics.numerics.reading_order import from_the_end, in_reading_order
 from rnn_diag.measurements.measure import GradientUnits as GradientUnits
 from rnn_diag.measurements.measure import Measure, Needs
@@ -57,12 +57,12 @@ class NormSums:
 
     @classmethod
     def of(cls, trace: Trace, norms: Float[Tensor, "time batch"]) -> NormSums:
-        """Return the sums of one call."""
+        """Return the sums of one call, from norms on the CPU."""
         by_lag = gradient_profile_from_the_end(trace, norms)
         reached = by_lag.count > 0  # the longest sequences of the batch may not be among those that are looked at
-        profile = Profile(by_lag.total[reached].cpu(), by_lag.count[reached].cpu())
+        profile = Profile(by_lag.total[reached], by_lag.count[reached])
         span = gradient_span(trace, norms)
-        counted = (span.last_step > span.first_step) | ((span.last_step == 0) & (trace.lengths == 1))
+        counted = (span.last_step > span.first_step) | ((span.last_step == 0) & (trace.mask_with(norms).sum(0) == 1))
         counted = counted & (not trace.provenance.is_piece)
         return cls(
             profile,
@@ -215,20 +215,25 @@ class GradientSums:
     @classmethod
     def of(cls, trace: Trace, units: GradientUnits) -> GradientSums:
         """Return the sums of one call."""
-        norms = hidden_grad_norms(trace) * units.factor
-        cell_norms = None if trace.cell_grad is None else cell_grad_norms(trace) * units.factor
+        known, cell = trace.has_equations, trace.cell_grad
+        starts, norms, *others = on_cpu(
+            (trace.initial_hidden != 0).flatten(1).any(-1),
+            hidden_grad_norms(trace),
+            direct_norms(trace) if known else None,
+            None if cell is None else cell_grad_norms(trace),
+        )
+        norms, *others = (one * units.factor for one in (norms, *others))
+        cell_norms = None if cell is None else others.pop()
         is_zero = norms == 0 if cell_norms is None else (norms == 0) & (cell_norms == 0)
         slopes = log_gradient_slope(trace, norms)
-        mask = trace.mask.to(norms.device)
+        mask = trace.mask_with(norms)
+        lengths = mask.sum(0)
         valid = norms[mask]
         by_lag = from_the_end(trace, norms)
-        carried = (
-            (trace.initial_hidden != 0).flatten(1).any(-1) & (trace.lengths > 0) & (not trace.provenance.state_on_graph)
-        )
-        known = trace.has_equations
+        carried = starts & (lengths > 0) & (not trace.provenance.state_on_graph)
         return cls(
             recurrence=trace.equations.name if known else "",
-            bands=Bands.of(by_lag, torch.arange(len(by_lag), device=by_lag.device).unsqueeze(1) < trace.lengths),
+            bands=Bands.of(by_lag, torch.arange(len(by_lag)).unsqueeze(1) < lengths),
             hidden=NormSums.of(trace, norms),
             cell=None if cell_norms is None else NormSums.of(trace, cell_norms),
             slope=float(slopes.nansum()),
@@ -236,13 +241,13 @@ class GradientSums:
             zeros=int(is_zero[mask].sum()),
             non_finite=int((~valid.isfinite()).sum()),
             count=valid.numel(),
-            sequences=int((trace.lengths > 0).sum()),
+            sequences=int((lengths > 0).sum()),
             silent=int(((is_zero | ~mask).all(0) & mask.any(0)).sum()),
             elsewhere=int(trace.unfollowed_have_gradient),
             carried=int(carried.sum()),
             first_of_carried=in_reading_order(trace, norms)[0][carried].sum().item(),
             peak_of_carried=norms.nan_to_num(nan=0.0)[:, carried].amax(0).sum().item(),
-            direct=DirectSums.of(trace, units.factor) if known else None,
+            direct=DirectSums.of(trace, *others, norms) if known else None,
             scaled=units.scaled,
             fidelity=trace.fidelity,
             rounding=trace.rounding,
@@ -333,12 +338,11 @@ class DirectSums:
     norm: float
 
     @classmethod
-    def of(cls, trace: Trace, factor: float) -> DirectSums:
-        """Return the sums of one call, whose gradients are multiplied by a factor."""
-        mask = trace.mask.to(trace.hidden_grad.device)
-        direct = torch.linalg.vector_norm(in_double(trace.hidden_grad_direct), dim=-1) * factor
-        used = is_used(trace)
-        positions = torch.arange(1, len(used) + 1, device=used.device).unsqueeze(1)
+    def of(cls, trace: Trace, direct: Float[Tensor, "time batch"], norms: Float[Tensor, "time batch"]) -> DirectSums:
+        """Return the sums of one call, from the norms of what entered and of the total, on the CPU."""
+        mask = trace.mask_with(direct)
+        used = is_beyond_rounding(direct, norms) & mask
+        positions = torch.arange(1, len(used) + 1).unsqueeze(1)
         furthest = (in_reading_order(trace, used.unsqueeze(-1)).squeeze(-1) * positions).amax(0)
         lengths = mask.sum(0)
         return cls(
@@ -381,9 +385,21 @@ class MeasureGradients(Measure):
 
 def is_used(trace: Trace) -> Bool[Tensor, "time batch"]:
     """Return at which valid steps the output is used: where a gradient beyond rounding enters directly."""
-    direct = torch.linalg.vector_norm(in_double(trace.hidden_grad_direct), dim=-1)
-    used: Tensor = (direct > ROUNDING * hidden_grad_norms(trace).nan_to_num()) & trace.mask.to(direct.device)
-    return used
+    direct = direct_norms(trace)
+    return is_beyond_rounding(direct, hidden_grad_norms(trace)) & trace.mask_with(direct)
+
+
+def is_beyond_rounding(
+    direct: Float[Tensor, "time batch"], total: Float[Tensor, "time batch"]
+) -> Bool[Tensor, "time batch"]:
+    """Return where what enters directly is more than the rounding of the total gradient."""
+    beyond: Tensor = direct > ROUNDING * total.nan_to_num()
+    return beyond
+
+
+def direct_norms(trace: Trace) -> Float[Tensor, "time batch"]:
+    """Return the norms of what enters a layer directly."""
+    return torch.linalg.vector_norm(in_double(trace.hidden_grad_direct), dim=-1)
 
 
 def log10(value: float) -> float:

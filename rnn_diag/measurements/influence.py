@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
-from rnn_diag.diagnostics import (
-    Profile,
-    half_life,
-    joint_horizon,
-    lagged_cell_grad_norms,
-    lagged_grad_norms,
-    spread_targets,
-)
-from rnn_diag.diagnostics.lagged_gradients import loss_enters, sweep_with_targets
+from rnn_diag.diagnostics import Profile, half_life, joint_horizon
+from rnn_diag.diagnostics.lagged_gradients import spread_lagged_norms
+from rnn_diag.diagnostics.numerics.precision import on_cpu
 from rnn_diag.measurements.measure import GradientUnits, Measure, Needs
 from rnn_diag.measurements.spread import Bands, middle, spread_of
 from rnn_diag.measurements.statistics import Statistic
@@ -106,25 +101,25 @@ class Influence:
             >>> influence.horizon, influence.half_life, influence.share
             (6.0, 1.0, 0.3157894736842105)
         """
-        chosen = spread_targets(trace, targets)
-        hidden = lagged_grad_norms(trace, chosen)
-        cell = lagged_cell_grad_norms(trace, chosen) if trace.equations.has_cell else None
-        furthest = (~hidden.isnan()).sum(0).to(hidden.dtype) - 1
-        unknown = ~_is_followed(trace, chosen, furthest).to(hidden.device)
-        hidden = hidden.masked_fill(unknown, 0.0)
-        cell = None if cell is None else cell.masked_fill(unknown, 0.0)
-        horizons = joint_horizon(hidden, cell, threshold)
-        half_lives = half_life(hidden) if cell is None else half_life(hidden).fmax(half_life(cell))
+        chosen, enters, *norms = on_cpu(*spread_lagged_norms(trace, targets))
+        furthest = (~norms[0].isnan()).sum(0).to(norms[0].dtype) - 1
+        unknown = ~_is_followed(trace, chosen, enters, furthest)
+        norms = [one.masked_fill(unknown, 0.0) for one in norms]
+        horizons = joint_horizon(*norms, threshold=threshold)
+        half_lives = reduce(torch.fmax, half_life(torch.stack(norms, dim=1)))
         seen = ~horizons.isnan()
-        curves = hidden.flatten(1)
+        curves = [one.flatten(1) for one in norms]
+        valid = [~one.isnan() & (one[:1] > 0) for one in curves]
+        relative = [one / one[:1] for one in curves]
+        profiles = [Profile.of(*one) for one in zip(relative, valid, strict=True)]
         return cls(
             threshold,
-            profile=_relative(curves),
-            cell_profile=None if cell is None else _relative(cell.flatten(1)),
-            bands=Bands.of(curves / curves[:1], ~curves.isnan() & (curves[:1] > 0)),
-            horizons=horizons[seen].cpu(),
-            half_lives=half_lives[seen].cpu(),
-            furthest=furthest[seen].cpu(),
+            profile=profiles[0],
+            cell_profile=profiles[1] if profiles[1:] else None,
+            bands=Bands.of(relative[0], valid[0]),
+            horizons=horizons[seen],
+            half_lives=half_lives[seen],
+            furthest=furthest[seen],
         )
 
     @property
@@ -197,7 +192,7 @@ class MeasureInfluence(Measure):
 
     def prepare(self, trace: Trace) -> None:
         """Let one sweep find the gradients of the loss and of the targets' own losses."""
-        sweep_with_targets(trace, spread_targets(trace, self.targets))
+        spread_lagged_norms(trace, self.targets)
 
     def of(self, trace: Trace, units: GradientUnits) -> Influence:
         """Return the curves of one call."""
@@ -205,20 +200,15 @@ class MeasureInfluence(Measure):
 
 
 def _is_followed(
-    trace: Trace, targets: Int[Tensor, "target batch"], furthest: Float[Tensor, "target batch"]
+    trace: Trace,
+    targets: Int[Tensor, "target batch"],
+    enters: Bool[Tensor, "target batch"],
+    furthest: Float[Tensor, "target batch"],
 ) -> Bool[Tensor, "target batch"]:
     """Return which targets have a loss, beyond rounding, and one that was followed to where its sequence begins."""
-    enters = loss_enters(trace).gather(0, targets)
     if trace.provenance.state_changed_between_calls:
-        enters = enters & (furthest == targets).to(enters.device)
+        enters = enters & (furthest == targets)
     return enters & (not trace.provenance.is_piece)
-
-
-def _relative(curves: Float[Tensor, "lag curve"]) -> Profile:
-    """Return the sum over curves of the share that is left, by lag, over those that start with something."""
-    relative = curves / curves[:1]
-    profile = Profile.of(relative, ~relative.isnan() & (curves[:1] > 0))
-    return Profile(profile.total.cpu(), profile.count.cpu())
 
 
 def _seen(profile: Profile) -> list[float]:

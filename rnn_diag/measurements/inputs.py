@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rnn_diag.diagnostics.numerics.precision import in_double
+from rnn_diag.diagnostics.numerics.precision import in_double, on_cpu
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
-    from jaxtyping import Int
+    from jaxtyping import Bool, Float, Int
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,25 @@ class InputCounts:
             >>> counts.tail, counts.padding_read
             (1, 0.125)
         """
-        inputs, mask = trace.inputs.flatten(2), trace.mask.to(trace.inputs.device)
-        tail, head = repeated_inputs(trace), repeated_inputs(trace, in_front=True)
-        if trace.has_equations and trace.has_gradients and not enters_the_loss(trace, tail):
+        inputs, batch, known = trace.inputs.flatten(2), trace.sequences, trace.has_equations and trace.has_gradients
+        last = inputs[(trace.lengths - 1).clamp(min=0), torch.arange(inputs.shape[1], device=inputs.device)]
+        squares, as_last, as_first, *direct = on_cpu(
+            in_double(inputs).square().mean(-1),
+            (inputs == last).all(-1),
+            (inputs == inputs[0]).all(-1),
+            trace.hidden_grad_direct.abs().sum(-1) if known else None,
+        )
+        mask = trace.mask_with(squares)
+        tail, head = repeated_at_the_end(as_last, mask), repeated_in_front(as_first, mask)
+        if known and not trace.reverse and not enters_the_loss(*direct, mask, tail):
             tail = torch.zeros_like(tail)
         return cls(
-            cells=trace.mask.numel(),
-            valid=int(trace.mask.sum()),
-            sequences=trace.mask.shape[1],
-            is_part=bool((trace.sequences >= len(trace.sequences)).any()),
-            longest=int(trace.lengths.max()),
-            square=float(in_double(inputs).square().mean(-1)[mask].sum()),
+            cells=mask.numel(),
+            valid=int(mask.sum()),
+            sequences=mask.shape[1],
+            is_part=bool((batch >= len(batch)).any()),
+            longest=int(mask.sum(0).max()),
+            square=float(squares[mask].sum()),
             tail=int(tail.sum()),
             head=int(head.sum()),
             tails_differ=bool((tail != tail[:1]).any()),
@@ -107,31 +115,45 @@ class InputCounts:
         )
 
 
-def repeated_inputs(trace: Trace, in_front: bool = False) -> Int[Tensor, " batch"]:
-    """Return how many steps at the end of each sequence, or in front, repeat its last, or first, input.
+def repeated_at_the_end(as_last: Bool[Tensor, "time batch"], mask: Bool[Tensor, "time batch"]) -> Int[Tensor, " batch"]:
+    """Return how many steps at the end of each sequence repeat its last input, that one not counted.
 
     0 where it is the only one. Inputs that a packed sequence leaves out do not count, nor do sequences that never
     change.
+
+    Args:
+        as_last: Whether an input equals the last one of its sequence.
+        mask: Valid steps, at the front of every sequence.
+
+    Example:
+        >>> as_last = torch.tensor([[False], [True], [True], [False]])
+        >>> repeated_at_the_end(as_last, torch.tensor([[True], [True], [True], [False]])).tolist()
+        [1]
     """
-    inputs, mask = trace.inputs.flatten(2), trace.mask.to(trace.inputs.device)
-    lengths = trace.lengths.to(inputs.device)
-    last = (lengths - 1).clamp(min=0)
-    batch = torch.arange(inputs.shape[1], device=inputs.device)
-    same = (inputs == (inputs[0] if in_front else inputs[last, batch])).all(-1)
-    if in_front:
-        run = (same & mask).long().cumprod(0).sum(0) - 1
-    else:
-        run = (same | ~mask).flip(0).long().cumprod(0).sum(0) - (len(same) - 1 - last) - 1
-    return torch.where(run + 1 < lengths, run.clamp(min=0), 0).cpu()
+    run = (as_last | ~mask).flip(0).long().cumprod(0).sum(0) - (~mask).sum(0) - 1
+    return _unless_all(run, mask)
 
 
-def enters_the_loss(trace: Trace, tail: Int[Tensor, " batch"]) -> bool:
-    """Return whether the repeated inputs at the end of a sequence can affect the loss.
+def repeated_in_front(as_first: Bool[Tensor, "time batch"], mask: Bool[Tensor, "time batch"]) -> Int[Tensor, " batch"]:
+    """Return the same of the steps at the start, which repeat the first input."""
+    return _unless_all((as_first & mask).long().cumprod(0).sum(0) - 1, mask)
+
+
+def _unless_all(run: Int[Tensor, " batch"], mask: Bool[Tensor, "time batch"]) -> Int[Tensor, " batch"]:
+    return torch.where(run + 1 < mask.sum(0), run.clamp(min=0), 0)
+
+
+def enters_the_loss(
+    direct: Float[Tensor, "time batch"], mask: Bool[Tensor, "time batch"], tail: Int[Tensor, " batch"]
+) -> bool:
+    """Return whether the repeated inputs at the end of a sequence that is read forward can affect the loss.
 
     In a reverse layer they always can: it reads them first.
+
+    Args:
+        direct: What enters the layer directly at every step, in magnitude.
+        mask: Valid steps.
+        tail: How many inputs at the end are repeated.
     """
-    if trace.reverse:
-        return True
-    direct = trace.hidden_grad_direct.abs().sum(-1).cpu()
-    first = (trace.lengths.cpu() - 1 - tail).where(tail > 0, len(direct))
+    first = (mask.sum(0) - 1 - tail).where(tail > 0, len(direct))
     return bool((direct * (torch.arange(len(direct)).unsqueeze(1) >= first)).any())

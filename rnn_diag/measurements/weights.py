@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from rnn_diag.diagnostics import recurrent_spectrum
+from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.measurements.measure import GradientUnits, Measure, Needs
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.trace import Trace
@@ -202,5 +204,5 @@ def _bias(trace: Trace) -> BiasParts | None:
         return None
     sign = 1 if trace.equations.block(gate).keeps_when == "open" else -1
     both = (weights.bias_ih, weights.bias_hh)
-    ih, hh = (sign * trace.equations.by_block(bias, dim=0)[gate].double() for bias in both)
-    return BiasParts(float(ih.mean()), float(hh.mean()), float(ih.std(correction=0)), float(hh.std(correction=0)))
+    parts = torch.stack([sign * in_double(trace.equations.by_block(bias, dim=0)[gate]) for bias in both])
+    return BiasParts(*torch.cat((parts.mean(1), parts.std(1, correction=0))).tolist())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rnn_diag.capture import record
-from rnn_diag.measurements.inputs import InputCounts, repeated_inputs
+from rnn_diag.measurements.inputs import InputCounts, repeated_at_the_end, repeated_in_front
 from rnn_diag.trace import Trace
 
 
@@ -23,15 +23,17 @@ def test_runs_of_equal_inputs_at_either_end_are_counted_without_the_first_of_the
     batch[5:, 0] = 0.0
     batch[:4, 1] = 0.0
     trace = trace_of(batch)
-    assert repeated_inputs(trace).tolist() == [2, 0, 0]
-    assert repeated_inputs(trace, in_front=True).tolist() == [0, 3, 0]
+    assert repeated_at_the_end((batch == batch[-1]).all(-1), trace.mask).tolist() == [2, 0, 0]
+    assert repeated_in_front((batch == batch[0]).all(-1), trace.mask).tolist() == [0, 3, 0]
     counts = InputCounts.of(trace)
     assert counts.padding_read == pytest.approx(2 / 24)
     assert counts.padding_in_front == pytest.approx(3 / 24)
 
 
 def test_sequences_that_never_change_and_runs_of_one_length_are_no_padding() -> None:
-    assert repeated_inputs(trace_of(torch.ones(6, 2, 1))).tolist() == [0, 0]
+    never = torch.ones(6, 2, dtype=torch.bool)
+    assert repeated_at_the_end(never, never).tolist() == repeated_in_front(never, never).tolist() == [0, 0]
+    assert InputCounts.of(trace_of(torch.ones(6, 2, 1))).tail == 0
     batch = torch.randn(8, 3, 2)
     batch[:4] = 0.0
     assert InputCounts.of(trace_of(batch)).padding_in_front == 0

@@ -9,6 +9,8 @@ from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from rnn_diag.callbacks.lightning import clip_factor
 from rnn_diag.callbacks.session.exchange import Findings
 from rnn_diag.callbacks.session.plan import Key
@@ -16,7 +18,7 @@ from rnn_diag.callbacks.subscriber import StepReport
 from rnn_diag.coverage import Coverage
 from rnn_diag.doctor.history import RunHistory
 from rnn_diag.doctor.judge import judge
-from rnn_diag.doctor.parameters import frozen_layers, in_no_optimizer, times_changed
+from rnn_diag.doctor.parameters import frozen_layers, in_no_optimizer, parameters_of_layers, times_changed
 from rnn_diag.doctor.report import Report
 from rnn_diag.doctor.rules.scale import FEWEST_STEPS
 from rnn_diag.doctor.run_facts import Clipping, RunFacts
@@ -93,14 +95,14 @@ class Judging:
             units: Of the gradients; NaN where there was no backward pass, which does not tell who learns.
             batch: The batch's number in the run.
         """
-        now = self._of(found)
+        now, own = self._of(found), parameters_of_layers(trainer.lightning_module)
         if not math.isnan(units.factor) or not now:
             layers = [one.layer for one in coverage]
-            self.history.note(now, layers, batch, times_changed(trainer.lightning_module))
+            self.history.note(now, layers, batch, times_changed(own))
         self._known |= found
         self._seen |= {one.layer: one for one in coverage}
         measured, coverage = self._of(self._known), list(self._seen.values())
-        facts = self._facts(trainer, units)
+        facts = self._facts(trainer, own, units)
         report = StepReport(step, measured, coverage, units, self._verdict(measured, coverage, facts))
         self._latest, self._has_news = (report, facts), False
         self.history.follow(report.verdict, step)
@@ -129,9 +131,8 @@ class Judging:
         ]
         return replace(measured, weights=reduce(add, known)) if known else measured
 
-    def _facts(self, trainer: Trainer, units: GradientUnits) -> RunFacts:
+    def _facts(self, trainer: Trainer, own: Mapping[str, list[nn.Parameter]], units: GradientUnits) -> RunFacts:
         """Return what is known of the run: by this batch, and by those before."""
-        model = trainer.lightning_module
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         limit = float(trainer.gradient_clip_val or math.nan)
         return replace(
@@ -139,8 +140,10 @@ class Judging:
             amp_scaled=units.scaled,
             clipping=Clipping.of(self._factors, limit) if len(self._factors) >= FEWEST_STEPS else None,
             clips_to=limit,
-            frozen=frozen_layers(model),
-            untrained=in_no_optimizer(model, (one for group in groups for one in group["params"])),
+            frozen=frozen_layers(own),
+            untrained=in_no_optimizer(
+                own, trainer.lightning_module, (one for group in groups for one in group["params"])
+            ),
         )
 
     def _verdict(

@@ -16,7 +16,7 @@ from rnn_diag.capture.finding import Finding
 from rnn_diag.capture.modules import RecurrentModule, find_layers, type_name
 from rnn_diag.capture.patterns import matching
 from rnn_diag.coverage import Coverage, Status
-from rnn_diag.doctor.parameters import frozen_layers
+from rnn_diag.doctor.parameters import frozen_layers, parameters_of_layers
 from rnn_diag.measurements.measure import Measure
 from rnn_diag.reporting.coverage_table import Row, print_coverage
 
@@ -94,7 +94,7 @@ class Plan:
         self._candidates = layers.candidates.keys()
         of_all = [*layers.modules.values()]
         self._equations = {name: one.equations for one in of_all if one.equations is not None for name in one.names}
-        unlearning = frozen_layers(self._model)
+        unlearning = frozen_layers(parameters_of_layers(self._model))
         frozen = {name for one in of_all if unlearning.issuperset(one.names) for name in one.names}
         self.found = [
             Coverage(name, type_name(one.module), Status.NEVER_RAN, _how(one), has_gradients=name not in frozen)

@@ -131,7 +131,8 @@ class Publisher:
     def show(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
         """Put numbers into the trainer's callback metrics alone."""
         # The property gives out the mapping itself, which stopping, checkpoints and sweeps read.
-        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
+        values = torch.tensor(list(metrics.values())).unbind()
+        trainer.callback_metrics.update(zip(metrics, values, strict=True))
 
     def write_verdict(self, trainer: Trainer, history: RunHistory, in_any_case: bool = False) -> None:
         """Write the findings as they stand, for the tab and the Text tab, if they say other than those last written.

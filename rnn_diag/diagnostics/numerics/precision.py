@@ -8,7 +8,7 @@ from torch import Tensor
 from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.precision import in_double
 
-__all__ = ["in_double", "in_single", "weights_in_double"]
+__all__ = ["in_double", "in_single", "on_cpu", "weights_in_double"]
 
 
 def in_single(tensor: Tensor) -> Tensor:
@@ -21,6 +21,21 @@ def in_single(tensor: Tensor) -> Tensor:
     """
     tensor = tensor.cpu() if tensor.device.type == "mps" else tensor
     return tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def on_cpu(*tensors: Tensor | None) -> list[Tensor]:
+    """Return on the CPU what was measured, without those that are None; a GPU is waited for once.
+
+    Example:
+        >>> import torch
+        >>> on_cpu(torch.ones(1), None)
+        [tensor([1.])]
+    """
+    given = [tensor.detach() for tensor in tensors if tensor is not None]
+    here = [tensor.to("cpu", non_blocking=tensor.is_cuda) for tensor in given]
+    for device in {tensor.device for tensor in given if tensor.is_cuda}:
+        torch.cuda.current_stream(device).synchronize()
+    return here
 
 
 def weights_in_double(weights: Weights) -> Weights:

@@ -40,13 +40,15 @@ def from_the_end(trace: Trace, steps: Float[Tensor, "time batch *units"]) -> Flo
 
 def padding_as_nan(trace: Trace, steps: Float[Tensor, "time batch *units"]) -> Float[Tensor, "time batch *units"]:
     """Return the steps with NaN wherever a sequence had already ended."""
-    padding = ~trace.mask.to(steps.device)
+    if trace.source.mask is None:
+        return steps
+    padding = ~trace.mask_with(steps)
     return steps.masked_fill(padding.view(*padding.shape, *[1] * (steps.dim() - 2)), float("nan"))
 
 
 def _back_to_front(trace: Trace, steps: Tensor) -> Tensor:
     flat = steps.reshape(*steps.shape[:2], -1)
-    return back_to_front(flat, trace.mask.to(steps.device)).view_as(steps)
+    return back_to_front(flat, None if trace.source.mask is None else trace.mask_with(steps)).view_as(steps)
 
 
 def last_read(trace: Trace) -> Int[Tensor, " batch"]:

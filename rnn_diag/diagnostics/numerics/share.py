@@ -57,11 +57,13 @@ class Share:
             values: By block.
             compare: Given values and room for as many, it fills in 1 where it holds and 0 elsewhere.
         """
+        sums = torch.stack([given.sum() for given in values.values()])
+        # Infinities of both signs make their sum NaN, too, and change nothing here; a GPU is not waited for.
+        may_hold_nan = sums.is_cuda or bool(sums.isnan().any())
 
         def ones(given: Tensor, room: Tensor) -> None:
             compare(given, room)
-            # Infinities of both signs make their sum NaN, too, and change nothing here; a GPU is not waited for.
-            if given.is_cuda or bool(given.sum().isnan()):
+            if may_hold_nan:
                 room.masked_fill_(given != given, float("nan"))
 
         return cls._counted(trace, values, ones)
@@ -78,8 +80,9 @@ class Share:
             fill(given, room)
             if padding is not None:
                 room.masked_fill_(padding, 0.0)
-            by_unit.append(room.sum((0, 1)))
-            by_step.append(room.sum((1, 2)))
+            by_sequence = room.sum(1)
+            by_unit.append(by_sequence.sum(0))
+            by_step.append(by_sequence.sum(1))
         sequences = mask.sum(1).to(room.device).double()
         return cls(tuple(values), torch.stack(by_unit).double(), torch.stack(by_step).double(), sequences)
 

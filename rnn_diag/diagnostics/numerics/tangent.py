@@ -60,7 +60,7 @@ class Tangent:
         inputs = _own(in_reading_order(trace, trace.inputs))
         hidden, cell = trace.unrolled.initial
         initial = State(_own(hidden), None if cell is None else _own(cell))
-        mask = trace.mask.to(inputs.device).clone()
+        mask = trace.mask_with(inputs).clone()
         states, between = _own(trace.unrolled.hidden), trace.unrolled.between
         between = None if between is None else between.map(_own)
         unrolled = unroll_from_states(trace.equations, weights, inputs, initial, states, mask, between)

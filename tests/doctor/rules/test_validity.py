@@ -15,7 +15,7 @@ from rnn_diag.capture import record, registry
 from rnn_diag.capture.registry import Seen
 from rnn_diag.doctor import Finding, Severity, Vitals, examine, judge
 from rnn_diag.doctor.examine import measurements_of
-from rnn_diag.doctor.parameters import in_no_optimizer
+from rnn_diag.doctor.parameters import in_no_optimizer, parameters_of_layers
 from rnn_diag.doctor.rules import findings_of
 from tests.doctor.small_networks import (
     FEATURES,
@@ -233,9 +233,11 @@ def test_gradients_that_are_all_exactly_zero_are_found_and_become_a_warning_afte
 
 def test_a_layer_in_no_optimizer_is_found() -> None:
     model = nn.Sequential(nn.LSTM(FEATURES, UNITS), nn.Linear(UNITS, 1))
-    assert in_no_optimizer(model, model[1].parameters()) == {"0.l0"}
-    assert in_no_optimizer(model, model.parameters()) == frozenset()
-    assert in_no_optimizer(model, nn.Linear(1, 1).parameters()) == frozenset()  # flattened: not known
+    assert in_no_optimizer(parameters_of_layers(model), model, model[1].parameters()) == {"0.l0"}
+    assert in_no_optimizer(parameters_of_layers(model), model, model.parameters()) == frozenset()
+    assert (
+        in_no_optimizer(parameters_of_layers(model), model, nn.Linear(1, 1).parameters()) == frozenset()
+    )  # flattened: not known
     (finding,) = findings_of([Vitals("0.l0", kind="lstm", has_gradients=True, in_no_optimizer=True)])
     assert (finding.id, finding.severity) == ("not_optimized", Severity.WARNING)
     assert finding.call == "torch.optim.Adam(model[0].parameters())"
