@@ -14,7 +14,7 @@ from rnn_diag.callbacks.lightning import gradient_units, logging_step, say, sett
 from rnn_diag.callbacks.session.audience import Audience
 from rnn_diag.callbacks.session.exchange import Completed, Findings, MeasuredStep, RankReport, exchanged, merged
 from rnn_diag.callbacks.session.judging import Judging
-from rnn_diag.callbacks.session.measuring import measure_step
+from rnn_diag.callbacks.session.measuring import measure_step, without_collector
 from rnn_diag.callbacks.session.pace import Pace
 from rnn_diag.callbacks.session.plan import Key, Plan, Request
 from rnn_diag.callbacks.session.publishing import Measured, Publisher
@@ -206,7 +206,7 @@ class Session:
             self._audience.hear_what_cannot_be_followed(trainer, logging_step(trainer))
             return
         report, is_sent = RankReport(is_lost=True), False
-        with torch.no_grad():
+        with torch.no_grad(), without_collector():
             try:
                 settle(trainer)
                 with self._pace.measuring():

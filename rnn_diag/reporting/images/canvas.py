@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -46,7 +46,8 @@ class Canvas:
 
     def text(self, x: float, y: float, text: str, size: int = 13, anchor: str = "la", colour: Colour = INK) -> None:
         """Write a line; `anchor` says which point of it stands at `(x, y)`, as in Pillow."""
-        self._draw.text((x, y), text, font=_font(size), anchor=anchor, fill=colour)
+        line, left, top = _written(text, size, anchor)
+        self._image.paste(colour, (math.floor(x) + left, math.floor(y) + top), line)
 
     def text_upwards(self, x: int, y: int, text: str, size: int = 13) -> None:
         """Write a line that reads from below to above, its middle at `(x, y)`."""
@@ -147,6 +148,16 @@ def short(value: float, signed: bool = False) -> str:
     if abs(value) >= 10_000:
         return f"{sign}{value / 1000:g}k"
     return f"{sign}{value:.4g}"
+
+
+@lru_cache(maxsize=1024)
+def _written(text: str, size: int, anchor: str) -> tuple[Image.Image, int, int]:
+    """Return a line of text as a mask, and where its left upper corner is from the anchor: most lines are drawn again."""
+    left, top, right, bottom = _font(size).getbbox(text, anchor=anchor)
+    left, top = math.floor(left), math.floor(top)
+    line = Image.new("L", (max(math.ceil(right) - left, 1), max(math.ceil(bottom) - top, 1)))
+    ImageDraw.Draw(line).text((-left, -top), text, font=_font(size), anchor=anchor, fill=255)
+    return line, left, top
 
 
 @cache

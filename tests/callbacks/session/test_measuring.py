@@ -144,3 +144,19 @@ def test_nothing_of_a_measured_step_is_left_when_the_next_one_begins(kind, netwo
         gc.enable()
     assert len(made) > 6
     assert alive == [0] * 6
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_the_collector_rests_while_a_step_is_measured_and_is_as_it_was_afterwards(
+    network, batches, trainer, monkeypatch, is_enabled
+):
+    during: list[bool] = []
+    measure = MeasureGradients.of
+    monkeypatch.setattr(MeasureGradients, "of", lambda *args: (during.append(gc.isenabled()), measure(*args))[1])
+    if not is_enabled:
+        gc.disable()
+    try:
+        trainer(GradientNorms(1)).fit(network(), batches)
+        assert during and not any(during) and gc.isenabled() is is_enabled
+    finally:
+        gc.enable()
