@@ -69,7 +69,8 @@ def joint_horizon(
         (2.0, 6.0)
     """
     parts = [hidden] if cell is None else [hidden, cell]
-    return reduce(torch.fmax, memory_horizon(torch.stack(parts, dim=1), threshold))
+    longer: Tensor = reduce(torch.fmax, memory_horizon(torch.stack(parts, dim=1), threshold))
+    return longer
 
 
 def half_life(profile: Float[Tensor, "lag *others"]) -> Float[Tensor, "*others"]:

@@ -109,10 +109,11 @@ class GateCounts:
         sigmoid = {name: in_single(trace.gates[name]) for name in usual.gates}
         activation = Share.of(trace, sigmoid) if sigmoid else usual.shut
         tanh, relu = tanh_saturation(trace, high), relu_silence(trace)
-        shut, open_, never, always, *others = _on_cpu(
+        shut, open_, never, always, tanh, relu, activation = _on_cpu(
             usual.shut, usual.open, strict.shut, strict.open, tanh, relu, activation
         )
-        return cls(GateSaturation(shut, open_), GateSaturation(never, always), *others, _forget_rate(trace))
+        ends = GateSaturation(shut, open_), GateSaturation(never, always)
+        return cls(*ends, tanh, relu, activation, _forget_rate(trace))
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -228,7 +229,7 @@ def _forget_rate(trace: Trace) -> ForgetRate | None:
     if gate is None or not trace.equations.block(gate).is_sigmoid:
         return None
     rate = forget_rate(trace)
-    return ForgetRate(*on_cpu(rate.log_forget), rate.steps, rate.sequences)
+    return ForgetRate(on_cpu(rate.log_forget)[0], rate.steps, rate.sequences)
 
 
 def _on_cpu(*shares: Share) -> list[Share]:

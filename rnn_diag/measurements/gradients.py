@@ -247,7 +247,7 @@ class GradientSums:
             carried=int(carried.sum()),
             first_of_carried=in_reading_order(trace, norms)[0][carried].sum().item(),
             peak_of_carried=norms.nan_to_num(nan=0.0)[:, carried].amax(0).sum().item(),
-            direct=DirectSums.of(trace, *others, norms) if known else None,
+            direct=DirectSums.of(trace, others[0], norms) if known else None,
             scaled=units.scaled,
             fidelity=trace.fidelity,
             rounding=trace.rounding,
@@ -399,7 +399,8 @@ def is_beyond_rounding(
 
 def direct_norms(trace: Trace) -> Float[Tensor, "time batch"]:
     """Return the norms of what enters a layer directly."""
-    return torch.linalg.vector_norm(in_double(trace.hidden_grad_direct), dim=-1)
+    norms: Tensor = torch.linalg.vector_norm(in_double(trace.hidden_grad_direct), dim=-1)
+    return norms
 
 
 def log10(value: float) -> float:

@@ -105,7 +105,7 @@ class Influence:
         furthest = (~norms[0].isnan()).sum(0).to(norms[0].dtype) - 1
         unknown = ~_is_followed(trace, chosen, enters, furthest)
         norms = [one.masked_fill(unknown, 0.0) for one in norms]
-        horizons = joint_horizon(*norms, threshold=threshold)
+        horizons = joint_horizon(norms[0], norms[1] if norms[1:] else None, threshold)
         half_lives = reduce(torch.fmax, half_life(torch.stack(norms, dim=1)))
         seen = ~horizons.isnan()
         curves = [one.flatten(1) for one in norms]

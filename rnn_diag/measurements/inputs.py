@@ -65,7 +65,7 @@ class InputCounts:
         )
         mask = trace.mask_with(squares)
         tail, head = repeated_at_the_end(as_last, mask), repeated_in_front(as_first, mask)
-        if known and not trace.reverse and not enters_the_loss(*direct, mask, tail):
+        if known and not trace.reverse and not enters_the_loss(direct[0], mask, tail):
             tail = torch.zeros_like(tail)
         return cls(
             cells=mask.numel(),

@@ -64,7 +64,7 @@ def png(pixels: UInt8[np.ndarray, "height width 3"]) -> bytes:
     unfiltered = np.zeros((height, 1 + 3 * width), np.uint8)
     unfiltered[:, 1:] = pixels.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits of each of red, green and blue
-    parts = {b"IHDR": header, b"IDAT": zlib.compress(unfiltered, 1), b"IEND": b""}
+    parts = {b"IHDR": header, b"IDAT": zlib.compress(unfiltered.data, 1), b"IEND": b""}
     chunks = (
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in parts.items()

@@ -152,7 +152,7 @@ def short(value: float, signed: bool = False) -> str:
 
 @lru_cache(maxsize=1024)
 def _written(text: str, size: int, anchor: str) -> tuple[Image.Image, int, int]:
-    """Return a line of text as a mask, and where its left upper corner is from the anchor: most lines are drawn again."""
+    """Return a line of text as a mask, and its corner from the anchor; most lines are drawn more than once."""
     left, top, right, bottom = _font(size).getbbox(text, anchor=anchor)
     left, top = math.floor(left), math.floor(top)
     line = Image.new("L", (max(math.ceil(right) - left, 1), max(math.ceil(bottom) - top, 1)))
