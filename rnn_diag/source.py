@@ -207,7 +207,7 @@ class LayerSource:
     def states(self) -> dict[str, Tensor]:
         """The hidden state and the memory."""
         cell = self.unrolled.cell if self.equations.has_cell else None
-        return {"hidden": self.hidden} | ({} if cell is None else {"cell": cell})
+        return parts_by_name(self.equations, self.hidden, cell)
 
     @cached_property
     @in_full_precision
@@ -292,7 +292,7 @@ class LayerSource:
     @property
     def state_grads(self) -> dict[str, Tensor]:
         """The sweep's totals."""
-        return totals(self.swept)
+        return parts_by_name(self.equations, self.swept.hidden_grad, self.swept.cell_grad)
 
     def sweep(self, hidden_grad_direct: Tensor, final_grad: State | None) -> Swept:
         """Run the adjoint by this layer's engine."""
@@ -319,6 +319,10 @@ class LayerSource:
         return self.__dict__ | found
 
 
-def totals(swept: Swept) -> dict[str, Tensor]:
-    """Return the total gradient of every part of the state, by name."""
-    return {"hidden": swept.hidden_grad} | ({} if swept.cell_grad is None else {"cell": swept.cell_grad})
+def parts_by_name(equations: Equations, hidden: Tensor, cell: Tensor | None) -> dict[str, Tensor]:
+    """Return the parts of the state, or their gradients, by name; of a memory of several parts, each one, too."""
+    named = {"hidden": hidden} | ({} if cell is None else {"cell": cell})
+    parts = equations.cell_parts
+    if cell is not None and len(parts) > 1:
+        named |= dict(zip(parts, cell.chunk(len(parts), dim=-1), strict=True))
+    return named

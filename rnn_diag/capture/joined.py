@@ -15,7 +15,7 @@ from rnn_diag.capture.calls import Call, StepCall
 from rnn_diag.cells.equations import Equations, State, Step
 from rnn_diag.engine.sweep import Swept, sweep
 from rnn_diag.engine.unroll import Between, Unrolled, unroll_from_states, zero_at_padding
-from rnn_diag.source import NO_BACKWARD, Fidelity, in_full_precision, totals
+from rnn_diag.source import NO_BACKWARD, Fidelity, in_full_precision, parts_by_name
 from rnn_diag.trace import Trace
 
 TWICE = (
@@ -121,7 +121,9 @@ class StepSource:
     @property
     def state_grads(self) -> dict[str, Tensor]:
         """Total gradient of every part of the state, from autograd; a memory's with what left through `h`."""
-        return self._totals if self.equations is None else totals(self.swept)
+        if self.equations is None:
+            return self._totals
+        return parts_by_name(self.equations, self.swept.hidden_grad, self.swept.cell_grad)
 
     @cached_property
     def _totals(self) -> dict[str, Tensor]:
@@ -239,7 +241,7 @@ class JoinedSource:
     @property
     def state_grads(self) -> dict[str, Tensor]:
         """The totals of all calls."""
-        return totals(self.swept)
+        return parts_by_name(self.equations, self.swept.hidden_grad, self.swept.cell_grad)
 
     @cached_property
     def swept(self) -> Swept:

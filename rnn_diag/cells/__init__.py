@@ -6,19 +6,23 @@ from rnn_diag.cells.equations import Equations, Extreme, Gate, Role, State, Step
 from rnn_diag.cells.gru import GRUCell, GRUEquations
 from rnn_diag.cells.indrnn import IndRNNEquations
 from rnn_diag.cells.layer_norm_lstm import LayerNormLSTMEquations
+from rnn_diag.cells.lru import LRUEquations
 from rnn_diag.cells.lstm import LSTMCell, LSTMEquations
 from rnn_diag.cells.mgu import MGUEquations
 from rnn_diag.cells.min_gru import MinGRUEquations
 from rnn_diag.cells.min_lstm import MinLSTMEquations
 from rnn_diag.cells.peephole_lstm import PeepholeLSTMCell, PeepholeLSTMEquations
-from rnn_diag.cells.product import Dense, Diagonal, Nothing, Product
+from rnn_diag.cells.product import BlockDiagonal, Dense, Diagonal, Nothing, Product, Rotation
 from rnn_diag.cells.rnn import RNNCell, RNNEquations
+from rnn_diag.cells.selective import SelectiveEquations
+from rnn_diag.cells.slstm import SLSTMEquations
 from rnn_diag.cells.variational_lstm import VariationalLSTMEquations
 from rnn_diag.cells.weights import Weights
 from rnn_diag.cells.zoneout_lstm import ZoneoutLSTMEquations
 
 __all__ = [
     "AutogradEquations",
+    "BlockDiagonal",
     "Dense",
     "Diagonal",
     "Equations",
@@ -27,6 +31,7 @@ __all__ = [
     "GRUEquations",
     "Gate",
     "IndRNNEquations",
+    "LRUEquations",
     "LSTMCell",
     "LSTMEquations",
     "LayerNormLSTMEquations",
@@ -41,6 +46,9 @@ __all__ = [
     "RNNEquations",
     "RecurrentCell",
     "Role",
+    "Rotation",
+    "SLSTMEquations",
+    "SelectiveEquations",
     "State",
     "Step",
     "StepAdjoint",

@@ -190,8 +190,12 @@ class Equations(ABC):
     recurrent_product: Product = Dense()
     """How the hidden state enters: `weight_hh` is its weight."""
 
+    shows_tanh: ClassVar[bool] = True
+    """Whether the hidden state shows the memory through a tanh, at whose ends it saturates; an LSTM does."""
+    cell_parts: ClassVar[tuple[str, ...]] = ("cell",)
+    """What the parts of the memory are called that stand side by side in `State.cell`."""
     extra_parameters: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Parameters beyond torch's, by name; words for axes: `hidden` (H), `rows` (G*H), `inputs` (I), `cell` (C)."""
+    """Parameters beyond torch's, by name; words for axes: `hidden` (H), `half` (H/2), `rows` (G*H), `inputs` (I)."""
     hidden_is_bounded: bool = False
     """Whether no hidden state leaves [-1, 1] when the initial one is inside; a projection can lead out of it."""
 
@@ -272,8 +276,8 @@ class Equations(ABC):
         return self.input_product.rows(weights.weight_ih) // len(self.blocks)
 
     def cell_size(self, hidden_size: int) -> int:
-        """Return how many numbers the memory of a sequence has."""
-        return hidden_size
+        """Return how many numbers the memory of a sequence has: a unit each for every part."""
+        return hidden_size * len(self.cell_parts)
 
     def state_sizes(self, weights: Weights) -> tuple[int, ...]:
         """Return how many numbers each part of the state has: hidden and, where there is one, cell.
@@ -286,6 +290,14 @@ class Equations(ABC):
         units = self.hidden_size(weights)
         hidden = units if weights.weight_hr is None else len(weights.weight_hr)
         return (hidden, self.cell_size(units)) if self.has_cell else (hidden,)
+
+    def scanned(self, projected: Tensor, weights: Weights) -> tuple[Tensor, Tensor] | None:
+        """Return `a` and `b` of a recurrence that is `s_t = a ⊙ s_{t-1} + b` in its memory, and nothing more.
+
+        The memory is the cell, or without one the hidden state. `a` and `b` may be complex, of half its units: see
+        `rnn_diag.cells.product.complex_of`. None where gates see the state, or it enters otherwise.
+        """
+        return None
 
     def shapes(self, rows: int, input_size: int, hidden: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of torch's parameters, for inputs and hidden states of these sizes; `G*H` rows."""
@@ -351,15 +363,16 @@ class Equations(ABC):
         through = self.recurrent_product.transposed(adjoint.recurrent_grad, weights.weight_hh, hidden)
         return through if adjoint.previous_hidden_grad is None else through + adjoint.previous_hidden_grad
 
-    def log_kept(self, preactivation: Callable[[str], Tensor], weights: Weights) -> Tensor:
-        """Return the log of the share of the memory that is kept, from the pre-activations of blocks, by name.
+    def log_kept(self, step: Step, previous: State, weights: Weights) -> Tensor:
+        """Return the log of the share of the memory that a step keeps: here what its gate says.
 
         Raises:
             ValueError: If no sigmoid gate keeps the memory.
         """
         if self.memory_gate is None:
             raise ValueError(f"equations={self.name!r}; expected some in which a sigmoid gate keeps the memory")
-        return self.block(self.memory_gate).log_kept(preactivation(self.memory_gate))
+        gate = self.block(self.memory_gate)
+        return gate.log_kept(step.preactivations[self.blocks.index(gate)])
 
     def extra_shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of `extra_parameters`, by name.
@@ -373,7 +386,7 @@ class Equations(ABC):
             "hidden": hidden_size,
             "rows": len(self.blocks) * hidden_size,
             "inputs": input_size,
-            "cell": self.cell_size(hidden_size),
+            "half": hidden_size // 2,
         }
         return {name: tuple(sizes[axis] for axis in axes) for name, axes in self.extra_parameters.items()}
 

@@ -42,6 +42,7 @@ class LayerNormLSTMEquations(Equations):
         Gate("output", 0.0, 1.0, Role.SHOWS),
     )
     has_cell: ClassVar[bool] = True
+    shows_tanh: ClassVar[bool] = False
     extra_parameters: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "gain_ih": ("rows",),
         "gain_hh": ("rows",),

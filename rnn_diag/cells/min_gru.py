@@ -51,6 +51,11 @@ class MinGRUEquations(Equations):
         delta = torch.cat((d_z, d_n), dim=-1)
         return StepAdjoint(delta, delta, previous_hidden_grad=emitted_grad * (1 - z))
 
+    def scanned(self, projected: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
+        """Return `1 - z` and `z ⊙ n`."""
+        z_z, z_n = (projected + (0.0 if weights.bias_hh is None else weights.bias_hh)).chunk(2, dim=-1)
+        return (-z_z).sigmoid(), z_z.sigmoid() * positive(z_n)
+
     def jacobian(self, step: Step, previous: State, weights: Weights) -> Tensor:
         """Return `diag(1 - z)`."""
         return torch.diag_embed(1 - step.gates[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar, final
 
 import torch
@@ -59,10 +58,17 @@ class MinLSTMEquations(Equations):
         delta = torch.cat((d_i, d_f, through_positive(emitted_grad * i, g)), dim=-1)
         return StepAdjoint(delta, delta, previous_hidden_grad=emitted_grad * f)
 
+    def scanned(self, projected: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
+        """Return `f` and `i ⊙ g`."""
+        z_i, z_f, z_g = (projected + (0.0 if weights.bias_hh is None else weights.bias_hh)).chunk(3, dim=-1)
+        odds = logsigmoid(z_f) - logsigmoid(z_i)
+        return odds.sigmoid(), (-odds).sigmoid() * positive(z_g)
+
     def jacobian(self, step: Step, previous: State, weights: Weights) -> Tensor:
         """Return `diag(f)`."""
         return torch.diag_embed(step.gates[1])
 
-    def log_kept(self, preactivation: Callable[[str], Tensor], weights: Weights) -> Tensor:
+    def log_kept(self, step: Step, previous: State, weights: Weights) -> Tensor:
         """Return the log of `f`, from the pre-activations."""
-        return logsigmoid(logsigmoid(preactivation("forget")) - logsigmoid(preactivation("input")))
+        z_i, z_f, _ = step.preactivations
+        return logsigmoid(logsigmoid(z_f) - logsigmoid(z_i))

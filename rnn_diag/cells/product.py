@@ -133,3 +133,112 @@ class Diagonal(Product):
     def weight_grad(self, grads: Tensor, vectors: Tensor, weight: Tensor) -> Tensor:
         """Return `Σ δ ⊙ v`."""
         return (grads * vectors).flatten(0, -2).sum(0)
+
+
+@final
+@dataclass(frozen=True)
+class BlockDiagonal(Product):
+    """Units of one head see each other, and none of another head: `W [rows, columns / heads]`.
+
+    Attributes:
+        heads: How many there are; it divides the columns.
+    """
+
+    heads: int
+
+    def shape(self, rows: int, columns: int) -> tuple[int, ...]:
+        """Return one row for each unit of each block, with the weights of its own head's units.
+
+        Raises:
+            ValueError: If the heads do not divide the columns.
+        """
+        if columns % self.heads:
+            raise ValueError(f"heads={self.heads}; expected a divisor of the {columns} hidden units")
+        return rows, columns // self.heads
+
+    def __call__(self, vectors: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Return every head's product."""
+        product: Tensor = torch.einsum("ghoi,...hi->...gho", self._by_head(weight), self._heads(vectors)).flatten(-3)
+        return product if bias is None else product + bias
+
+    def transposed(self, grads: Tensor, weight: Tensor, columns: int) -> Tensor:
+        """Return every head's product with the transpose."""
+        by_head = self._by_head(weight)
+        found: Tensor = torch.einsum("ghoi,...gho->...hi", by_head, self._as_rows(grads, by_head)).flatten(-2)
+        return found
+
+    def weight_grad(self, grads: Tensor, vectors: Tensor, weight: Tensor) -> Tensor:
+        """Return `Σ δ v^T` of every head."""
+        rows, given = self._as_rows(grads, self._by_head(weight)), self._heads(vectors)
+        found: Tensor = torch.einsum("ngho,nhi->ghoi", rows.flatten(0, -4), given.flatten(0, -3))
+        return found.reshape(weight.shape)
+
+    def _heads(self, vectors: Tensor) -> Tensor:
+        return vectors.reshape(*vectors.shape[:-1], self.heads, -1)
+
+    def _by_head(self, weight: Tensor) -> Tensor:
+        """Return `[blocks, heads, units, units]`."""
+        units = weight.shape[1]
+        return weight.view(-1, self.heads, units, units)
+
+    def _as_rows(self, grads: Tensor, by_head: Tensor) -> Tensor:
+        return grads.reshape(*grads.shape[:-1], *by_head.shape[:3])
+
+
+@final
+@dataclass(frozen=True)
+class Rotation(Product):
+    r"""Complex eigenvalues on complex numbers: :math:`λ ⊙ v`, with :math:`λ = \exp(-e^ν + i e^θ)` inside the unit disc.
+
+    A vector holds the real parts of `N` numbers, then their imaginary parts; the weight `[2, N]` holds ν, then θ.
+    """
+
+    def shape(self, rows: int, columns: int) -> tuple[int, ...]:
+        """Return two numbers for each eigenvalue.
+
+        Raises:
+            ValueError: If the columns are odd: a complex number takes two units.
+        """
+        if columns % 2:
+            raise ValueError(f"hidden_size={columns}; expected an even number, for real and imaginary parts")
+        return 2, columns // 2
+
+    def __call__(self, vectors: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Return the rotated and shrunk numbers."""
+        product = real_parts(self.eigenvalues(weight) * complex_of(vectors))
+        return product if bias is None else product + bias
+
+    def transposed(self, grads: Tensor, weight: Tensor, columns: int) -> Tensor:
+        """Return the product with the conjugate."""
+        return real_parts(self.eigenvalues(weight).conj() * complex_of(grads))
+
+    def weight_grad(self, grads: Tensor, vectors: Tensor, weight: Tensor) -> Tensor:
+        r"""Return the gradients of ν and θ: :math:`∂λ/∂ν = -e^ν λ`, :math:`∂λ/∂θ = i e^θ λ`."""
+        of_product = (complex_of(grads) * (self.eigenvalues(weight) * complex_of(vectors)).conj()).flatten(0, -2).sum(0)
+        shrinking, turning = weight.exp()
+        return torch.stack((-shrinking * of_product.real, turning * of_product.imag))
+
+    def rows(self, weight: Tensor) -> int:
+        """Return two for each eigenvalue."""
+        return weight.numel()
+
+    @staticmethod
+    def eigenvalues(weight: Tensor) -> Tensor:
+        """Return the complex λ, one for each two units."""
+        shrinking, turning = weight.exp()
+        return torch.polar((-shrinking).exp(), turning)
+
+
+def complex_of(vectors: Tensor) -> Tensor:
+    """Return the complex numbers whose real parts, then imaginary parts, a vector holds.
+
+    Example:
+        >>> complex_of(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+        tensor([1.+3.j, 2.+4.j])
+    """
+    return torch.complex(*vectors.chunk(2, dim=-1))
+
+
+def real_parts(numbers: Tensor) -> Tensor:
+    """Return the real parts, then the imaginary parts: the inverse of `complex_of`."""
+    return torch.cat((numbers.real, numbers.imag), dim=-1)

@@ -48,6 +48,7 @@ class ZoneoutLSTMEquations(Equations):
         Gate("output", 0.0, 1.0, Role.SHOWS),
     )
     has_cell: ClassVar[bool] = True
+    shows_tanh: ClassVar[bool] = False
     hidden_is_bounded = True
 
     def __init__(self, cell: float = 0.5, hidden: float = 0.05) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from rnn_diag.cells.equations import State, Step
 from rnn_diag.diagnostics.gradient_norms import cell_grad_norms
 from rnn_diag.diagnostics.numerics.precision import in_double, in_single
 from rnn_diag.diagnostics.numerics.reading_order import in_reading_order, padding_as_nan
@@ -89,7 +90,7 @@ def carousel(trace: Trace) -> Carousel:
 
     Raises:
         RuntimeError: If the trace holds no gradients; `forget_rate` and `log_retention` need none.
-        ValueError: If the recurrence has no memory cell with a forget gate.
+        ValueError: If the recurrence has no memory cell with a forget gate, or one of several parts.
 
     Example:
         >>> from rnn_diag.testing.known import forgetting_trace
@@ -101,6 +102,9 @@ def carousel(trace: Trace) -> Carousel:
         Hochreiter, Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735; time constants: Tallec, Ollivier 2018,
         https://arxiv.org/abs/1804.11188
     """
+    parts = trace.equations.cell_parts
+    if len(parts) > 1:
+        raise ValueError(f"layer={trace.layer!r} has a memory of several parts ({', '.join(parts)}); expected one")
     return Carousel(cell_grad_norms(trace), log_retention(trace), _carousel_share(trace), forget_rate(trace))
 
 
@@ -149,10 +153,14 @@ def _log_forget(
             f"layer={trace.layer!r} is a {equations.name}; expected one in which a sigmoid gate keeps the memory"
         )
 
-    def read(block: str) -> Tensor:
-        return in_precision(in_reading_order(trace, trace.preactivations[block]))
-
-    logs = equations.log_kept(read, trace.weights)
+    steps, before = trace.unrolled.steps, State(trace.unrolled.previous_hidden, trace.unrolled.previous_cell)
+    step = Step(
+        steps.emitted,
+        None if steps.cell is None else in_precision(steps.cell),
+        (),
+        tuple(map(in_precision, steps.preactivations)),
+    )
+    logs = equations.log_kept(step, before.map(in_precision), trace.weights)
     return logs if trace.source.mask is None else logs.masked_fill(~trace.mask_with(logs).unsqueeze(-1), 0.0)
 
 

@@ -160,7 +160,7 @@ def tanh_saturation(trace: Trace, threshold: float = 0.9) -> Share:
     """
     number("threshold", threshold, at_least=0, at_most=1)
     blocks = _preactivations(trace, [b for b in trace.equations.blocks if (b.low, b.high) == (-1.0, 1.0)])
-    if trace.cell is not None:
+    if trace.cell is not None and trace.equations.shows_tanh:
         blocks["cell"] = in_single(trace.cell)
     if not blocks:
         return _no_blocks(trace)

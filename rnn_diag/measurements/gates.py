@@ -216,8 +216,8 @@ class MeasureGates(Measure):
     high: float = HIGH
 
     def has_numbers_of(self, equations: Equations) -> bool:
-        """Return whether a block, or the memory that is emitted, has ends to saturate at."""
-        return equations.has_cell or any(block.is_bounded for block in equations.blocks)
+        """Return whether a block, or the memory that is shown through a tanh, has ends to saturate at."""
+        return (equations.has_cell and equations.shows_tanh) or any(block.is_bounded for block in equations.blocks)
 
     def of(self, trace: Trace, units: GradientUnits) -> GateCounts:
         """Return the counts of one call."""

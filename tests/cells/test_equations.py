@@ -66,7 +66,7 @@ def test_several_gradients_on_an_extra_axis_are_each_what_they_are_alone(kind: s
     with torch.no_grad():
         step = equations.step(projected, recurrent, before, weights)
         emitted_grads = torch.randn(6, *step.emitted.shape, dtype=torch.float64)
-        cell_grads = torch.randn_like(emitted_grads) if equations.has_cell else [None] * 6
+        cell_grads = [None] * 6 if step.cell is None else torch.randn(6, *step.cell.shape, dtype=torch.float64)
         together = equations.adjoint(
             step, before, emitted_grads, cell_grads if isinstance(cell_grads, Tensor) else None, weights
         )

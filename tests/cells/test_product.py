@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rnn_diag.cells import Dense, Diagonal, Nothing, Product
+from rnn_diag.cells import BlockDiagonal, Dense, Diagonal, Nothing, Product, Rotation
 
 PRODUCTS: dict[str, tuple[Product, int]] = {
     "dense": (Dense(), 8),
     "nothing": (Nothing(), 8),
     "diagonal": (Diagonal(), 4),
+    "one_head": (BlockDiagonal(1), 8),
+    "heads": (BlockDiagonal(2), 12),
+    "rotation": (Rotation(), 4),
 }
 """With the rows that they give of four columns."""
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
