@@ -11,9 +11,11 @@ from torch import Tensor
 
 from rnn_diag.cells.equations import Equations, State
 from rnn_diag.cells.weights import Weights
+from rnn_diag.engine.engine import Explicit
+from rnn_diag.engine.scan import scan_of
 from rnn_diag.engine.sweep import Sweeper, Swept, sweep
 from rnn_diag.engine.targets import Entering, sweep_with_targets
-from rnn_diag.engine.unroll import Unrolled, back_to_front, unroll, unroll_from_states
+from rnn_diag.engine.unroll import Unrolled, back_to_front, unroll_from_states
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -215,7 +217,8 @@ class LayerSource:
         """The equations over time."""
         inputs = self._in_order(self.inputs)
         if self._hidden is None:
-            return unroll(self.equations, self.weights, inputs, self.initial, self.mask)
+            engine = scan_of(self.equations, self.weights) or Explicit()
+            return engine.unroll(self.equations, self.weights, inputs, self.initial, self.mask)
         hidden = self._in_order(self._hidden)
         return unroll_from_states(self.equations, self.weights, inputs, self.initial, hidden, self.mask)
 

@@ -15,6 +15,7 @@ from rnn_diag.engine.graphed import Graphed
 from rnn_diag.engine.in_bulk import in_bulk
 from rnn_diag.engine.precision import cudnn_takes_tf32
 from rnn_diag.engine.replay import can_replay, replay_sweep
+from rnn_diag.engine.scan import scan_of
 from rnn_diag.engine.sweep import Sweeper, Swept, sweep
 from rnn_diag.engine.unroll import Unrolled
 
@@ -27,13 +28,17 @@ EXPLICIT = Explicit()
 
 
 def training_engine(equations: Equations, weights: Weights, inputs: Tensor) -> Engine:
-    """Return the engine that trains a layer: on CUDA, kernels; elsewhere a loop, in bulk where the equations allow.
+    """Return the engine that trains a layer.
+
+    A scan where the memory is linear; else on CUDA kernels, and elsewhere a loop, in bulk where the equations allow.
 
     Args:
         equations: The recurrence.
         weights: Its parameters.
         inputs: `[T, B, I]` what it is fed.
     """
+    if scan := scan_of(equations, weights):
+        return scan
     if not inputs.is_cuda:
         return in_bulk(equations, weights) or EXPLICIT
     if weights.weight_hr is not None:
@@ -71,6 +76,8 @@ def engine_sweeper(engine: str, equations: Equations, device: torch.device) -> S
             return sweep(equations, weights, unrolled, hidden_grad_direct, final_grad)
         if weights.weight_hr is None:
             found = _by_kernels(equations, weights, steps, torch.Size(rows).numel(), engine)
+        if found is None and (scan := scan_of(equations, weights)):
+            return scan.sweep(equations, weights, unrolled, hidden_grad_direct, final_grad)
         if found is None:
             fallback = replay_sweep if can_replay(equations) and device.type == "cuda" else sweep
             return fallback(equations, weights, unrolled, hidden_grad_direct, final_grad)
@@ -89,7 +96,9 @@ def sweep_in_bulk(
     final_grad: State | None = None,
 ) -> Swept:
     """Sweep in bulk where the equations allow, and by the loop where they do not."""
-    found = in_bulk(equations, weights) if unrolled.between is None else None
+    found: Engine | None = None
+    if unrolled.between is None:
+        found = scan_of(equations, weights) or in_bulk(equations, weights)
     return (found or EXPLICIT).sweep(equations, weights, unrolled, hidden_grad_direct, final_grad)
 
 

@@ -72,14 +72,14 @@ class Unrolled:
     @property
     def previous_hidden(self) -> Float[Tensor, "time batch projected"]:
         """`h_{t-1}` for every step, as it was given to the step."""
-        return self.between.given.hidden if self.between is not None else _shifted(self.initial.hidden, self.hidden)
+        return self.between.given.hidden if self.between is not None else shifted(self.initial.hidden, self.hidden)
 
     @property
     def previous_cell(self) -> Float[Tensor, "time batch hidden"] | None:
         """`c_{t-1}` for every step, as it was given to the step."""
         if self.between is not None:
             return self.between.given.cell
-        return None if self.cell is None or self.initial.cell is None else _shifted(self.initial.cell, self.cell)
+        return None if self.cell is None or self.initial.cell is None else shifted(self.initial.cell, self.cell)
 
     @property
     def final(self) -> State:
@@ -179,8 +179,12 @@ def unroll_from_states(
     Both products are taken for all steps at once; a recurrence without a memory cell needs no loop at all.
     """
     if mask is not None:
-        inputs, hidden = zero_at_padding(inputs, mask), _held_at_padding(hidden, mask)
-    previous_hidden = _shifted(initial.hidden, hidden) if between is None else between.given.hidden
+        inputs, hidden = zero_at_padding(inputs, mask), held_at_padding(hidden, mask)
+    from rnn_diag.engine.scan import scan_of, unroll_by_scan  # written on top of what this file holds
+
+    if between is None and equations.has_cell and scan_of(equations, weights):
+        return unroll_by_scan(equations, weights, inputs, initial, mask, hidden=hidden)
+    previous_hidden = shifted(initial.hidden, hidden) if between is None else between.given.hidden
     projected = equations.projected(inputs, weights).to(weights.weight_hh.dtype)
     recurrent = equations.recurrent(previous_hidden, weights).to(weights.weight_hh.dtype)
     if between is None and not (projected.requires_grad or recurrent.requires_grad):
@@ -229,13 +233,15 @@ def zero_at_padding(steps: Tensor, mask: Tensor) -> Tensor:
     return steps.masked_fill(~mask.unsqueeze(-1), 0.0)
 
 
-def _held_at_padding(steps: Tensor, mask: Tensor) -> Tensor:
+def held_at_padding(steps: Tensor, mask: Tensor) -> Tensor:
+    """Return steps with each sequence's last valid one repeated where the mask is False."""
     last = (mask.sum(0) - 1).clamp(min=0)
     order = torch.arange(len(steps), device=steps.device).unsqueeze(1).minimum(last)
     return steps.gather(0, order.unsqueeze(-1).expand_as(steps))
 
 
-def _shifted(first: Tensor, rest: Tensor) -> Tensor:
+def shifted(first: Tensor, rest: Tensor) -> Tensor:
+    """Return what every step started from: `first`, then the steps but the last."""
     return torch.cat((first.unsqueeze(0), rest[:-1]))
 
 

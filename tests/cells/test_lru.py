@@ -7,6 +7,7 @@ import torch
 import rnn_diag
 from rnn_diag.cells import LRUEquations
 from rnn_diag.cells.product import complex_of
+from rnn_diag.diagnostics import lyapunov_exponents
 from rnn_diag.nn import Recurrent
 
 
@@ -42,7 +43,7 @@ def test_the_spectrum_is_lambda_and_its_conjugates_and_lyapunov_exponents_are_it
     found = torch.linalg.eigvals(trace.recurrent_weights["hidden"])
     expected = torch.cat((eigenvalues, eigenvalues.conj()))
     assert all((found - one).abs().min() < 1e-12 for one in expected)
-    exponents = rnn_diag.diagnostics.lyapunov_exponents(trace, 4).flatten().sort(descending=True).values
+    exponents = lyapunov_exponents(trace, 4).flatten().sort(descending=True).values
     logs = eigenvalues.abs().log().repeat(2).sort(descending=True).values
     torch.testing.assert_close(exponents, logs, atol=0.1, rtol=0.1)  # of 30 steps
 

@@ -6,6 +6,7 @@ import torch
 
 import rnn_diag
 from rnn_diag.cells import MinGRUEquations
+from rnn_diag.diagnostics import log_retention
 from rnn_diag.nn import Recurrent
 
 
@@ -17,5 +18,5 @@ def test_gradients_are_the_products_of_the_shares_kept() -> None:
     kept = 1 - trace.gates["update"]
     expected = torch.stack([kept[t + 1 :].prod(0) for t in range(5)])
     torch.testing.assert_close(trace.hidden_grad, expected)
-    torch.testing.assert_close(rnn_diag.diagnostics.log_retention(trace).exp(), expected)
+    torch.testing.assert_close(log_retention(trace).exp(), expected)
     assert trace.is_faithful and trace.recurrent_weights == {}

@@ -6,6 +6,7 @@ import torch
 
 import rnn_diag
 from rnn_diag.cells import MinLSTMEquations
+from rnn_diag.diagnostics import log_retention
 from rnn_diag.nn import Recurrent
 
 
@@ -19,5 +20,5 @@ def test_both_gates_share_out_one_whole_and_gradients_are_the_products_of_what_i
     torch.testing.assert_close(trace.gates["input"] + trace.gates["forget"], torch.ones(5, 2, 3).double())
     expected = torch.stack([trace.gates["forget"][t + 1 :].prod(0) for t in range(5)])
     torch.testing.assert_close(trace.hidden_grad, expected)
-    torch.testing.assert_close(rnn_diag.diagnostics.log_retention(trace).exp(), expected)
+    torch.testing.assert_close(log_retention(trace).exp(), expected)
     assert trace.is_faithful

@@ -7,6 +7,7 @@ from torch.nn.functional import softplus
 
 import rnn_diag
 from rnn_diag.cells import SelectiveEquations
+from rnn_diag.diagnostics import log_retention
 from rnn_diag.nn import Recurrent
 
 CHANNELS, STATES, STEPS = 2, 3, 6
@@ -39,7 +40,7 @@ def test_the_memorys_gradient_is_the_product_of_the_decays() -> None:
     kept = 1 - trace.gates["step"]
     expected = torch.stack([kept[t + 1 :].prod(0) for t in range(5)])
     torch.testing.assert_close(trace.cell_grad, expected)
-    torch.testing.assert_close(rnn_diag.diagnostics.log_retention(trace).exp(), expected)
+    torch.testing.assert_close(log_retention(trace).exp(), expected)
     assert not trace.hidden_grad.any() and trace.fidelity < 1e-12
 
 

@@ -7,6 +7,7 @@ import torch
 
 import rnn_diag
 from rnn_diag.cells import SLSTMEquations
+from rnn_diag.diagnostics import carousel, log_retention
 from rnn_diag.nn import Recurrent
 
 
@@ -56,7 +57,7 @@ def test_what_a_step_keeps_of_the_weighted_mean_is_one_less_what_it_writes() -> 
     trace = recording["l0"]
     normaliser = trace.states["normaliser"]
     written = trace.gates["input"] / normaliser
-    kept = rnn_diag.diagnostics.log_retention(trace)
+    kept = log_retention(trace)
     torch.testing.assert_close((kept[:-1] - kept[1:]).exp(), 1 - written[1:])
 
 
@@ -68,7 +69,7 @@ def test_the_three_parts_of_the_memory_have_names_and_gradients() -> None:
     joined = torch.cat([trace.state_grads[name] for name in ("memory", "normaliser", "stabiliser")], dim=-1)
     assert torch.equal(trace.cell_grad, joined) and trace.fidelity < 1e-12  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="a memory of several parts"):
-        rnn_diag.diagnostics.carousel(trace)
+        carousel(trace)
 
 
 def test_heads_must_divide_the_units() -> None:
