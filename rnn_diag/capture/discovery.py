@@ -143,6 +143,7 @@ class Discovery:
             self.rows = [one.candidate.unfollowed(one.problem) for one in scouts.values() if one.problem]
             self.rows += self._returning_without_input(scouts)
             self.rows += self._written_inline(scouts, [one.path for one in self.rows])
+            self.rows += self._named_like_one(scouts, [one.path for one in self.rows])
         self._found = {}
         self._log.made = None
 
@@ -287,6 +288,29 @@ class Discovery:
             if reason := loop_inside(scout.candidate.module, scout.sightings[-1]):
                 rows.append(scout.candidate.unfollowed(reason))
         return rows
+
+    def _named_like_one(self, scouts: Mapping[nn.Module, Scout], named: list[str]) -> list[Unfollowed]:
+        """Return what to say of modules that are called as recurrent ones are, and did nothing like it.
+
+        Args:
+            scouts: What was seen of all candidates.
+            named: Paths of which something is said already.
+        """
+        seen = {one.candidate.path: one for one in scouts.values() if one.calls}
+        known = [*self._layers.modules, *named]
+        names = [one.path for one in self._layers.unfollowed if one.path in seen]
+        others = [path for path in names if not any(is_within(path, o) or is_within(o, path) for o in known)]
+        return [seen[path].candidate.unfollowed(_why_not(seen[path]), hint="register") for path in others]
+
+
+def _why_not(scout: Scout) -> str:
+    if scout.calls >= CALLS:
+        return f"called {scout.calls} times or more, and nothing that it gave came back to it"
+    times = "once" if scout.calls == 1 else "twice"
+    return (
+        f"called {times}: steps inside its own forward (a scan, a kernel, a parallel form) cannot be seen; if the "
+        "model can call it, or a cell inside, once for every step, see rnn_diag.register"
+    )
 
 
 @contextmanager
