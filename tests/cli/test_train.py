@@ -27,9 +27,7 @@ def test_there_is_a_small_form_of_every_task() -> None:
     assert set(SMALL) == {file.stem for file in (configuration_directory() / "task").glob("*.yaml")}
 
 
-PAIRS = [
-    (sorted(SMALL)[(number + shift) % len(SMALL)], cell) for number, cell in enumerate(CELLS) for shift in (0, 3)
-]
+PAIRS = [(sorted(SMALL)[(number + shift) % len(SMALL)], cell) for number, cell in enumerate(CELLS) for shift in (0, 3)]
 """Every cell with two tasks, and every task with several cells: neither knows of the other."""
 
 
