@@ -2,6 +2,7 @@
 
 from rnn_diag.cells.by_autograd import AutogradEquations
 from rnn_diag.cells.cell import RecurrentCell
+from rnn_diag.cells.conv_lstm import ConvLSTMEquations
 from rnn_diag.cells.equations import Equations, Extreme, Gate, Role, State, Step, StepAdjoint
 from rnn_diag.cells.gru import GRUCell, GRUEquations
 from rnn_diag.cells.indrnn import IndRNNEquations
@@ -12,7 +13,7 @@ from rnn_diag.cells.mgu import MGUEquations
 from rnn_diag.cells.min_gru import MinGRUEquations
 from rnn_diag.cells.min_lstm import MinLSTMEquations
 from rnn_diag.cells.peephole_lstm import PeepholeLSTMCell, PeepholeLSTMEquations
-from rnn_diag.cells.product import BlockDiagonal, Dense, Diagonal, Nothing, Product, Rotation
+from rnn_diag.cells.product import BlockDiagonal, Convolution, Dense, Diagonal, Nothing, Product, Rotation
 from rnn_diag.cells.rnn import RNNCell, RNNEquations
 from rnn_diag.cells.selective import SelectiveEquations
 from rnn_diag.cells.slstm import SLSTMEquations
@@ -23,6 +24,8 @@ from rnn_diag.cells.zoneout_lstm import ZoneoutLSTMEquations
 __all__ = [
     "AutogradEquations",
     "BlockDiagonal",
+    "ConvLSTMEquations",
+    "Convolution",
     "Dense",
     "Diagonal",
     "Equations",

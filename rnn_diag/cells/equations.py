@@ -190,6 +190,8 @@ class Equations(ABC):
     recurrent_product: Product = Dense()
     """How the hidden state enters: `weight_hh` is its weight."""
 
+    image_size: tuple[int, ...] = ()
+    """Axes of a unit's own behind its channel: a layer takes images of this size, which are flat inside."""
     shows_tanh: ClassVar[bool] = True
     """Whether the hidden state shows the memory through a tanh, at whose ends it saturates; an LSTM does."""
     cell_parts: ClassVar[tuple[str, ...]] = ("cell",)

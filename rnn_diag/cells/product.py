@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, pad
+from torch.nn.functional import conv2d, conv_transpose2d, linear, pad
+from torch.nn.grad import conv2d_weight
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -242,3 +243,71 @@ def complex_of(vectors: Tensor) -> Tensor:
 def real_parts(numbers: Tensor) -> Tensor:
     """Return the real parts, then the imaginary parts: the inverse of `complex_of`."""
     return torch.cat((numbers.real, numbers.imag), dim=-1)
+
+
+@final
+@dataclass(frozen=True)
+class Convolution(Product):
+    """A convolution of an image with zeros around it; a vector holds one channel's pixels after the other's.
+
+    Attributes:
+        size: Height and width.
+        kernel: Height and width of the kernel, odd.
+    """
+
+    size: tuple[int, int]
+    kernel: int
+
+    LARGEST: ClassVar[int] = 1024
+    """Columns up to which the dense matrix is worth looking at: its spectrum takes seconds from there on."""
+
+    @property
+    def pixels(self) -> int:
+        """How many there are in an image."""
+        return self.size[0] * self.size[1]
+
+    def shape(self, rows: int, columns: int) -> tuple[int, ...]:
+        """Return torch's shape of a convolution's weight.
+
+        Raises:
+            ValueError: If the columns are no whole number of images.
+        """
+        if columns % self.pixels:
+            raise ValueError(f"size={columns}; expected a multiple of the {self.pixels} pixels of an image {self.size}")
+        return rows // self.pixels, columns // self.pixels, self.kernel, self.kernel
+
+    def __call__(self, vectors: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Return the convolved images, flat."""
+        return self._flat(conv2d(self._images(vectors), weight, bias, padding=self.kernel // 2), vectors)
+
+    def transposed(self, grads: Tensor, weight: Tensor, columns: int) -> Tensor:
+        """Return the transposed convolution."""
+        return self._flat(conv_transpose2d(self._images(grads), weight, padding=self.kernel // 2), grads)
+
+    def weight_grad(self, grads: Tensor, vectors: Tensor, weight: Tensor) -> Tensor:
+        """Return the correlation of images and gradients."""
+        images, of_product = self._images(vectors), self._images(grads)
+        found: Tensor = conv2d_weight(images, weight.shape, of_product, padding=self.kernel // 2)
+        return found
+
+    def bias_grad(self, grads: Tensor) -> Tensor:
+        """Return the sum over all pixels, too."""
+        return self._images(grads).sum((0, 2, 3))
+
+    def bias_size(self, rows: int) -> int:
+        """Return one number for each channel."""
+        return rows // self.pixels
+
+    def rows(self, weight: Tensor) -> int:
+        """Return the pixels of all channels."""
+        return len(weight) * self.pixels
+
+    def matrix(self, weight: Tensor, columns: int) -> Tensor | None:
+        """Return the dense matrix, borders included; None of a large image."""
+        return super().matrix(weight, columns) if columns <= self.LARGEST else None
+
+    def _images(self, vectors: Tensor) -> Tensor:
+        return vectors.reshape(-1, vectors.shape[-1] // self.pixels, *self.size)
+
+    def _flat(self, images: Tensor, like: Tensor) -> Tensor:
+        return images.reshape(*like.shape[:-1], -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -78,6 +79,24 @@ class Recurrent(RecurrentLayer):
             setattr(self, name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self._init_flat_weights()
         self.reset_parameters()
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """Run the layers: `torch.nn.LSTM`'s inputs and outputs; images where the equations have a size of theirs."""
+        image = self.equations.image_size
+        if not image or not isinstance(input, Tensor) or input.dim() <= 1 + len(image):
+            return super().forward(input, hx)
+
+        def to(form: Callable[[Tensor], Tensor], state: Any) -> Any:
+            return tuple(map(form, state)) if isinstance(state, (tuple, list)) else form(state)
+
+        output, final = super().forward(self._flat(input), None if hx is None else to(self._flat, hx))
+        return self._as_image(output), to(self._as_image, final)
+
+    def _flat(self, images: Tensor) -> Tensor:
+        return images.flatten(-1 - len(self.equations.image_size))
+
+    def _as_image(self, flat: Tensor) -> Tensor:
+        return flat.reshape(*flat.shape[:-1], -1, *self.equations.image_size)
 
     def flatten_parameters(self) -> None:
         """Do nothing: no kernel of cuDNN's asks for one block of memory."""

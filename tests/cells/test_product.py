@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rnn_diag.cells import BlockDiagonal, Dense, Diagonal, Nothing, Product, Rotation
+from rnn_diag.cells import BlockDiagonal, Convolution, Dense, Diagonal, Nothing, Product, Rotation
 
 PRODUCTS: dict[str, tuple[Product, int]] = {
     "dense": (Dense(), 8),
@@ -13,6 +13,7 @@ PRODUCTS: dict[str, tuple[Product, int]] = {
     "diagonal": (Diagonal(), 4),
     "one_head": (BlockDiagonal(1), 8),
     "heads": (BlockDiagonal(2), 12),
+    "convolution": (Convolution((1, 2), 3), 8),
     "rotation": (Rotation(), 4),
 }
 """With the rows that they give of four columns."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rnn_diag.cells import (
+    ConvLSTMEquations,
     Equations,
     GRUEquations,
     IndRNNEquations,
@@ -49,6 +50,7 @@ EQUATIONS: dict[str, Equations] = {
     "slstm": SLSTMEquations(),
     "slstm_heads": SLSTMEquations(heads=2),
     "lru": LRUEquations(),
+    "conv_lstm": ConvLSTMEquations((1, 1)),  # of one pixel: images are in its own tests
     "selective": SelectiveEquations(),
     "zoneout_lstm": ZoneoutLSTMEquations(),
     "variational_lstm": VariationalLSTMEquations(),
