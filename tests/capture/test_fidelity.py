@@ -340,7 +340,9 @@ def expanding(kind: type[nn.RNNBase], **sizes: int) -> nn.RNNBase:
     return module
 
 
-@pytest.mark.parametrize("stack", [{}, {"num_layers": 2, "bidirectional": True}], ids=str)
+@pytest.mark.parametrize(
+    "stack", [{}, {"num_layers": 2, "bidirectional": True}, {"num_layers": 2, "dropout": 0.3}], ids=str
+)
 @pytest.mark.parametrize("is_autocast", [False, True], ids=["bfloat16-true", "bfloat16-mixed"])
 def test_right_equations_pass_whatever_the_network_makes_of_rounding_which_is_a_number_of_its_own(
     is_autocast: bool, stack: dict[str, int]

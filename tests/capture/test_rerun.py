@@ -67,8 +67,25 @@ def test_in_double_it_is_the_same_to_single_precision() -> None:
     torch.testing.assert_close(exact.output.float(), call.output, rtol=1e-5, atol=1e-6)
 
 
-def test_dropout_between_layers_and_single_steps_cannot_be_run_again() -> None:
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, own.PeepholeLSTM])
+def test_what_was_dropped_between_layers_is_dropped_again(kind: Any, bidirectional: bool, packed: bool) -> None:
+    module = kind(3, 5, num_layers=3, dropout=0.4, bidirectional=bidirectional)
+    inputs, lengths = torch.randn(6, 4, 3, requires_grad=True), torch.tensor([6, 2, 5, 3])
+    found, call = recorded(module, pack_padded_sequence(inputs, lengths, enforce_sorted=False) if packed else inputs)
+    assert can_rerun(found, [call])
+    again = rerun(found, call, call.precision)
+    torch.testing.assert_close(again.output, call.output, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(again.input_grad, inputs.grad, rtol=1e-5, atol=1e-6)
+    for suffix, grads in again.weight_grads.items():
+        for name, grad in grads.items():
+            torch.testing.assert_close(grad, getattr(module, f"{name}_{suffix}").grad, rtol=1e-5, atol=1e-6)
+
+
+def test_a_stack_with_unknown_masks_and_single_steps_cannot_be_run_again() -> None:
     found, call = recorded(nn.LSTM(3, 5, num_layers=2, dropout=0.5), torch.randn(6, 4, 3))
+    call.masks = None
     assert not can_rerun(found, [call])
     cell = nn.GRUCell(3, 5)
     recording = Recording(cell)
