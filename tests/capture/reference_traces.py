@@ -13,6 +13,7 @@ import rnn_diag.nn
 from rnn_diag import Trace, record
 from tests.reference import unrolled
 from tests.reference.minimal_gated_unit import MinimalGatedUnit
+from tests.reference.random_layers import EQUATIONS
 
 LENGTHS = {"tensor": [6, 6, 6], "unbatched": [6], "packed": [6, 4, 1], "packed unsorted": [4, 1, 6]}
 FEATURES, UNITS, PROJECTED = 4, 5, 3
@@ -40,7 +41,18 @@ class Case:
 
     @property
     def has_cell(self) -> bool:
-        return "LSTM" in self.kind
+        return EQUATIONS[self.kind].has_cell if self.kind in EQUATIONS else "LSTM" in self.kind
+
+    @property
+    def units(self) -> int:
+        """How many there are: an even number where two belong together."""
+        return 6 if self.kind in EQUATIONS else UNITS
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Of each part of the state."""
+        memory = EQUATIONS[self.kind].cell_size(self.units) if self.kind in EQUATIONS else self.units
+        return (PROJECTED if self.projected else self.units, *((memory,) if self.has_cell else ()))
 
 
 def grid() -> list[Case]:
@@ -80,6 +92,8 @@ def module_of(case: Case) -> nn.RNNBase:
         return rnn_diag.nn.LSTM(FEATURES, UNITS, backend="explicit", **options)
     if kind == "MinimalGatedUnit":
         return rnn_diag.nn.Recurrent(MinimalGatedUnit, FEATURES, UNITS, **options)
+    if kind in EQUATIONS:
+        return rnn_diag.nn.Recurrent(EQUATIONS[kind], FEATURES, case.units, **options).eval()  # draws nothing
     if kind == "PeepholeLSTM":
         return rnn_diag.nn.PeepholeLSTM(FEATURES, UNITS, **options)
     return getattr(nn, kind)(FEATURES, UNITS, **options)
@@ -124,9 +138,8 @@ def errors_of(case: Case) -> dict[str, float]:
 
 def _state(case: Case, batch: int) -> tuple[Tensor, ...]:
     directions = case.layers * (2 if case.bidirectional else 1)
-    sizes = [PROJECTED if case.projected else UNITS, *([UNITS] if case.has_cell else [])]
     make = torch.randn if case.given_state else torch.zeros
-    return tuple(make(directions, batch, size, dtype=torch.float64) for size in sizes)
+    return tuple(make(directions, batch, size, dtype=torch.float64) for size in case.sizes)
 
 
 def _run(
@@ -182,6 +195,8 @@ def _split_errors(case: Case, trace: Trace, reference: unrolled.Layer) -> dict[s
 
 
 def _gates(trace: Trace, reference: unrolled.Layer) -> dict[tuple[int, int], Tensor]:
+    if reference.gates:
+        return reference.gates
     sigmoid = [gate.is_sigmoid for gate in trace.equations.gates]
     return {
         key: torch.cat([z.sigmoid() if soft else z.tanh() for z, soft in zip(value, sigmoid, strict=True)])

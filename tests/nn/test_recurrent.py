@@ -20,6 +20,7 @@ from tests.capture.reference_traces import Case, errors_of
 from tests.nn.normalised_lstm import NormalisedLSTM
 from tests.nn.pairs import KINDS, LAYOUTS, assert_equal, through
 from tests.reference.minimal_gated_unit import MinimalGatedUnit
+from tests.reference.random_layers import EQUATIONS
 
 TORCHS: dict[str, tuple[Equations, Any]] = {
     "rnn_tanh": (RNNEquations(), nn.RNN),
@@ -95,6 +96,20 @@ EVERY_FORM = [
         (1, 2), (False, True), ("tensor", "unbatched", "packed", "packed unsorted"), (False, True)
     )
 ]
+
+
+EVERY_RECURRENCE = [
+    Case(kind, layers, both, layout=layout, given_state=given, bias=layers == 2)
+    for kind in EQUATIONS
+    if not kind.startswith("projected")
+    for layers, both, layout, given in ((1, False, "tensor", True), (2, True, "packed unsorted", False))
+]
+
+
+@pytest.mark.parametrize("case", EVERY_RECURRENCE, ids=str)
+def test_what_is_recorded_of_any_recurrence_equals_autograd_on_an_unrolled_network(case: Case) -> None:
+    errors = errors_of(case)
+    assert max(errors.values()) < 1e-10, errors
 
 
 @pytest.mark.parametrize("case", EVERY_FORM, ids=str)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from rnn_diag.cells import State
+from rnn_diag.cells.weights import weights_of
 from rnn_diag.nn import Recurrent
 from tests.reference.minimal_gated_unit import MinimalGatedUnit
 
@@ -18,6 +20,7 @@ class Layer:
     hidden: dict[tuple[int, int], Tensor] = field(default_factory=dict)
     cell: dict[tuple[int, int], Tensor] = field(default_factory=dict)
     preactivations: dict[tuple[int, int], tuple[Tensor, ...]] = field(default_factory=dict)
+    gates: dict[tuple[int, int], Tensor] = field(default_factory=dict)
     output: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
 
@@ -39,7 +42,10 @@ def run(
                 now = tuple(s[k * directions + d, b] for s in state)
                 order = range(lengths[b])
                 for t in reversed(order) if d else order:
-                    now, z = _step(module, suffix, below[t, b], now)
+                    if isinstance(module, Recurrent):
+                        now, z, layer.gates[t, b] = _step_of(module, suffix, below[t, b], now)
+                    else:
+                        now, z = _step(module, suffix, below[t, b], now)
                     for tensor in (*now, *z):
                         if tensor.requires_grad:
                             tensor.retain_grad()
@@ -67,6 +73,21 @@ def run(
     return layers, padded, final
 
 
+def _step_of(
+    module: Recurrent, suffix: str, x: Tensor, state: tuple[Tensor, ...]
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
+    """Step any equations, in evaluation, where nothing is drawn."""
+    equations, weights, before = module.equations, weights_of(module, suffix), State(*state)
+    if isinstance(equations, MinimalGatedUnit):  # written once more
+        zf, zn = (equations.projected(x, weights) + equations.recurrent(before.hidden, weights)).chunk(2)
+        f, n = zf.sigmoid(), zn.tanh()
+        return ((1 - f) * before.hidden + f * n,), (zf, zn), torch.cat((f, n)).detach()
+    projected = equations.projected(equations.given(x, module.hidden_size), weights)
+    step = equations.step(projected, equations.recurrent(before.hidden, weights), before, weights)
+    gates = torch.cat([*step.gates, x.new_empty(0)]).detach()
+    return tuple(part for part in (step.emitted + 0.0, step.cell) if part is not None), step.preactivations, gates
+
+
 def _step(
     module: nn.RNNBase, suffix: str, x: Tensor, state: tuple[Tensor, ...]
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -89,10 +110,6 @@ def _step(
         zr, zz = ar + ur, az + uz
         zn = an + zr.sigmoid() * un
         return ((1 - zz.sigmoid()) * zn.tanh() + zz.sigmoid() * state[0],), (zr, zz, zn)
-    if isinstance(module, Recurrent):
-        assert isinstance(module.equations, MinimalGatedUnit)
-        zf, zn = (a + u).chunk(2)
-        return ((1 - zf.sigmoid()) * state[0] + zf.sigmoid() * zn.tanh(),), (zf, zn)
     z = a + u
     phi = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid, "identity": lambda v: v * 1.0}
     return (phi[module.nonlinearity](z),), (z,)
