@@ -94,3 +94,9 @@ class ZoneoutLSTMEquations(Equations):
         d_i, d_f = through_sigmoid(d_new * g, i), through_sigmoid(d_new * previous.cell, f)
         delta = torch.cat((d_i, d_f, through_tanh(d_new * i, g), through_sigmoid(shown * tanh_c, o)), dim=-1)
         return StepAdjoint(delta, delta, carried, d_new * f + carried * d_c, emitted_grad * d_h)
+
+    def log_kept(self, step: Step, previous: State, weights: Weights) -> Tensor:
+        """Return the log of what a memory keeps: all of it where it is held, else what the forget gate leaves."""
+        _, d_c, _ = step.kept
+        log_f = super().log_kept(step, previous, weights)
+        return torch.where(d_c == 0, log_f, (d_c + (1 - d_c) * log_f.exp()).log())

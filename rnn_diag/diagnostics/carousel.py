@@ -159,6 +159,7 @@ def _log_forget(
         None if steps.cell is None else in_precision(steps.cell),
         (),
         tuple(map(in_precision, steps.preactivations)),
+        steps.kept,
     )
     logs = equations.log_kept(step, before.map(in_precision), trace.weights)
     return logs if trace.source.mask is None else logs.masked_fill(~trace.mask_with(logs).unsqueeze(-1), 0.0)

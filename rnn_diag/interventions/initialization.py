@@ -173,7 +173,7 @@ def chrono(module: nn.Module, longest: float, generator: torch.Generator | None 
     gates = [layer.memory_gate() for layer in layers]
     for layer, gate in zip(layers, gates, strict=True):
         device = "cpu" if generator is None else generator.device
-        times = torch.empty(layer.units, dtype=torch.float64, device=device)
+        times = torch.empty(layer.biases, dtype=torch.float64, device=device)
         remembering = times.uniform_(1.0, longest - 1.0, generator=generator).log()
         layer.set_bias(gate.name, remembering if gate.keeps_when == "open" else -remembering)
         if Role.WRITES in layer.equations.by_role:
@@ -188,8 +188,10 @@ class _Layer(NamedTuple):
     weights: Weights
 
     @property
-    def units(self) -> int:
-        return self.equations.hidden_size(self.weights)
+    def biases(self) -> int:
+        """How many a gate has: one for each unit, or for each channel of an image."""
+        assert self.weights.bias_ih is not None
+        return len(self.weights.bias_ih) // len(self.equations.blocks)
 
     def memory_gate(self) -> Gate:
         """Return the gate that keeps the memory, once it is sure that it has a bias."""

@@ -60,7 +60,11 @@ def constant_bias(vitals: Vitals, value: float) -> tuple[str, str]:
 def longer_memory(vitals: Vitals) -> tuple[str, str, str]:
     """Return, in words, as a call and as an option, the initialisation that makes a layer remember longer."""
     if not vitals.is_gated and not vitals.has_matrix:
-        return "start with recurrent weights nearer to 1: they alone decide how long a unit remembers.", "", ""
+        return (
+            "start with recurrent weights, or eigenvalues, nearer to 1 in size: they decide how long a unit remembers.",
+            "",
+            "",
+        )
     if not vitals.is_gated:
         words = (
             "start from the identity and zero biases, or floss the gradients before training "
