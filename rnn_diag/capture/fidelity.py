@@ -264,4 +264,5 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
     """Return `‖ours - theirs‖ / ‖theirs‖`; 0 where both are zero, NaN where either holds one."""
     scale = torch.linalg.vector_norm(theirs.double())
     error = torch.linalg.vector_norm(ours.double() - theirs.double())
-    return 0.0 if float(error) == 0 else float(error / scale)
+    difference, size = torch.stack((error, scale)).tolist()
+    return 0.0 if difference == 0 else difference / size if size else math.inf

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rnn_diag.diagnostics.numerics.precision import on_cpu
 from rnn_diag.diagnostics.numerics.reading_order import at_positions, last_read
 from rnn_diag.trace import Trace
 
@@ -37,15 +38,15 @@ class InitialStates:
         """Return those of one call; calls without a graph, such as those that draw samples, are left out."""
         if not trace.provenance.on_graph:
             return cls()
-        initial = trace.initial_hidden
-        hidden = trace.hidden[0] if trace.reverse else at_positions(trace.hidden, last_read(trace))
+        last = trace.hidden[0] if trace.reverse else at_positions(trace.hidden, last_read(trace))
+        initial, ended = on_cpu(trace.initial_hidden, last)
         differ = bool(initial.any()) and (len(initial) == 1 or bool((initial != initial[:1]).any()))
         off_graph = not trace.provenance.state_on_graph
         return cls(
             at_zero=not bool(initial.any()),
-            cut_off=off_graph and differ and not _is_out_of_reach(trace),
-            began=initial.detach().cpu() if off_graph else None,
-            ended=hidden.detach().cpu(),
+            cut_off=off_graph and differ and not _is_out_of_reach(trace, initial),
+            began=initial if off_graph else None,
+            ended=ended,
         )
 
     def __add__(self, later: InitialStates) -> InitialStates:
@@ -58,10 +59,10 @@ class InitialStates:
         )
 
 
-def _is_out_of_reach(trace: Trace) -> bool:
+def _is_out_of_reach(trace: Trace, initial: Tensor) -> bool:
     """Return whether the state is none that the layer could have ended in, so that it was not carried over."""
     bounded = trace.has_equations and trace.equations.hidden_is_bounded and trace.weights.weight_hr is None
-    return bounded and bool(trace.initial_hidden.abs().max() > 1 + ROUNDING)
+    return bounded and bool(initial.abs().max() > 1 + ROUNDING)
 
 
 def _continues(ended: Tensor | None, began: Tensor | None) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnn_diag.diagnostics import recurrent_spectrum
-from rnn_diag.diagnostics.numerics.precision import in_double
+from rnn_diag.diagnostics.numerics.precision import in_double, on_cpu
 from rnn_diag.measurements.measure import GradientUnits, Measure, Needs
 from rnn_diag.measurements.statistics import Statistic
 from rnn_diag.trace import Trace
@@ -205,4 +205,5 @@ def _bias(trace: Trace) -> BiasParts | None:
     sign = 1 if trace.equations.block(gate).keeps_when == "open" else -1
     both = (weights.bias_ih, weights.bias_hh)
     parts = torch.stack([sign * in_double(trace.equations.by_block(bias, dim=0)[gate]) for bias in both])
-    return BiasParts(*torch.cat((parts.mean(1), parts.std(1, correction=0))).tolist())
+    (numbers,) = on_cpu(torch.cat((parts.mean(1), parts.std(1, correction=0))))
+    return BiasParts(*numbers.tolist())
