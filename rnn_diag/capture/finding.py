@@ -77,11 +77,22 @@ def _nothing(*_: Any) -> Seen:
 
 
 def _in_form(before: Tensor | None, after: Tensor) -> Tensor | None:
-    """Return the state before in the form of the one after: with an axis of one fewer, or more."""
-    if before is None or before.shape == after.shape or before.numel() != after.numel():
+    """Return the state before in the form of the one after; None where it is none yet, such as an empty tensor.
+
+    It may have an axis of one fewer, or more, or be one state for all sequences.
+    """
+    if before is None or before.shape == after.shape:
         return before
     with torch.enable_grad():  # its position on the graph is looked for
-        return before.view(after.shape) if before.is_contiguous() else before.reshape(after.shape)
+        if before.numel() == after.numel():
+            return before.view(after.shape) if before.is_contiguous() else before.reshape(after.shape)
+        return before.expand(after.shape) if _can_expand(before, after) else None
+
+
+def _can_expand(before: Tensor, after: Tensor) -> bool:
+    """Return whether a state stands for all sequences of a batch."""
+    pairs = zip(reversed(before.shape), reversed(after.shape), strict=False)
+    return before.dim() <= after.dim() and all(size in (1, full) for size, full in pairs)
 
 
 def _names(returns: Sequence[Return], shapes: Sequence[torch.Size]) -> tuple[str, ...]:
