@@ -29,6 +29,11 @@ LOOKBACK = 16
 NEAR = 8
 """Nodes of the graph between an output and the input as which it returns, of a module that is named, not followed."""
 
+INSIDE_ITSELF = (
+    "called again and again, and its state never leaves it (an attribute holds it from call to call); give it the "
+    "state and return it, as cell(input, state) -> state, and it is followed"
+)
+
 
 class Log(Protocol):
     """Where calls of followed modules are recorded."""
@@ -286,7 +291,7 @@ class Discovery:
             if not scout.sightings or any(is_within(other, path) or is_within(path, other) for other in known):
                 continue
             if reason := loop_inside(scout.candidate.module, scout.sightings[-1]):
-                rows.append(scout.candidate.unfollowed(reason))
+                rows.append(scout.candidate.unfollowed(INSIDE_ITSELF if scout.calls >= CALLS else reason))
         return rows
 
     def _named_like_one(self, scouts: Mapping[nn.Module, Scout], named: list[str]) -> list[Unfollowed]:

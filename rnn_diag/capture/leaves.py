@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from inspect import Parameter, signature
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +20,7 @@ DEEPEST = 4
 """Containers within containers that are looked into."""
 
 MOST = 64
-"""Tensors that are looked at."""
+"""Tensors that are looked at, and items of each container."""
 
 
 class Slice(NamedTuple):
@@ -41,7 +43,7 @@ class Leaf(NamedTuple):
 
 
 def leaves(value: Any) -> dict[Path, Leaf]:
-    """Return the tensors in nested tuples, lists, mappings and dataclasses.
+    """Return the tensors in nested tuples, lists, mappings, dataclasses and objects that are like these.
 
     Example:
         >>> list(leaves({"h": torch.ones(2), "steps": (3, torch.ones(1))}))
@@ -54,7 +56,8 @@ def as_it_is(value: Any, depth: int = 0) -> Any:
     """Return the same tensors in dicts, which hold them whatever becomes of the containers that they were in."""
     if isinstance(value, Tensor):
         return value
-    return {key: as_it_is(item, depth + 1) for key, item in _items(value)} if depth < DEEPEST else None
+    items = islice(_items(value), MOST) if depth < DEEPEST else ()
+    return {key: as_it_is(item, depth + 1) for key, item in items}
 
 
 def edges_in(value: Any) -> set[Edge]:
@@ -84,7 +87,7 @@ def at(value: Any, path: Path) -> Tensor | None:
                 return None
             with torch.enable_grad():  # its position on the graph is looked for
                 return value.narrow(*key)
-        value = dict(_items(value)).get(key)
+        value = dict(islice(_items(value), MOST)).get(key)
     return value if isinstance(value, Tensor) else None
 
 
@@ -99,7 +102,7 @@ def _tensors(value: Any, depth: int) -> Iterator[tuple[Path, Tensor]]:
     if isinstance(value, Tensor):
         yield (), value
     elif depth < DEEPEST:
-        for key, item in _items(value):
+        for key, item in islice(_items(value), MOST):
             for path, tensor in _tensors(item, depth + 1):
                 yield (key, *path), tensor
 
@@ -111,6 +114,17 @@ def _items(value: Any) -> Iterator[tuple[int | str, Any]]:
         yield from enumerate(value)
     elif is_dataclass(value) and not isinstance(value, type):
         yield from ((one.name, getattr(value, one.name, None)) for one in fields(value))
+    elif _is_plain(value):
+        yield from vars(value).items()
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether something is an object of a class of the user's own that only holds attributes."""
+    if isinstance(value, SimpleNamespace):
+        return True
+    kind = type(value)
+    is_users = kind.__module__.partition(".")[0] not in (*sys.stdlib_module_names, "torch", "numpy", "lightning")
+    return is_users and hasattr(value, "__dict__") and not (isinstance(value, nn.Module | type) or callable(value))
 
 
 def _concatenated(path: Path, leaf: Leaf) -> dict[Path, Leaf]:

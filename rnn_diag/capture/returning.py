@@ -19,6 +19,9 @@ FAR = 256
 INSIDE = 4096
 """Nodes of one call's graph that are looked at."""
 
+FEW = 4
+"""Values other than zero that inputs of symbols or bits may have."""
+
 Memory = tuple[int, int, torch.device]
 
 
@@ -120,7 +123,7 @@ def evidence(now: Sighting, earlier: Sequence[Sighting]) -> Evidence:
             own.add(argument)
         if found is not None and (held := returns.get(found.output, found)).is_unchanged <= found.is_unchanged:
             returns[found.output] = held if held.is_unchanged else found
-    in_order = tuple(returns[output] for output in now.gave if output in returns)
+    in_order = tuple(returns[path] for path in now.gave if path in returns and _keeps_its_form(now, returns[path]))
     if not in_order:
         return Evidence((), None)
     own -= _made_of_more(now, earlier[-1], own - {one.argument for one in in_order}, known)
@@ -159,6 +162,12 @@ def used(returns: Sequence[Return], call: Sighting) -> tuple[Return, ...]:
     reached = {given[edge] for start in starts for edge, _ in ways_back(start, given, INSIDE)}
     unknown = set(returns) - set(given.values())
     return tuple(one for one in returns if one in reached | unknown) or tuple(returns)
+
+
+def _keeps_its_form(call: Sighting, one: Return) -> bool:
+    """Return whether a part of a state has the shape, but for the batch, that it was given in: a cache grows."""
+    given, gave = call.given[one.argument].value, call.gave[one.output].value
+    return given.shape[1:] == gave.shape[1:] or given.numel() in (0, gave.numel())
 
 
 def _return_of(
@@ -238,7 +247,8 @@ def _new_input(now: Sighting, before: Sighting, own: set[Path], state: Tensor) -
         if path in own or earlier is None or leaf.value.dim() == 0:
             continue
         axes = _batch_axes(leaf.value, state)
-        if axes is not None and not _same_values(leaf.value, earlier.value) and _varies(leaf.value, axes[0]):
+        is_same = _same_values(leaf.value, earlier.value) or _same_but_for_dropout(leaf.value, earlier.value)
+        if axes is not None and not is_same and _varies(leaf.value, axes[0]):
             found.append(NewInput(path, *axes))
     floating = (one for one in found if now.given[one.argument].value.is_floating_point())
     return next(floating, next(iter(found), None))
@@ -269,6 +279,20 @@ def _same_values(one: Tensor, other: Tensor) -> bool:
     if one.numel() != other.numel() or one.dtype != other.dtype or one.device != other.device:
         return False
     return memory(one) == memory(other) or torch.equal(one.detach().reshape(-1), other.detach().reshape(-1))
+
+
+def _same_but_for_dropout(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors differ only in what is zero: one tensor that was dropped out twice.
+
+    What has few values, such as symbols one by one or bits, differs in that alone, too, and may be another.
+    """
+    if one.shape != other.shape or not one.is_floating_point() or one.dtype != other.dtype:
+        return False
+    in_both, in_any = (one != 0) & (other != 0), (one != 0) | (other != 0)
+    if bool((one != other)[in_both].any()) or 4 * int(in_both.sum()) < int(in_any.sum()):
+        return False
+    values = one[in_both]
+    return len(values.unique()) > FEW
 
 
 def _alike_at_the_end(one: Path, other: Path) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
+from torch.utils.checkpoint import checkpoint
 
 from rnn_diag import record, register
 from rnn_diag.capture import watching
@@ -135,6 +137,86 @@ def test_only_some_sequences_are_copied_of_a_found_cell() -> None:
         run(model, inputs)
     some, trace = recording["cell.l0"], everything["cell.l0"]
     assert torch.equal(some.hidden_grad, trace.hidden_grad[:, some.sequences])
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (1, 5), (5,)])
+def test_the_first_state_may_be_one_for_all_sequences(shape: tuple[int, ...]) -> None:
+    cell, first = Leaky(), torch.ones(shape, requires_grad=True)
+    with record(nn.ModuleDict({"cell": cell})) as recording:
+        h = first
+        for x in torch.randn(5, 4, 6):
+            h = cell(x, h)
+        h.sum().backward()
+    trace = recording["cell.l0"]
+    assert torch.equal(trace.initial_hidden, torch.ones(4, 5)) and trace.hidden_grad.shape == (5, 4, 5)
+
+
+def test_a_batch_that_shrinks_is_one() -> None:
+    cell, h, states = Leaky(), torch.zeros(4, 5), []
+    with record(nn.ModuleDict({"cell": cell})) as recording:
+        for t, x in enumerate(torch.randn(6, 4, 6)):
+            left = 4 - t // 2
+            h = cell(x[:left], h[:left])
+            states.append(h.sum())
+        torch.stack(states).sum().backward()
+    assert recording["cell.l0"].lengths.tolist() == [6, 6, 4, 2]
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_checkpointed_loop_is_followed(reentrant: bool) -> None:
+    torch.manual_seed(0)
+    cell, inputs = Leaky().double(), torch.randn(5, 4, 6, dtype=torch.float64)
+
+    def unrolled(*steps: Tensor) -> Tensor:
+        h = torch.zeros(4, 5, dtype=torch.float64)
+        for x in steps:
+            h = cell(x, h)
+        return h
+
+    grads = []
+    for run in (unrolled, lambda *steps: checkpoint(unrolled, *steps, use_reentrant=reentrant)):
+        with record(nn.ModuleDict({"cell": cell})) as recording:
+            run(*inputs.clone().requires_grad_()).square().sum().backward()
+        grads.append(recording["cell.l0"].hidden_grad)
+        _findings.clear()
+    torch.testing.assert_close(grads[0], grads[1], rtol=0, atol=1e-14)
+
+
+class Object:
+    """Holds a state."""
+
+    def __init__(self, h: Tensor) -> None:
+        self.h = h
+
+
+@pytest.mark.parametrize("kind", [Object, lambda h: SimpleNamespace(h=h)])
+def test_a_state_may_be_in_any_object_that_only_holds_it(kind: Any) -> None:
+    class Held(Leaky):
+        def forward(self, x: Tensor, state: Any) -> Any:
+            return kind(super().forward(x, state.h))
+
+    cell, state = Held(), kind(torch.zeros(2, 5))
+    with record(nn.ModuleDict({"cell": cell})) as recording:
+        for x in torch.randn(5, 2, 6):
+            state = cell(x, state)
+        state.h.sum().backward()
+    assert "output 'h' returns as input 1['h']" in recording.coverage[0].reason
+
+
+class Stateful(Leaky):
+    """Holds its state in itself."""
+
+    def forward(self, x: Tensor) -> Any:  # type: ignore[override]
+        self.h = super().forward(x, getattr(self, "h", torch.zeros(2, 5)))
+        return self.h
+
+
+def test_a_cell_that_holds_its_state_in_itself_is_named() -> None:
+    cell = Stateful()
+    with record(nn.ModuleDict({"cell": cell})) as recording:
+        torch.stack([cell(x) for x in torch.randn(5, 2, 6)]).sum().backward()
+    (row,) = recording.coverage
+    assert row.layer == "cell" and "its state never leaves it" in row.reason
 
 
 def test_two_calls_are_no_sequence() -> None:

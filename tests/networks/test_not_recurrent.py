@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import dropout
 
 from rnn_diag import record
 from rnn_diag.capture import Recording
@@ -116,6 +117,25 @@ def embedded(model: nn.Module, x: Tensor) -> Tensor:
     return torch.stack([model.part(one, torch.full((WIDTH,), float(k))) for k, one in enumerate(symbols)]).mean()
 
 
+class Cached(nn.Module):
+    """Attention over all that it has read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+        cache = torch.cat((cache, self.keys(x).unsqueeze(1)), 1)
+        return (cache * (cache * x.unsqueeze(1)).sum(-1, keepdim=True).softmax(1)).sum(1), cache
+
+
+def cached(model: nn.Module, x: Tensor) -> Tensor:
+    cache = torch.zeros(len(x), 1, WIDTH)
+    for one in x.unbind(1):
+        y, cache = model.part(one, cache)
+    return y.square().mean()
+
+
 CONDITION = torch.randn(TIMES, WIDTH)
 
 NAMED: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module, Tensor], Tensor]]] = {
@@ -130,6 +150,10 @@ NAMED: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module, Tensor], Te
     "diffusion or flow": (Block, repeated(lambda model, x, k: x - 0.1 * model.part(x, None, 0.1 * k))),
     "normalisation again and again": (Norm, repeated(lambda model, x, k: model.part(x))),
     "equilibrium": (Two, equilibrium),
+    "equilibrium with dropout on its input": (
+        Two,
+        lambda model, x: repeated(lambda model, z, k: model.part(z, dropout(x, 0.3)))(model, torch.zeros_like(x)),
+    ),
 }
 """An output returns, and no input is new."""
 
@@ -138,6 +162,7 @@ SILENT: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module, Tensor], T
     "perceptron at each step": (Two, each_step(lambda model, x: model.part(x, x.sin()))),
     "embedding at each step": (Scale, embedded),
     "decoding by argmax": (Two, decoded),
+    "attention over a cache that grows": (Cached, cached),
     "generator and discriminator": (Two, twice_in_turn),
     "activation between layers": (
         Swish,
