@@ -10,6 +10,7 @@ from typing import Any
 
 from tensorboard import errors, plugin_util
 from tensorboard.backend import http_util
+from tensorboard.data import provider
 from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
@@ -27,6 +28,8 @@ CONTENT_TYPES = {
     ".txt": "text/plain",
     ".json": "application/json",
 }
+MOST_DESCRIBED = 100
+"""Runs in an index that says what each holds; of more, it has the names, and the page asks for those that it shows."""
 App = Callable[..., Iterable[bytes]]
 
 
@@ -71,10 +74,12 @@ class Plugin(base_plugin.TBPlugin):  # type: ignore[misc]
         return _respond(request, content, content_type)
 
     def _serve_index(self, request: wrappers.Request) -> wrappers.Response:
-        runs = {
-            run: {tag: _entry(series.plugin_content, series.max_step) for tag, series in tags.items()}
-            for run, tags in self._source(request).listing().items()
-        }
+        source, asked = self._source(request), request.args.getlist("run")
+        names = source.runs(MOST_DESCRIBED) if not asked else []
+        listed = {} if names else source.listing(provider.RunTagFilter(runs=asked) if asked else None)
+        runs: dict[str, Any] = dict.fromkeys(names)
+        for run, tags in listed.items():
+            runs[run] = {tag: _entry(series.plugin_content, series.max_step) for tag, series in tags.items()}
         return _respond_json(request, {"version": schema.VERSION, "folder": self._log_folder, "runs": runs})
 
     def _serve_series(self, request: wrappers.Request) -> wrappers.Response:

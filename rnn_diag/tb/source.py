@@ -34,6 +34,14 @@ class Source:
         found: Mapping[str, Mapping[str, Any]] = self._data.list_tensors(**self._asked, run_tag_filter=only)
         return found
 
+    def runs(self, more_than: int) -> list[str]:
+        """Return the runs that our callbacks wrote, if the log has more runs than this; else none, as with none."""
+        listed = self._data.list_runs(self._asked["ctx"], experiment_id=self._asked["experiment_id"])
+        if len(listed) <= more_than:
+            return []
+        of_the_run = provider.RunTagFilter(tags=[schema.tag_of(kind) for kind in ("cost", "verdict")])
+        return list(self.listing(of_the_run))
+
     def series(self, run: str, tag: str) -> tuple[Mapping[str, Any], Checked]:
         """Return the description of a series and what of it can be shown.
 

@@ -1,4 +1,4 @@
-"""Sweeps on engines that exist: several processes, a cluster's queue, and a study on disk that outlives its processes."""
+"""Sweeps on engines that exist: several processes, a cluster's queue, a study on disk that outlives its processes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ needs_joblib, needs_optuna, needs_submitit = (
     pytest.mark.skipif(find_spec(name) is None, reason=f"needs {name}: pip install 'rnn_diag[sweep]'")
     for name in ("joblib", "optuna", "submitit")
 )
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
 WORDS = ["task=adding", "task.sequence_length=5", "task.train_size=32", "cell.hidden_size=2", "trainer.max_epochs=1"]
 WORDS += ["trainer.enable_progress_bar=false", "trainer.limit_val_batches=1", "logger=none", "callbacks=none"]
 
@@ -93,9 +95,9 @@ def test_a_study_on_disk_is_shared_by_processes_and_continues_after_one_is_kille
     ],
 )
 def test_a_launcher_gives_each_run_a_process_and_a_folder(words: list[str], tmp_path: Path) -> None:
-    process = started(tmp_path, *words, "hydra.sweep.dir=runs")
-    process.join(250)
-    assert process.exitcode == 0, (tmp_path / "printed.txt").read_text()[-3000:]
+    command = [sys.executable, "-m", "rnn_diag.cli.train", "-m", *words, *WORDS, "hydra.sweep.dir=runs"]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-3000:]
     seeds = words[-1].partition("=")[2].split(",")
     for number, seed in enumerate(seeds):
         (folder,) = (tmp_path / "runs").glob(f"{number}_*")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -41,7 +42,8 @@ def tensorboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         for _ in range(240):
             try:
                 index = urllib.request.urlopen(f"{address}data/plugin/rnn_diag/index", timeout=5).read()
-                if index.count(b"rnn_diag/cost") >= runs:
+                shown = json.loads(index)["runs"].values()  # of many runs, the names alone
+                if sum(tags is None or "rnn_diag/cost" in tags for tags in shown) >= runs:
                     return address
             except OSError:
                 pass

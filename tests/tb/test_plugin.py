@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 import rnn_diag
 from rnn_diag.tb import kinds as tab
-from rnn_diag.tb import schema
+from rnn_diag.tb import plugin, schema
 from tests.tb.serving import get, series, serve
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -119,3 +119,21 @@ def test_every_module_that_is_imported_exists() -> None:
     for file in OWN:
         for module in re.findall(r"from '\./(\S+)'", file.read_text()):
             assert (STATIC / module).is_file(), f"{file.name} imports {module}"
+
+
+def test_the_index_of_many_runs_names_them_and_tells_what_those_hold_that_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run in ("a", "b", "c"):
+        with SummaryWriter(str(tmp_path / run)) as log:
+            tab.write_cost(log, 0, 1.0, 0.1)
+            tab.write_horizon(log, "l0", 7, [1.0, 1.0, 1.0])
+    with SummaryWriter(str(tmp_path / "of another kind")) as log:
+        log.add_scalar("loss", 1.0, 0)
+    monkeypatch.setattr(plugin, "MOST_DESCRIBED", 3)
+    client = serve(tmp_path)
+    assert get(client, "index").json["runs"] == {"a": None, "b": None, "c": None}
+    asked = get(client, "index", run="b").json["runs"]
+    assert list(asked) == ["b"] and asked["b"]["rnn_diag/l0/horizon"]["last_step"] == 7
+    monkeypatch.setattr(plugin, "MOST_DESCRIBED", 4)
+    assert get(client, "index").json["runs"]["b"] == asked["b"]

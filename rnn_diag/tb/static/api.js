@@ -8,9 +8,10 @@ const known = new Map();
 const waiting = [];
 let running = 0;
 
-/** The runs and, of each, its series: `{version, runs: {run: {tag: {last_step, content}}}}`. */
-export async function fetchIndex() {
-  return (await request('./index')).json();
+/** The runs and, of each, its series: `{version, runs: {run: {tag: {last_step, content}}}}`; of many runs null, unless it is asked for. */
+export async function fetchIndex(runs = []) {
+  const query = runs.map((run) => `run=${encodeURIComponent(run)}`).join('&');
+  return (await request(query ? `./index?${query}` : './index')).json();
 }
 
 /** Names of all runs in TensorBoard's order, by which it colours them; none where it does not say. */

@@ -1,6 +1,6 @@
 // What the log holds: runs, their layers, and which series there are of each.
 
-import { fetchSeries, fetchVerdicts } from './api.js';
+import { fetchIndex, fetchSeries, fetchVerdicts } from './api.js';
 import { naturally, whole } from './words.js';
 
 export const READABLE_VERSION = 1;
@@ -15,6 +15,14 @@ export function catalogueOf(index) {
   const shared = sharedFolders(names);
   for (const name of names) catalogue.set(name, { ...runOf(name, index.runs[name]), label: labelOf(name.slice(shared), index.folder) });
   return catalogue;
+}
+
+/** Asks what these runs hold, of which the index told the names alone. */
+export async function describe(catalogue, names) {
+  const unknown = names.filter((name) => catalogue.get(name)?.unknown);
+  if (!unknown.length) return;
+  const { runs } = await fetchIndex(unknown);
+  for (const name of unknown) Object.assign(catalogue.get(name), runOf(name, runs[name] ?? {}));
 }
 
 /** What a run is called: a log folder that is itself the run has the folder's name. */
@@ -34,8 +42,8 @@ function sharedFolders(names) {
 }
 
 function runOf(name, tags) {
-  const run = { name, layers: new Map(), whole: {}, newer: 0, damaged: [] };
-  for (const tag of Object.keys(tags).sort(naturally)) {
+  const run = { name, layers: new Map(), whole: {}, newer: 0, damaged: [], unknown: tags === null };
+  for (const tag of Object.keys(tags ?? {}).sort(naturally)) {
     const { content, last_step: lastStep, why } = tags[tag];
     const { v: version, kind, layer = '', matrix } = content;
     if (version === null) run.damaged.push(`${tag} (${why})`);

@@ -2,7 +2,7 @@
 
 import { fetchIndex, fetchRunOrder } from './api.js';
 import { Cards } from './cards.js';
-import { catalogueOf, layerShown, loadLayer, troubleOf, verdictsOf } from './catalogue.js';
+import { catalogueOf, describe, layerShown, loadLayer, troubleOf, verdictsOf } from './catalogue.js';
 import { RunList, Toolbar } from './controls.js';
 import { CostPanel, HorizonPanel, LyapunovPanel } from './courses.js';
 import { HOST_COLOURS } from './colours.js';
@@ -97,6 +97,12 @@ class Page {
     Object.assign(this.chosen, change);
     const wanted = (this.wanted = {});
     const missing = this.chooseRuns();
+    try {
+      await describe(this.catalogue, this.chosen.runs);
+    } catch (error) {
+      missing.push(`What the runs hold could not be read (${error.message}). Press TensorBoard's reload button to try again.`);
+    }
+    if (wanted !== this.wanted) return;
     const runs = this.chosen.runs.map((name) => this.catalogue.get(name));
     const layers = new Set(runs.flatMap((run) => [...run.layers.keys()]));
     if (!layers.has(this.chosen.layer)) {
