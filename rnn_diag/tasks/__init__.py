@@ -6,6 +6,7 @@ from rnn_diag.tasks.braces import Braces
 from rnn_diag.tasks.copy_memory import CopyMemory
 from rnn_diag.tasks.digits import Digits
 from rnn_diag.tasks.generated import GeneratedTask
+from rnn_diag.tasks.selective_copying import SelectiveCopying
 from rnn_diag.tasks.smnist import SequentialMNIST
 from rnn_diag.tasks.source_text import SourceText
 from rnn_diag.tasks.task import SequenceTask
@@ -20,6 +21,7 @@ __all__ = [
     "CopyMemory",
     "Digits",
     "GeneratedTask",
+    "SelectiveCopying",
     "SequenceTask",
     "SequentialMNIST",
     "SourceText",

@@ -15,6 +15,7 @@ SMALL: dict[str, tuple[type[tasks.SequenceTask], dict[str, Any]]] = {
     "smnist": (tasks.SequentialMNIST, {"by": "row"}),
     "adding": (tasks.Adding, {"sequence_length": 12, "min_length": 6, **FEW}),
     "copy_memory": (tasks.CopyMemory, {"delay": 5, "symbols": 3, **FEW}),
+    "selective_copying": (tasks.SelectiveCopying, {"context": 8, "symbols": 3, **FEW}),
     "temporal_order": (tasks.TemporalOrder, {"sequence_length": 20, "min_length": 10, **FEW}),
     "timing": (tasks.Timing, {"interval": 4, "sequence_length": 16, **FEW}),
 }
