@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 
-from rnn_diag.capture.graph import Edge, edge_of
+from rnn_diag.capture.graph import Edge
+from rnn_diag.capture.taken_out import known_as, source_of
 
 FARTHEST = 64
 """Nodes of the graph behind a state that are evaluated, to know what was done to it."""
@@ -79,12 +80,13 @@ def derivatives(start: Edge, known: Mapping[Edge, object], seed: Tensor) -> dict
     for node in _in_order(start[0], known):
         slots = [waiting.pop((node, slot), None) for slot in range(len(node._input_metadata))]
         grads = node(*slots)  # type: ignore[operator]
-        for edge, grad in zip(node.next_functions, grads if isinstance(grads, tuple) else (grads,), strict=True):
-            if grad is not None and edge[0] is not None:
+        for behind, grad in zip(node.next_functions, grads if isinstance(grads, tuple) else (grads,), strict=True):
+            if grad is not None and behind[0] is not None:
+                edge = source_of(behind)  # type: ignore[arg-type]
                 sums = found if edge in known else waiting
                 shape = edge[0]._input_metadata[edge[1]].shape
                 grad = grad if grad.shape == shape else grad.sum_to_size(shape)  # as autograd does where it broadcast
-                sums[edge] = sums[edge] + grad if edge in sums else grad  # type: ignore[index]
+                sums[edge] = sums[edge] + grad if edge in sums else grad
     return found
 
 
@@ -120,7 +122,7 @@ def change_of(
     for part, state in enumerate(given):
         if state is None:
             return UNKNOWN, None
-        edge = edge_of(state)
+        edge = known_as(state)
         found = _factors(edge, known, state.detach(), axis) if edge else {}
         factors = {known[source]: factor for source, (factor, _) in found.items()}
         orders += [rows for source, (_, rows) in found.items() if known[source].call == call]
@@ -149,7 +151,7 @@ def rows_of(state: Tensor | None, known: Mapping[Edge, Origin], call: int, axis:
     Raises:
         Unfollowable: If the graph between cannot be evaluated.
     """
-    edge = edge_of(state)
+    edge = known_as(state)
     if state is None or edge is None:
         return None
     like = state.detach()
@@ -255,7 +257,7 @@ def _behind(start: Node, known: Mapping[Edge, object], farthest: int) -> dict[No
             continue
         if len(edges) == farthest:
             break
-        edges[node] = tuple(edge for edge in node.next_functions if edge[0] is not None)  # type: ignore[misc]
+        edges[node] = tuple(source_of(edge) for edge in node.next_functions if edge[0] is not None)  # type: ignore[arg-type]
         waiting += [edge[0] for edge in edges[node] if edge not in known]
     return edges
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from rnn_diag.capture.between import UNKNOWN, Change, Origin, Unfollowable, change_of, reachable, rows_of
-from rnn_diag.capture.graph import Edge, edge_of
+from rnn_diag.capture.graph import Edge
+from rnn_diag.capture.taken_out import known_as
 
 Identity = tuple[tuple[int, int, int, bool], ...]
 """What a state is recognised by: where in memory, its size, how often it was written to, whether it is on a graph."""
@@ -112,7 +113,7 @@ class Lineage:
         self._rows.append(rows)
         for states, of_result in ((after, True), (before, False)):
             for part, state in enumerate(states):
-                if (edge := edge_of(state)) is not None:
+                if (edge := known_as(state)) is not None:
                     self._known.setdefault(edge, Origin(number, part, of_result))
         self._ends.append((identity(after), [state.detach() for state in after]))
         self._calls[self._ends[-1][0]] = number
@@ -120,7 +121,7 @@ class Lineage:
 
     def _link(self, before: Sequence[Tensor | None], axis: int | None) -> tuple[Link | None, int | None]:
         """Return which earlier call the graph says is continued, and its number."""
-        edges = [edge for edge in map(edge_of, before) if edge is not None]
+        edges = [edge for edge in map(known_as, before) if edge is not None]
         origins = {origin for edge in edges for origin in reachable(edge, self._known) if origin.of_result}
         if not origins:
             return None, None
@@ -130,7 +131,7 @@ class Lineage:
         with suppress(Unfollowable, RuntimeError):  # autograd refuses what was written to since
             if not _packs_graph():
                 change, rows = change_of(before, self._known, latest, self._starts, axis)
-        if not change.is_known and axis is not None and before[0] is not None and edge_of(before[0]) is not None:
+        if not change.is_known and axis is not None and before[0] is not None and known_as(before[0]) is not None:
             with suppress(Unfollowable, RuntimeError):
                 if not _packs_graph():
                     rows = rows_of(before[0], self._known, latest, axis)
