@@ -22,8 +22,9 @@ stage "documentation" mkdocs build --strict --quiet --site-dir "$site"
 
 if [ $# -eq 0 ]; then
   # Two processes share the tests, each with one thread: more threads than cores only wait for each other.
+  # A file's tests stay together, so that what they share (a wheel, a trained run) is made once.
   export OMP_NUM_THREADS=1
-  stage "tests" pytest -n 2
+  stage "tests" pytest -n 2 --dist loadfile
 else
   stage "tests" pytest "$@"
 fi
