@@ -94,7 +94,7 @@ class SelfCheck:
         """
         found = self._layers.module_of(name)
         if found.equations is None:
-            return Fidelity(None, "registered without equations: there is nothing to check")
+            return Fidelity(None, "followed without equations: there is nothing to check")
         if not all(part.has_equations for part in self._parts(name)):
             return Fidelity(None, "nothing to check: the layer's weights change from call to call")
         states, largest = self._states_error(found.path), STATES.get(kernel_dtype, 1e-2)

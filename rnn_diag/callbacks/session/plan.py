@@ -255,7 +255,8 @@ class Plan:
             by_interval.setdefault(request.schedule.every_n_steps, []).append(request.name)
         often, *rarely = sorted(by_interval)
         rarer = "".join(f", {' and '.join(by_interval[steps])} every {_counted(steps)}" for steps in rarely)
-        nth = max((one.every_nth for one in self.layers if one.name and not one.for_judge), default=1)
+        shown = [one for one in self.layers if one.name and not one.for_judge]
+        nth = max((one.every_nth for one in shown if any(self._can_measure(one, at) for at in self.found)), default=1)
         spectra = f", spectra at every {nth}th of these" if nth > 1 else ""
         yield f"Measured every {_counted(often)}{rarer}{spectra}; logged as <diagnostic>/<layer>/<statistic>;"
         limits = [limit for one in self.layers if (limit := one.schedule.max_overhead) is not None]
