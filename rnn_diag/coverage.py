@@ -36,6 +36,7 @@ class Coverage(NamedTuple):
         has_gradients: Whether a gradient reaches it. Of a layer that has not run: whether it is not frozen.
         written: How a user writes the module; empty where that is not known.
         mend: The code that makes a hidden module known to torch, or empty.
+        found: How it was found, if nobody registered it.
     """
 
     layer: str
@@ -46,3 +47,4 @@ class Coverage(NamedTuple):
     has_gradients: bool = True
     written: str = ""
     mend: str = ""
+    found: str = ""

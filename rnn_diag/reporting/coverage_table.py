@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
     Example:
         >>> Row(Coverage("l0", "LSTM", Status.NEVER_RAN, "no call"), ("spectrum",), expected=False).cells
-        ['l0', 'LSTM', 'every call; no call', 'spectrum']
+        ['l0', 'LSTM', 'every call', 'spectrum']
     """
 
     coverage: Coverage
@@ -50,7 +50,7 @@ class Row(NamedTuple):
         if not to_come:
             return f"{self.coverage.status}: {self.coverage.reason}"
         when = "every call" if self.coverage.has_gradients else FROZEN
-        return f"{when}; {self.coverage.reason}" if self.coverage.reason else when
+        return f"{when}; {self.coverage.found}" if self.coverage.found else when
 
     @property
     def cells(self) -> list[str]:

@@ -97,7 +97,9 @@ class Plan:
         unlearning = frozen_layers(parameters_of_layers(self._model))
         frozen = {name for one in of_all if unlearning.issuperset(one.names) for name in one.names}
         self.found = [
-            Coverage(name, type_name(one.module), Status.NEVER_RAN, _how(one), has_gradients=name not in frozen)
+            Coverage(
+                name, type_name(one.module), Status.NEVER_RAN, "", has_gradients=name not in frozen, found=_how(one)
+            )
             for one in of_all
             for name in one.names
         ]
