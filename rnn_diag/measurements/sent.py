@@ -22,6 +22,7 @@ from torch import Tensor
 
 from rnn_diag.diagnostics import ForgetRate, GateSaturation, Profile, Share
 from rnn_diag.measurements.call import CallFacts
+from rnn_diag.measurements.exponents import ExponentSums
 from rnn_diag.measurements.gate_weights import GateWeightNumbers
 from rnn_diag.measurements.gates import GateCounts
 from rnn_diag.measurements.gradients import GradientSums, NormSums
@@ -61,6 +62,8 @@ def sent(value: Any) -> Any:
         return {name: sent(one) for name, one in value.items()}
     if (how := _SENT.get(type(value))) is not None:
         return how(value)
+    if type(value) is Tensor and value.device.type == "cpu" and value.dtype is not torch.bfloat16:
+        return _Parts(torch.from_numpy, (value.detach().numpy().copy(),))  # torch's own way takes a millisecond
     if isinstance(value, _OF_PARTS):
         return _Parts(type(value), tuple(sent(getattr(value, one.name)) for one in dataclasses.fields(value)))
     return value
@@ -159,20 +162,17 @@ def _states(one: InitialStates) -> InitialStates:
     return dataclasses.replace(one, began=None, ended=None)  # other ranks have other sequences, which these end in
 
 
-def _spectrum(one: BlockSpectrum) -> BlockSpectrum:
-    eigenvalues, singular_values = one.eigenvalues[:EIGENVALUES].clone(), one.singular_values[:EIGENVALUES].clone()
-    return one._replace(eigenvalues=eigenvalues, singular_values=singular_values)
-
-
-def _weights(one: WeightNumbers) -> WeightNumbers:
-    return dataclasses.replace(one, spectra={block: _spectrum(spectrum) for block, spectrum in one.spectra.items()})
+def _spectrum(one: BlockSpectrum) -> _Parts:
+    return _Parts(
+        BlockSpectrum, (sent(one.eigenvalues[:EIGENVALUES]), sent(one.singular_values[:EIGENVALUES]), *one[2:])
+    )
 
 
 def _gate_weights(one: GateWeightNumbers) -> GateWeightNumbers:
     return dataclasses.replace(one, maps={}, contributions=sent(one.contributions))
 
 
-_OF_PARTS = (CallFacts, GateCounts, GateSaturation, GradientSums, NormSums)
+_OF_PARTS = (CallFacts, ExponentSums, GateCounts, GateSaturation, GradientSums, NormSums, WeightNumbers)
 _SENT: dict[type, Callable[[Any], Any]] = {
     Bands: _bands,
     BlockSpectrum: _spectrum,
@@ -182,7 +182,6 @@ _SENT: dict[type, Callable[[Any], Any]] = {
     InitialStates: _states,
     Profile: _profile,
     Share: _share,
-    WeightNumbers: _weights,
 }
 
 
