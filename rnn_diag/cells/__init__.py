@@ -3,7 +3,8 @@
 from rnn_diag.cells.by_autograd import AutogradEquations
 from rnn_diag.cells.cell import RecurrentCell
 from rnn_diag.cells.conv_lstm import ConvLSTMEquations
-from rnn_diag.cells.equations import Equations, Extreme, Gate, Role, State, Step, StepAdjoint
+from rnn_diag.cells.equations import Equations, State, Step, StepAdjoint
+from rnn_diag.cells.gate import Extreme, Gate, Role
 from rnn_diag.cells.gru import GRUCell, GRUEquations
 from rnn_diag.cells.indrnn import IndRNNEquations
 from rnn_diag.cells.layer_norm_lstm import LayerNormLSTMEquations

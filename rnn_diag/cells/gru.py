@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from rnn_diag.cells.cell import RecurrentCell
 from rnn_diag.cells.derivatives import scaled_rows, through_sigmoid, through_tanh
-from rnn_diag.cells.equations import Equations, Gate, Role, State, Step, StepAdjoint
+from rnn_diag.cells.equations import Equations, State, Step, StepAdjoint
+from rnn_diag.cells.gate import Gate, Role
 from rnn_diag.cells.weights import Weights
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from rnn_diag.arguments import number
-from rnn_diag.cells.equations import Equations, Gate, State, Step, StepAdjoint
+from rnn_diag.cells.equations import Equations, State, Step, StepAdjoint
+from rnn_diag.cells.gate import Gate
 from rnn_diag.cells.product import Product, Rotation, complex_of
 from rnn_diag.cells.weights import Weights
 

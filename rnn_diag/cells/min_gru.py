@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from rnn_diag.cells.derivatives import positive, through_positive, through_sigmoid
-from rnn_diag.cells.equations import Equations, Gate, Role, State, Step, StepAdjoint
+from rnn_diag.cells.equations import Equations, State, Step, StepAdjoint
+from rnn_diag.cells.gate import Gate, Role
 from rnn_diag.cells.product import Nothing, Product
 from rnn_diag.cells.weights import Weights
 

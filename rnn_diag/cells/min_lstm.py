@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from rnn_diag.cells.derivatives import positive, through_positive
-from rnn_diag.cells.equations import Equations, Gate, Role, State, Step, StepAdjoint
+from rnn_diag.cells.equations import Equations, State, Step, StepAdjoint
+from rnn_diag.cells.gate import Gate, Role
 from rnn_diag.cells.product import Nothing, Product
 from rnn_diag.cells.weights import Weights
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from rnn_diag.arguments import one_of
 from rnn_diag.cells.cell import RecurrentCell
 from rnn_diag.cells.derivatives import scaled_rows
-from rnn_diag.cells.equations import Equations, Gate, State, Step, StepAdjoint
+from rnn_diag.cells.equations import Equations, State, Step, StepAdjoint
+from rnn_diag.cells.gate import Gate
 from rnn_diag.cells.weights import Weights
 
 

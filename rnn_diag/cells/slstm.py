@@ -11,7 +11,8 @@ from torch.nn.functional import logsigmoid
 
 from rnn_diag.arguments import whole
 from rnn_diag.cells.derivatives import through_sigmoid, through_tanh
-from rnn_diag.cells.equations import Equations, Gate, Role, State, Step, StepAdjoint
+from rnn_diag.cells.equations import Equations, State, Step, StepAdjoint
+from rnn_diag.cells.gate import Gate, Role
 from rnn_diag.cells.product import BlockDiagonal
 from rnn_diag.cells.weights import Weights
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from rnn_diag.arguments import number
 from rnn_diag.cells.derivatives import through_sigmoid, through_tanh
-from rnn_diag.cells.equations import Equations, Gate, Role, State, Step, StepAdjoint
+from rnn_diag.cells.equations import Equations, State, Step, StepAdjoint
+from rnn_diag.cells.gate import Gate, Role
 from rnn_diag.cells.weights import Weights
 
 

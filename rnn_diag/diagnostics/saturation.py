@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rnn_diag.arguments import number, thresholds
-from rnn_diag.cells.equations import Gate
+from rnn_diag.cells.gate import Gate
 from rnn_diag.diagnostics.numerics.precision import in_single
 from rnn_diag.diagnostics.numerics.share import Share
 from rnn_diag.trace import Trace

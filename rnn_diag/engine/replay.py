@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnn_diag.cells.equations import Equations, Role, State
+from rnn_diag.cells.equations import Equations, State
+from rnn_diag.cells.gate import Role
 from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.sweep import Swept
 from rnn_diag.engine.unroll import Unrolled

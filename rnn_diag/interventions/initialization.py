@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from rnn_diag.arguments import number
-from rnn_diag.cells.equations import Equations, Gate, Role
+from rnn_diag.cells.equations import Equations
+from rnn_diag.cells.gate import Gate, Role
 from rnn_diag.cells.of_module import recurrent_modules, suffixes_of
 from rnn_diag.cells.product import Dense
 from rnn_diag.cells.weights import Weights, weights_of

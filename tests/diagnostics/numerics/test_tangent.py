@@ -8,7 +8,8 @@ from torch import Tensor
 
 from rnn_diag.cells import State, Step, Weights
 from rnn_diag.cells.derivatives import scaled_rows
-from rnn_diag.cells.equations import Equations, Gate, StepAdjoint
+from rnn_diag.cells.equations import Equations, StepAdjoint
+from rnn_diag.cells.gate import Gate
 from rnn_diag.diagnostics.jacobian import jacobian_product_singular_values, state_jacobian
 from rnn_diag.diagnostics.lyapunov import lyapunov_exponents
 from rnn_diag.diagnostics.numerics.tangent import Tangent
