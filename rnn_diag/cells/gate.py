@@ -79,6 +79,7 @@ class Gate(NamedTuple):
             ValueError: If it is no sigmoid gate that keeps.
 
         Example:
+            >>> import torch
             >>> Gate("forget", 0.0, 1.0, Role.KEEPS).log_kept(torch.tensor(-800.0)).item()
             -800.0
         """
