@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -40,3 +42,19 @@ def test_the_doctor_judges_a_found_cell_by_its_states(make: type[Network]) -> No
     report = examine(model, model.inputs(), lambda model, inputs: model(inputs))
     assert {one.id for one in report.findings} <= {"hidden_vanishing", "state_not_followed", "vanishing"}
     assert "cell.l0" in report.vitals
+
+
+@pytest.mark.parametrize("make", NETWORKS)
+def test_training_is_the_same_bit_for_bit(make: type[Network]) -> None:
+    def trained(recorded: bool) -> list[torch.Tensor]:
+        model = network(make)
+        optimizer = torch.optim.Adam(model.parameters(), 0.01)
+        for _ in range(3):
+            with record(model, sequences=2) if recorded else nullcontext():
+                loss = model(model.inputs())
+                optimizer.zero_grad()
+                loss.backward()
+            optimizer.step()
+        return [loss.detach(), *(one.detach() for one in model.parameters()), torch.get_rng_state()]
+
+    assert all(torch.equal(one, other) for one, other in zip(trained(False), trained(True), strict=True))
