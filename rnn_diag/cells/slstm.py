@@ -85,13 +85,14 @@ class SLSTMEquations(Equations):
         g, o = z_g.tanh(), z_o.sigmoid()
         memory = torch.cat((kept * c_before + i * g, kept * n_before + i, m), dim=-1)
         c, n, _ = memory.chunk(3, dim=-1)
-        kept_longer = torch.where(empty, 0.0, torch.heaviside(log_f - z_i, log_f.new_tensor(0.5)))
+        longer = ((log_f > z_i).to(z_i.dtype) + (log_f >= z_i).to(z_i.dtype)) / 2  # half of each where they are equal
+        kept_longer = torch.where(empty, 0.0, longer)
         return Step(
             o * c / n,
             memory,
             (i, z_f.sigmoid(), g, o),
             (z_i, z_f, z_g, z_o),
-            (kept, kept_longer.detach()),
+            (kept, kept_longer),
         )
 
     def adjoint(
