@@ -194,7 +194,8 @@ class CallLog:
             return StepCall(seen, weights["l0"], self.sequences, lineage), (input, hx)
         assert isinstance(module, nn.RNNBase) and found.equations is not None
         sequences = self.sequences
-        if sequences is None and result[0].data.numel() * len(weights["l0"].weight_hh) > WHOLE * module.hidden_size:
+        rows = found.equations.recurrent_product.rows(weights["l0"].weight_hh)
+        if sequences is None and result[0].data.numel() * rows > WHOLE * module.hidden_size:
             sequences = self._of_large_batches
         call = LayerCall(module, (input, hx), result, weights, sequences, found.equations.has_cell, lineage)
         if isinstance(module, RecurrentLayer):
