@@ -110,7 +110,7 @@ class Audience:
 
     def hear_what_cannot_be_followed(self, trainer: Trainer, step: int) -> None:
         """Say once of a model without a layer to measure why it has none."""
-        coverage = self._plan.judged({})
+        coverage = [] if self._plan.is_searching else self._plan.judged({})
         if self._judges and self._batches == 1 and coverage and not any(self._plan.layers.values()):
             report = self._judging.judge(trainer, step, {}, coverage, NO_UNITS, self._batches)
             self._publisher.show(trainer, self._tell(report, trainer))
