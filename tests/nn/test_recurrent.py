@@ -249,3 +249,21 @@ def test_a_gate_beyond_bounds_is_recorded_and_not_called_saturated() -> None:
     assert trace.fidelity is not None and trace.fidelity < 1e-12
     assert gate_saturation(trace).gates == ()
     assert (trace.gates["forget"] > 0).all()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EQUATIONS if not kind.startswith("projected")])
+def test_any_recurrence_has_first_and_second_derivatives(kind: str) -> None:
+    torch.manual_seed(0)
+    layer = ours.Recurrent(EQUATIONS[kind], 2, 4).double().eval()
+    inputs = torch.randn(3, 1, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda given: layer(given)[0][-1], inputs)
+    assert torch.autograd.gradgradcheck(lambda given: layer(given)[0][-1, :, :2], inputs)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EQUATIONS if not kind.startswith("projected")])
+def test_any_recurrence_is_followed_under_autocast(kind: str) -> None:
+    layer = ours.Recurrent(EQUATIONS[kind], 2, 4, num_layers=2)
+    with record(layer) as recording, torch.autocast("cpu", torch.bfloat16):
+        output, _ = layer(torch.randn(4, 3, 2))
+        output.float().square().sum().backward()
+    assert output.dtype == torch.bfloat16 and recording["l0"].is_faithful and recording["l1"].is_faithful
