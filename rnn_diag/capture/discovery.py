@@ -10,11 +10,10 @@ import torch
 from torch import nn
 
 from rnn_diag.capture import watching
-from rnn_diag.capture.finding import Finding
+from rnn_diag.capture.finding import Finding, remember
 from rnn_diag.capture.graph import Edge
 from rnn_diag.capture.inline import loop_inside
 from rnn_diag.capture.modules import Candidate, FoundLayers, RecurrentModule, Unfollowed, is_within
-from rnn_diag.capture.registry import remember
 from rnn_diag.capture.returning import INSIDE, Evidence, Sighting, evidence, used, ways_back
 from rnn_diag.capture.sequences import in_backward
 from rnn_diag.errors import described
@@ -24,7 +23,6 @@ CALLS = 3
 
 LOOKBACK = 16
 """Calls of a module that are remembered, until something is found out of them."""
-
 
 NEAR = 8
 """Nodes of the graph between an output and the input as which it returns, of a module that is named, not followed."""
@@ -81,7 +79,7 @@ class Scout:
                 self.evidence.append(evidence(self.sightings[index], self.sightings[:index]))
             last, new = self.returning, [one.input for one in self.evidence if one.returns and one.input is not None]
             if last is self.evidence[-1] and new:
-                return Finding.of(self.candidate.module, used(last.returns, sighting), new[-1], sighting)
+                return Finding.of(used(last.returns, sighting), new[-1], sighting)
         if len(self.sightings) == LOOKBACK:
             self.close()
         return None
@@ -140,9 +138,9 @@ class Discovery:
                 self._layers.drop(path)
                 del self._found[path]
             for path, scout in self._found.items():
-                module = self._layers.modules[path]
-                assert module.registration is not None
-                remember(scout.candidate.module, module.registration)
+                finding = self._layers.modules[path].registration
+                assert isinstance(finding, Finding)
+                remember(scout.candidate.module, finding)
             called = {one.candidate.path for one in scouts.values() if one.calls >= CALLS}
             self._layers.forget_guesses(called, everywhere=bool(self._found))
             self.rows = [one.candidate.unfollowed(one.problem) for one in scouts.values() if one.problem]

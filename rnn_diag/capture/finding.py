@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from rnn_diag.capture.leaves import arguments, at
-from rnn_diag.capture.registry import NAMES, Registration, Seen, SeenStep
+from rnn_diag.capture.registry import NAMES, SeenStep
 from rnn_diag.capture.returning import NewInput, Return, Sighting
 
 
 @dataclass(frozen=True)
-class Finding(Registration):
-    """What was found out of one module's calls; it is read as one of a registered class without equations.
+class Finding:
+    """What was found out of one module's calls; it stands for the registration of a class without equations.
 
     Attributes:
         returns: Which outputs are its state, and as which inputs they return.
@@ -28,19 +29,21 @@ class Finding(Registration):
     names: tuple[str, ...]
     input: NewInput
 
+    equations: ClassVar[None] = None
+    weights: ClassVar[None] = None
+
     @classmethod
-    def of(cls, module: nn.Module, returns: Sequence[Return], input: NewInput, last: Sighting) -> Finding:
+    def of(cls, returns: Sequence[Return], input: NewInput, last: Sighting) -> Finding:
         """Return what was found out.
 
         Args:
-            module: The cell.
             returns: What returned to it.
             input: What was new.
-            last: A call of it.
+            last: A call of the cell.
         """
         shapes = [last.gave[one.output].value.shape for one in returns]
         kept = tuple(Return(one.output, one.argument, one.is_unchanged) for one in returns)
-        return cls(type(module), _nothing, None, None, kept, _names(returns, shapes), input)
+        return cls(kept, _names(returns, shapes), input)
 
     @property
     def how(self) -> str:
@@ -72,8 +75,17 @@ class Finding(Registration):
         return SeenStep(input, earlier, states, self.input.state_axis)
 
 
-def _nothing(*_: Any) -> Seen:
-    raise NotImplementedError("a finding reads calls by itself")
+_findings: WeakKeyDictionary[nn.Module, Finding] = WeakKeyDictionary()
+
+
+def remember(module: nn.Module, finding: Finding) -> None:
+    """Follow a module from now on as was found out of its calls, unless its class is registered."""
+    _findings[module] = finding
+
+
+def finding_of(module: nn.Module) -> Finding | None:
+    """Return what was found out of a module's calls."""
+    return _findings.get(module)
 
 
 def _in_form(before: Tensor | None, after: Tensor) -> Tensor | None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import nn
 
+from rnn_diag.capture.finding import Finding, finding_of
 from rnn_diag.capture.patterns import matching
 from rnn_diag.capture.registry import Registration, owner_of_forward, registration_of
 from rnn_diag.capture.written import modules_of
@@ -48,7 +49,7 @@ class RecurrentModule:
         module: The module.
         equations: Its recurrence; None for a registered cell of which only the hidden state is known.
         suffixes: `l0`, `l0_reverse`, `l1`, … for each layer and direction.
-        registration: What the user said of its class, if it is the user's.
+        registration: What the user said of its class, or what was found out of its calls, if it is the user's.
         written: How a user writes the module.
         is_hidden: Whether it is held in a plain list, tuple, dict or dataclass, where torch does not look.
         mend: The code that makes its container known to torch, or empty.
@@ -58,7 +59,7 @@ class RecurrentModule:
     module: nn.Module
     equations: Equations | None
     suffixes: tuple[str, ...]
-    registration: Registration | None = None
+    registration: Registration | Finding | None = None
     written: str = "model"
     is_hidden: bool = False
     mend: str = ""
@@ -114,7 +115,8 @@ def find_recurrent(model: nn.Module, discover: bool = True) -> tuple[list[Recurr
     unfollowed: list[Unfollowed] = []
     held = list(modules_of(model))
     for raw_path, module, written, is_hidden, mend in held:
-        path, registration, equations = plain_path(raw_path), registration_of(module, discover), equations_of(module)
+        path, equations = plain_path(raw_path), equations_of(module)
+        registration = registration_of(module) or (finding_of(module) if discover else None)
         if registration is not None:
             own = None if registration.equations is None else registration.equations(module)
             found.append(RecurrentModule(path, module, own, ("l0",), registration, written, is_hidden, mend))

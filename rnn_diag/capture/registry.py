@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
@@ -119,8 +118,6 @@ FOLLOWED = ("torch.nn.", "rnn_diag.")
 
 _registrations: dict[type[nn.Module], Registration] = {}
 
-_findings: WeakKeyDictionary[nn.Module, Registration] = WeakKeyDictionary()
-
 
 def register(
     module_type: type[nn.Module],
@@ -172,15 +169,9 @@ def owner_of_forward(kind: type[nn.Module]) -> type[nn.Module]:
     return next((one for one in kind.__mro__ if "forward" in one.__dict__), kind)
 
 
-def remember(module: nn.Module, finding: Registration) -> None:
-    """Read a module as was found out of its calls, unless its class is registered."""
-    _findings[module] = finding
-
-
-def registration_of(module: nn.Module, found: bool = True) -> Registration | None:
-    """Return what was said of a module's class, the most derived first; else what was `found` of the module itself."""
-    registered = next((_registrations[kind] for kind in type(module).__mro__ if kind in _registrations), None)
-    return registered or (_findings.get(module) if found else None)
+def registration_of(module: nn.Module) -> Registration | None:
+    """Return what was said of a module's class, the most derived first."""
+    return next((_registrations[kind] for kind in type(module).__mro__ if kind in _registrations), None)
 
 
 def registered_types() -> list[type[nn.Module]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from rnn_diag import record, register
 from rnn_diag.capture import watching
-from rnn_diag.capture.registry import _findings, _registrations
+from rnn_diag.capture.finding import _findings
+from rnn_diag.capture.registry import _registrations
 from tests.capture.test_untouched_training import history
 
 
@@ -182,27 +182,6 @@ def test_a_checkpointed_loop_is_followed(reentrant: bool) -> None:
     torch.testing.assert_close(grads[0], grads[1], rtol=0, atol=1e-14)
 
 
-class Object:
-    """Holds a state."""
-
-    def __init__(self, h: Tensor) -> None:
-        self.h = h
-
-
-@pytest.mark.parametrize("kind", [Object, lambda h: SimpleNamespace(h=h)])
-def test_a_state_may_be_in_any_object_that_only_holds_it(kind: Any) -> None:
-    class Held(Leaky):
-        def forward(self, x: Tensor, state: Any) -> Any:
-            return kind(super().forward(x, state.h))
-
-    cell, state = Held(), kind(torch.zeros(2, 5))
-    with record(nn.ModuleDict({"cell": cell})) as recording:
-        for x in torch.randn(5, 2, 6):
-            state = cell(x, state)
-        state.h.sum().backward()
-    assert "output 'h' returns as input 1['h']" in recording.coverage[0].reason
-
-
 class Stateful(Leaky):
     """Holds its state in itself."""
 
@@ -240,38 +219,6 @@ def test_nothing_is_looked_for_inside_a_compiled_region_and_nothing_is_recompile
         compiled(inputs).sum().backward()
     assert counters["stats"]["unique_graphs"] == graphs
     torch._dynamo.reset()
-
-
-class Tanh(nn.Module):
-    """A loop written inline."""
-
-    def __init__(self, new: bool = True) -> None:
-        super().__init__()
-        self.read, self.recur, self.new = nn.Linear(6, 6), nn.Linear(6, 6), new
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        h = inputs[0]
-        for x in inputs:
-            h = (self.read(x) + self.recur(h)).tanh() if self.new else h + self.recur(h).tanh()
-        return h
-
-
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_a_loop_written_inline_is_named(wrapped: bool) -> None:
-    model = nn.Sequential(Tanh()) if wrapped else Tanh()
-    with record(model) as recording:
-        run(model, torch.randn(5, 3, 6))
-    (row,) = recording.coverage
-    assert (row.layer, row.status) == ("0" if wrapped else "", "not followed")
-    assert "a loop over time is written inside Tanh.forward (recur.weight is used 5 times" in row.reason
-    assert "move the step into a module of its own" in row.reason
-
-
-def test_layers_that_share_weights_inline_are_no_loop_over_time() -> None:
-    model = Tanh(new=False)
-    with record(model) as recording:
-        run(model, torch.randn(5, 3, 6))
-    assert recording.coverage == []
 
 
 class Broken(Leaky):
