@@ -3,7 +3,7 @@
 Sums and counts are sent as they are. What has an entry for every step, unit or sequence is sent at a fixed number of
 points, and read again at its full size:
 
-- steps and lags: all of the first 64, the last, and 16 in each octave between: at most 289. Of the steps that a point
+- steps and lags: all of the first 64, the last, and 16 in each octave between: at most 288. Of the steps that a point
   stands for, profiles and bands keep the largest value, as pictures do, and shares their mean.
 - units: at most 256, spread evenly; each stands for its neighbours.
 - curves over sequences: those of the first 32. Horizons of single sequences: 256, by falling rank.
@@ -56,7 +56,7 @@ def sent(value: Any) -> Any:
         >>> len(again.total), again.total[63].item(), again.total[-1].item()
         (5000, 63.0, 4999.0)
         >>> len(sent(profile).parts[1])
-        165
+        164
     """
     if isinstance(value, dict):
         return {name: sent(one) for name, one in value.items()}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,3 +57,29 @@ def test_of_the_ranks_that_a_launcher_starts_zero_alone_writes(
             assert folder.exists() is not bool(number)
     monkeypatch.setenv(count, "1")  # a job of one process on a cluster
     assert not is_started_to_help()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_nodes_of_torchrun_train_one_run_and_leave_one_folder(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["task=adding", "task.sequence_length=5", "task.train_size=64", "cell.hidden_size=2", *STEPS]
+    words += ["trainer=ddp_cpu", "trainer.num_nodes=2", "trainer.devices=1", "measure_every_n_steps=1"]
+    start = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    start += ["--master-addr=127.0.0.1", f"--master-port={port}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    nodes = [
+        subprocess.Popen(
+            [*start, f"--node-rank={node}", "-m", "rnn_diag.cli.train", *words],
+            cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for node in range(2)
+    ]  # fmt: skip
+    printed = [node.communicate(timeout=280)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], printed
+    assert [text.count("rnn_diag: recurrent layers") for text in printed] == [1, 0]
+    (events,) = tmp_path.rglob("events.out.tfevents.*")
+    folders = {one.parent for one in tmp_path.rglob("*") if one.is_file()}
+    assert all(folder == events.parent or events.parent in folder.parents for folder in folders)
