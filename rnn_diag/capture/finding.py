@@ -17,7 +17,7 @@ from rnn_diag.capture.returning import NewInput, Return, Sighting
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found out of one module's calls; it stands for the registration of a class without equations.
+    """What was found out of one module's calls; it is read as a registration without equations is.
 
     Attributes:
         returns: Which outputs are its state, and as which inputs they return.

@@ -16,8 +16,8 @@ def check(*overrides: str, sweeping: bool = False) -> list[str]:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("cell=lstmm", "unknown cell 'lstmm'; did you mean 'lstm'? choices: gru, lstm, peephole_lstm, recurrent, rnn"),
-        ("cell=transformer", "unknown cell 'transformer'; choices: gru"),
+        ("cell=lstmm", "unknown cell 'lstmm'; did you mean 'lstm'? choices: conv_lstm, gru, indrnn, layer_norm_lstm, lru"),
+        ("cell=transformer", "unknown cell 'transformer'; choices: conv_lstm, gru"),
         ("callbacks=[gradient_norms,spectrm]", "unknown callbacks 'spectrm'; did you mean 'spectrum'? choices: "),
         ("scheduler=null", "unknown scheduler 'null'; choices: "),
         ("cel=gru", "unknown option 'cel'; did you mean 'cell'? choices: "),
