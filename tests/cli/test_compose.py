@@ -16,7 +16,7 @@ def check(*overrides: str, sweeping: bool = False) -> list[str]:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("cell=lstmm", "unknown cell 'lstmm'; did you mean 'lstm'? choices: conv_lstm, gru, indrnn, layer_norm_lstm, lru"),
+        ("cell=lstmm", "unknown cell 'lstmm'; did you mean 'lstm'? choices: conv_lstm, gru, indrnn"),
         ("cell=transformer", "unknown cell 'transformer'; choices: conv_lstm, gru"),
         ("callbacks=[gradient_norms,spectrm]", "unknown callbacks 'spectrm'; did you mean 'spectrum'? choices: "),
         ("scheduler=null", "unknown scheduler 'null'; choices: "),
