@@ -273,7 +273,9 @@ class Convolution(Product):
             ValueError: If the columns are no whole number of images.
         """
         if columns % self.pixels:
-            raise ValueError(f"size={columns}; expected a multiple of the {self.pixels} pixels of an image {self.size}")
+            raise ValueError(
+                f"{columns} numbers for each step; expected a multiple of the {self.pixels} pixels of images {self.size}"
+            )
         return rows // self.pixels, columns // self.pixels, self.kernel, self.kernel
 
     def __call__(self, vectors: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

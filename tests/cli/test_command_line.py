@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rnn_diag.cli.compose import configuration_directory
 from tests.cli.conftest import QUICK, STEPS
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -17,7 +18,9 @@ ADDING = ["task=adding", "task.sequence_length=8", "task.train_size=192", "task.
 def test_help_names_every_choice_and_explains_the_options(command: Command) -> None:
     told = command("--help")
     assert told.returncode == 0
-    assert "cell: gru, lstm, peephole_lstm, recurrent, rnn, torch_gru, torch_lstm, torch_rnn" in told.stdout
+    told_cells = " ".join(told.stdout.split("cell: ")[1].split("\n\n")[0].split())
+    cells = sorted(file.stem for file in (configuration_directory() / "cell").glob("*.yaml"))
+    assert told_cells.startswith(", ".join(cells)) and {"gru", "lstm", "recurrent", "torch_rnn"} <= set(cells)
     assert "rnn-diag-train -m task=timing cell=lstm,peephole_lstm" in told.stdout
     assert "$" not in told.stdout
     assert max(map(len, told.stdout.splitlines())) <= 120

@@ -39,7 +39,8 @@ def test_every_task_is_among_the_pairs() -> None:
 def test_every_task_and_every_cell_trains(
     task: str, cell: str, run: Callable[..., Run], small: Callable[[str], list[str]]
 ) -> None:
-    finished = run(*small(task), f"cell={cell}", *QUICK, *STEPS, "logger=none")
+    images = ["cell.equations.size=[1,1]"] if cell == "conv_lstm" else []  # no task here is made of such images
+    finished = run(*small(task), f"cell={cell}", *images, *QUICK, *STEPS, "logger=none")
     metrics = finished.trainer.callback_metrics
     assert finished.trainer.global_step == 3
     assert torch.isfinite(metrics["train/loss"])

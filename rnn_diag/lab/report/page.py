@@ -33,6 +33,9 @@ ROWS: Final = {
     16: "Its backward pass, written out",
     17: "GRU",
     18: "What gating does and does not do",
+    19: "Complex eigenvalues",
+    20: "Selective decay",
+    21: "Exponential gate",
 }
 """What the rows of docs/theory.md are called, for reports that are read without it."""
 
