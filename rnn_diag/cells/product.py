@@ -274,7 +274,7 @@ class Convolution(Product):
         """
         if columns % self.pixels:
             raise ValueError(
-                f"{columns} numbers for each step; expected a multiple of the {self.pixels} pixels of images {self.size}"
+                f"{columns} numbers a step; expected a multiple of the {self.pixels} pixels of images {self.size}"
             )
         return rows // self.pixels, columns // self.pixels, self.kernel, self.kernel
 
