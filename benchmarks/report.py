@@ -61,9 +61,9 @@ OVERHEAD_WHY = """
 The 400 steps take five seconds. The first measured step, once for a run, is most of what they take longer; a single
 later one and the pictures at the end are the rest, more than 2 % of so short a run. On a busy machine measuring is
 rarer than it might be: what it costs is told by the clock.
-Ratios of whole runs of five seconds vary by more than what is measured (1.00 to 1.09 here). Added up step by step, a run
-of 400 steps has 0.09 s for the first measured step, 0.06 s for the other that fits the share, and 0.06 to 0.12 s for the last
-pictures: 4 % of it, of which half comes once.
+Ratios of whole runs of five seconds vary by more than what is measured (1.00 to 1.09 here). Added up step by step, a
+run of 400 steps has 0.09 s for the first measured step, 0.06 s for the other that fits the share, and 0.06 to 0.12 s
+for the last pictures: 4 % of it, of which half comes once.
 """
 LOOPS = """
 ## Recording against a loop that retains gradients
