@@ -102,8 +102,7 @@ def _first_gradient(trace: Trace) -> NonFinite | None:
 
 def _all_finite(quantities: Iterable[tuple[Any, ...]]) -> bool:
     """Whether sums are finite, which those of finite numbers may fail to be, and others never are."""
-    sums = [values.sum() for *_, values in quantities]
-    return bool(torch.stack([one.to(sums[0].dtype) for one in sums]).isfinite().all())
+    return bool(torch.stack([values.sum().abs().float() for *_, values in quantities]).isfinite().all())
 
 
 def _before_any_step(trace: Trace) -> Iterator[tuple[str, Tensor]]:
@@ -125,8 +124,9 @@ def _forward(trace: Trace) -> Iterator[Quantity]:
 
 def _without_bounded_gates(trace: Trace) -> Iterator[Quantity]:
     """Give what can be other than finite while all else is finite: a bounded gate of finite numbers is finite."""
+    bounded = {gate.name for gate in trace.equations.gates if gate.is_bounded} if trace.has_equations else set()
     for what, gate, values in _forward(trace):
-        if what != "gate" or not trace.equations.block(str(gate)).is_bounded:
+        if what != "gate" or gate not in bounded:
             yield what, gate, values
 
 

@@ -55,7 +55,8 @@ class InputCounts:
             >>> counts.tail, counts.padding_read
             (1, 0.125)
         """
-        inputs, batch, known = trace.inputs.flatten(2), trace.sequences, trace.has_equations and trace.has_gradients
+        given = trace.equations.features(trace.inputs, trace.weights) if trace.has_equations else trace.inputs
+        inputs, batch, known = given.flatten(2), trace.sequences, trace.has_equations and trace.has_gradients
         last = inputs[(trace.lengths - 1).clamp(min=0), torch.arange(inputs.shape[1], device=inputs.device)]
         squares, as_last, as_first, *direct = on_cpu(
             in_double(inputs).square().mean(-1),

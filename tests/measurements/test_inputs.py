@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from rnn_diag.capture import record
+from rnn_diag.cells import ZoneoutLSTMEquations
 from rnn_diag.measurements.inputs import InputCounts, repeated_at_the_end, repeated_in_front
+from rnn_diag.nn import Recurrent
 from rnn_diag.trace import Trace
 
 
@@ -48,3 +50,14 @@ def test_scale_is_the_root_mean_square_over_calls() -> None:
 def test_a_part_of_a_batch_is_known_as_one() -> None:
     assert not InputCounts.of(trace_of(torch.randn(4, 12, 2))).is_part
     assert InputCounts.of(trace_of(torch.randn(4, 12, 2), sequences=3)).is_part
+
+
+def test_what_a_recurrence_draws_for_a_call_is_no_input() -> None:
+    batch = torch.randn(8, 3, 2)
+    batch[5:, 0] = 0.0
+    layer = Recurrent(ZoneoutLSTMEquations(), 2, 3)
+    with record(layer) as recording:
+        layer(batch)[0][-1].sum().backward()
+    counts = InputCounts.of(recording["l0"])
+    assert counts.tail == 2
+    assert counts.scale == pytest.approx(batch.square().mean().sqrt().item())
