@@ -12,10 +12,12 @@ from torch import Tensor
 from rnn_diag.cells.equations import Equations, State
 from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.engine import Explicit
+from rnn_diag.engine.precision import is_waited_for
 from rnn_diag.engine.scan import scan_of
 from rnn_diag.engine.sweep import Sweeper, Swept, sweep
 from rnn_diag.engine.targets import Entering, sweep_with_targets
 from rnn_diag.engine.unroll import Unrolled, back_to_front, unroll_from_states
+from rnn_diag.pending import Pending
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -115,7 +117,7 @@ class Source(Protocol):
         """Why there are none, where there are none."""
 
     @property
-    def unfollowed_have_gradient(self) -> bool:
+    def unfollowed_have_gradient(self) -> Tensor | bool:
         """Whether the gradients of all followed sequences are zero while others of their batch have some."""
 
     @property
@@ -129,8 +131,11 @@ class Source(Protocol):
     def sweep(self, hidden_grad_direct: Tensor, final_grad: State | None) -> Swept:
         """Run the adjoint on other gradients than the recorded ones."""
 
-    def check(self) -> Fidelity:
+    def check(self) -> Pending[Fidelity]:
         """Compare with what autograd gave."""
+
+    def forget(self) -> None:
+        """Drop what can be computed again."""
 
 
 def in_full_precision(compute: Callable[[Any], Result]) -> Callable[[Any], Result]:
@@ -179,15 +184,15 @@ class LayerSource:
         hidden: Float[Tensor, "time batch projected"] | None = None,
         output_grads: FoundGrads | Callable[[], FoundGrads] = None,
         reverse: bool = False,
-        check: Callable[[], Fidelity] | Fidelity = NOT_RECORDED,
+        check: Callable[[], Pending[Fidelity]] | Fidelity = NOT_RECORDED,
         sweeper: Sweeper = sweep,
-        only_others: Callable[[], bool] | bool = False,
+        only_others: Callable[[], Tensor | bool] | bool = False,
     ) -> None:
         self.equations = equations
         self.weights = weights
         self.inputs = inputs
         self.initial = initial
-        self.mask = None if mask is None or bool(mask.all()) else mask
+        self.mask = None if mask is not None and not is_waited_for(mask) and bool(mask.all()) else mask
         self.reverse = reverse
         self._hidden = hidden
         self._output_grads = output_grads
@@ -234,7 +239,7 @@ class LayerSource:
         return found if isinstance(found, str) else NO_BACKWARD
 
     @property
-    def unfollowed_have_gradient(self) -> bool:
+    def unfollowed_have_gradient(self) -> Tensor | bool:
         """Whether only sequences that were not followed have a gradient."""
         return self._only_others() if callable(self._only_others) else self._only_others
 
@@ -301,9 +306,14 @@ class LayerSource:
         """Run the adjoint by this layer's engine."""
         return self._sweeper(self.equations, self.weights, self.unrolled, hidden_grad_direct, final_grad)
 
-    def check(self) -> Fidelity:
+    def check(self) -> Pending[Fidelity]:
         """Compare with what autograd gave."""
-        return self._check() if callable(self._check) else self._check
+        return self._check() if callable(self._check) else Pending.known(self._check)
+
+    def forget(self) -> None:
+        """Drop what can be computed again."""
+        for name in ("unrolled", "swept"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def _found_grads(self) -> FoundGrads:
@@ -316,8 +326,8 @@ class LayerSource:
         """Find the gradients now: a copy holds neither the recording nor the model."""
         found = {
             "_output_grads": self._found_grads,
-            "_check": self.check(),
-            "_only_others": self.unfollowed_have_gradient,
+            "_check": self.check().here(),
+            "_only_others": bool(self.unfollowed_have_gradient),
         }
         return self.__dict__ | found
 

@@ -14,6 +14,7 @@ from rnn_diag.cells.equations import Equations, State, StepAdjoint
 from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.sweep import Swept
 from rnn_diag.engine.unroll import Unrolled, back_to_front
+from rnn_diag.pending import Pending
 from rnn_diag.source import Fidelity, FoundGrads, LayerSource, OutputGrads, Source, in_full_precision
 from rnn_diag.terminal.html import table
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 
 __all__ = ["ByName", "OutputGrads", "Provenance", "Trace"]
+
+
+KEPT = "provenance", "source", "mask", "_mask_pending", "_mask_on_cpu", "_checking", "_checked"
+"""What a trace holds for good."""
 
 
 class ByName(dict[str, Tensor]):
@@ -182,8 +187,12 @@ class Trace:
         return torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device) if known is None else known
 
     @cached_property
+    def _mask_pending(self) -> Pending[Tensor]:
+        return Pending([self.mask], lambda mask: mask)
+
+    @cached_property
     def _mask_on_cpu(self) -> Tensor:
-        return self.mask.cpu()
+        return self._mask_pending.here()
 
     def mask_with(self, values: Tensor) -> Bool[Tensor, "time batch"]:
         """Return the valid steps where values are that were measured: on their device, or on the CPU."""
@@ -274,7 +283,7 @@ class Trace:
     @property
     def unfollowed_have_gradient(self) -> bool:
         """Whether the gradients of all followed sequences are zero while others of their batch have some."""
-        return self.has_gradients and self.source.unfollowed_have_gradient
+        return self.has_gradients and bool(self.source.unfollowed_have_gradient)
 
     @property
     def hidden_grad(self) -> Float[Tensor, "time batch *projected"]:
@@ -350,7 +359,23 @@ class Trace:
     @cached_property
     @in_full_precision
     def _checked(self) -> Fidelity:
+        return self._checking.here()
+
+    @cached_property
+    @in_full_precision
+    def _checking(self) -> Pending[Fidelity]:
         return self.source.check()
+
+    def send(self) -> None:
+        """Begin to bring to the CPU what is read of this trace there: valid steps, and what the self-check compares."""
+        self._mask_pending.send()
+        self._checking.send()
+
+    def forget(self) -> None:
+        """Drop what can be computed again; what was sent stays."""
+        for name in [name for name in self.__dict__ if name not in KEPT]:
+            del self.__dict__[name]
+        self.source.forget()
 
     @property
     def unrolled(self) -> Unrolled:
@@ -434,8 +459,8 @@ class Trace:
 
     def __getstate__(self) -> dict[str, Any]:
         """Check now what would be checked later: a copy holds neither the recording nor the model."""
-        _ = self._checked
-        return self.__dict__
+        known = {"_checked": self._checked, "_mask_on_cpu": self._mask_on_cpu}
+        return {name: value for name, value in (self.__dict__ | known).items() if not isinstance(value, Pending)}
 
     def plot(self) -> Figures:
         """Return the figures of what is known of this call by name; as the last value of a notebook's cell they show.

@@ -137,10 +137,16 @@ class DiagnosticCallback(Callback):
         if self._session is not None:
             self._session.batch_ends(trainer)
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Publish what was asked of a device before, for whoever stops or saves by it."""
+        if self._session is not None:
+            self._session.catch_up(trainer)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Drop a batch that was skipped."""
+        """Drop a batch that was skipped; publish what was asked of a device before."""
         if self._session is not None:
             self._session.abandon()
+            self._session.catch_up(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Publish what is still being computed; draw the last pictures."""
@@ -149,8 +155,12 @@ class DiagnosticCallback(Callback):
             self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Release everything."""
-        self._close()
+        """Publish what was asked of a device before, unless other ranks would have to; release everything."""
+        try:
+            if self._session is not None and trainer.world_size == 1:
+                self._session.catch_up(trainer)
+        finally:
+            self._close()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Release everything."""

@@ -10,6 +10,7 @@ import torch
 from fsspec.core import url_to_fs
 
 from rnn_diag.measurements.measure import GradientUnits
+from rnn_diag.pending import Pending
 
 try:
     from lightning.pytorch.callbacks import Callback
@@ -30,7 +31,6 @@ __all__ = [
     "logging_step",
     "run_folder",
     "say",
-    "settle",
     "state_key",
     "trains_on_cpu",
     "writers_of",
@@ -62,13 +62,6 @@ def gradient_units(trainer: Trainer) -> GradientUnits:
     scale = 1.0 if scaler is None else float(scaler.get_scale())
     accumulated = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
     return GradientUnits(accumulated / scale / trainer.world_size, scaler is not None)
-
-
-def settle(trainer: Trainer) -> None:
-    """Wait for the device, so that what it still has to do for training does not count as time spent on measuring."""
-    device = trainer.strategy.root_device
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def trains_on_cpu(trainer: Trainer) -> bool:
@@ -114,7 +107,7 @@ def run_folder(trainer: Trainer) -> str:
 
 
 @torch.no_grad()
-def clip_factor(optimizer: Any, clip_value: float, algorithm: str = "norm") -> float:
+def clip_factor(optimizer: Any, clip_value: float, algorithm: str = "norm") -> Pending[float]:
     """Return the length of the clipped gradient over its length before; 1 where nothing is clipped.
 
     Args:
@@ -125,19 +118,21 @@ def clip_factor(optimizer: Any, clip_value: float, algorithm: str = "norm") -> f
     Example:
         >>> weight = torch.nn.Parameter(torch.zeros(2))
         >>> weight.grad = torch.tensor([3.0, 4.0])
-        >>> clip_factor(torch.optim.SGD([weight]), 1.0)
+        >>> clip_factor(torch.optim.SGD([weight]), 1.0).here()
         0.2
     """
     parameters = (one for group in optimizer.param_groups for one in group["params"])
     grads = [_entries(one.grad) for one in parameters if one.grad is not None]
     if not grads:
-        return math.nan
-    norm = _norm(grads)
-    if not (math.isfinite(norm) and norm > 0):
-        return math.nan
-    if algorithm.endswith("value"):
-        return min(1.0, _norm([grad.clamp(-clip_value, clip_value) for grad in grads]) / norm)
-    return min(1.0, clip_value / norm)
+        return Pending.known(math.nan)
+    cut = _norm([grad.clamp(-clip_value, clip_value) for grad in grads]) if algorithm.endswith("value") else None
+
+    def factor(norm: torch.Tensor, cut: torch.Tensor | None) -> float:
+        if not (math.isfinite(norm) and norm > 0):
+            return math.nan
+        return min(1.0, (clip_value if cut is None else float(cut)) / float(norm))
+
+    return Pending([_norm(grads), cut], factor)
 
 
 def _entries(grad: torch.Tensor) -> torch.Tensor:
@@ -145,5 +140,6 @@ def _entries(grad: torch.Tensor) -> torch.Tensor:
     return grad.coalesce().values() if grad.is_sparse else grad
 
 
-def _norm(grads: list[torch.Tensor]) -> float:
-    return float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(grad.float()) for grad in grads])))
+def _norm(grads: list[torch.Tensor]) -> torch.Tensor:
+    norm: torch.Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(one.float()) for one in grads]))
+    return norm

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,8 +14,9 @@ from rnn_diag.capture.calls import LayerCall
 from rnn_diag.capture.modules import FoundLayers, RecurrentModule
 from rnn_diag.capture.rerun import Rerun, can_rerun, rerun
 from rnn_diag.cells.equations import State
-from rnn_diag.engine.precision import DOUBLE, MANY_LOST, SMALLEST_NORMAL
+from rnn_diag.engine.precision import DOUBLE, MANY_LOST, SMALLEST_NORMAL, is_waited_for
 from rnn_diag.errors import lets_errors_through
+from rnn_diag.pending import Pending
 from rnn_diag.source import Fidelity
 from rnn_diag.trace import Trace
 
@@ -42,6 +44,9 @@ OF_PARAMETERS: dict[str, Callable[[Trace], Tensor]] = {
     "weight_ih": lambda part: part.input_weight_grad,
 }
 """The gradients of parameters that follow from those of the pre-activations."""
+
+Compared = tuple[float | None, str]
+"""A relative error and what was compared; or None, and why nothing was."""
 
 
 class SelfCheck:
@@ -80,12 +85,12 @@ class SelfCheck:
 
     def forget(self) -> None:
         """Compare anew when next asked."""
-        self._states: dict[str, float] = {}
+        self._states: dict[str, Pending[float]] = {}
         self._in_double: dict[str, list[tuple[LayerCall, Rerun]]] = {}
         self._again: dict[str, list[Rerun]] = {}
 
-    def __call__(self, name: str, frozen: bool, kernel_dtype: torch.dtype) -> Fidelity:
-        """Return what the comparison found for a layer.
+    def __call__(self, name: str, frozen: bool, kernel_dtype: torch.dtype) -> Pending[Fidelity]:
+        """Compare a layer; what was found is pending, and runs the kernel once more only where that is needed.
 
         Args:
             name: The layer.
@@ -94,13 +99,25 @@ class SelfCheck:
         """
         found = self._layers.module_of(name)
         if found.equations is None:
-            return Fidelity(None, "followed without equations: there is nothing to check")
+            return Pending.known(Fidelity(None, "followed without equations: there is nothing to check"))
         if not all(part.has_equations for part in self._parts(name)):
-            return Fidelity(None, "nothing to check: the layer's weights change from call to call")
-        states, largest = self._states_error(found.path), STATES.get(kernel_dtype, 1e-2)
+            return Pending.known(Fidelity(None, "nothing to check: the layer's weights change from call to call"))
+        compared = self._states_error(found.path), self._gradient_error(name, found.path, frozen)
+        return Pending.together(compared, partial(self._decided, name, found, frozen, kernel_dtype))
+
+    def _decided(
+        self,
+        name: str,
+        found: RecurrentModule,
+        frozen: bool,
+        kernel_dtype: torch.dtype,
+        states: float,
+        gradients: Compared,
+    ) -> Fidelity:
+        """Return what the errors say, of states and of gradients; where they do not suffice, what the kernel says."""
+        largest = STATES.get(kernel_dtype, 1e-2)
         if states <= largest:
-            error, reason = self._gradient_error(name, found.path, frozen)
-            plain = Fidelity(error, reason, TOLERANCES.get(kernel_dtype, 1e-3))
+            plain = Fidelity(*gradients, TOLERANCES.get(kernel_dtype, 1e-3))
         else:
             plain = Fidelity(states, "the equations give other states than the calls returned", largest)
         if plain.error is None:
@@ -111,52 +128,62 @@ class SelfCheck:
             return plain
         return self._by_kernel(name, found, frozen, plain)
 
-    def _states_error(self, path: str) -> float:
+    def _states_error(self, path: str) -> Pending[float]:
         if path not in self._states:
             traces = [part for name in self._layers.modules[path].names for part in self._parts(name)]
-            self._states[path] = max((states_error(trace) for trace in traces), default=0.0)
+            errors = [states_error(trace) for trace in traces]
+            self._states[path] = Pending.together(errors, lambda *found: max(found, default=0.0))
         return self._states[path]
 
-    def _gradient_error(self, name: str, path: str, frozen: bool) -> tuple[float | None, str]:
+    def _gradient_error(self, name: str, path: str, frozen: bool) -> Pending[Compared]:
         calls = [call for call in self._log.calls[path] if call.grads]
         if not calls:
-            return None, "no backward pass reached the layer"
+            return Pending.known((None, "no backward pass reached the layer"))
         calls = [call for call in calls if not call.differentiated_twice]
         if not calls:
-            return None, "nothing to check: every call was differentiated twice"
+            return Pending.known((None, "nothing to check: every call was differentiated twice"))
         whole = all(call.selection.complete and getattr(call, "masks", {}) is not None for call in calls)
         if whole and not frozen and (name, "weight_hh") in self._log.parameter_grads:
-            return self._against_parameters(name)
+            return self._against_parameters(name, list(OF_PARAMETERS))
         return self._against_inputs(path, [c for c in calls if isinstance(c, LayerCall) and c.masks is not None], whole)
 
-    def _against_parameters(self, name: str) -> tuple[float | None, str]:
+    def _against_parameters(self, name: str, parameters: Sequence[str]) -> Pending[Compared]:
+        """Compare with the gradient of the first of some parameters that has one other than zero."""
+        known = [one for one in parameters if self._log.parameter_grads.get((name, one)) is not None]
+        if not known:
+            return Pending.known((None, "nothing to check: the gradient of weight_hh is zero on both sides"))
+        parameter, *others = known
         parts = [part for part in self._parts(name) if part.has_gradients and not part.provenance.frozen]
-        for parameter, of_part in OF_PARAMETERS.items():
-            theirs = self._log.parameter_grads.get((name, parameter))
-            if theirs is None:
-                continue
-            if not bool(theirs.isfinite().all()):
-                return None, f"nothing to check against: the gradient of {parameter} is not finite"
-            found = torch.stack([of_part(part) for part in parts]).sum(0)
-            if bool(found.any()) or bool(theirs.any()):
-                return relative_error(found, theirs), f"checked against the gradient of {parameter}"
-        return None, "nothing to check: the gradient of weight_hh is zero on both sides"
+        ours = torch.stack([OF_PARAMETERS[parameter](part) for part in parts]).sum(0)
 
-    def _against_inputs(self, path: str, calls: list[LayerCall], whole: bool) -> tuple[float | None, str]:
+        def told(found: Tensor) -> Compared:
+            difference, size = found.tolist()
+            if not math.isfinite(size):
+                return None, f"nothing to check against: the gradient of {parameter} is not finite"
+            if difference != 0 or size != 0:
+                return _relative(difference, size), f"checked against the gradient of {parameter}"
+            return self._against_parameters(name, others).here()
+
+        return Pending([difference_and_size(ours, self._log.parameter_grads[name, parameter])], told)
+
+    def _against_inputs(self, path: str, calls: list[LayerCall], whole: bool) -> Pending[Compared]:
         pairs = [(self._input_grad(path, call), call.grads.get("input")) for call in calls]
-        given = [(ours, theirs) for ours, theirs in pairs if theirs is not None]
-        known = [(ours, theirs) for ours, theirs in given if bool(theirs.isfinite().all())]
-        told = [(ours, theirs) for ours, theirs in known if bool(ours.any()) or bool(theirs.any())]
-        if told:
-            errors = [relative_error(ours, theirs) for ours, theirs in told]
-            return max(errors), "checked against the gradient of the module's input"
-        if known:
-            return None, "nothing to check: the gradient of the module's input is zero on both sides"
-        if given:
-            return None, "nothing to check against: the gradient of the module's input is not finite"
-        if whole:
-            return None, "nothing to check against: autograd gave weight_hh no gradient of its own"
-        return None, f"{PARTLY}, and the input needs no gradient"
+
+        def told(*compared: Tensor) -> Compared:
+            given = [(difference, size) for difference, size in (found.tolist() for found in compared)]
+            known = [(difference, size) for difference, size in given if math.isfinite(size)]
+            errors = [_relative(*one) for one in known if one != (0, 0)]
+            if errors:
+                return max(errors), "checked against the gradient of the module's input"
+            if known:
+                return None, "nothing to check: the gradient of the module's input is zero on both sides"
+            if given:
+                return None, "nothing to check against: the gradient of the module's input is not finite"
+            if whole:
+                return None, "nothing to check against: autograd gave weight_hh no gradient of its own"
+            return None, f"{PARTLY}, and the input needs no gradient"
+
+        return Pending([difference_and_size(ours, theirs) for ours, theirs in pairs if theirs is not None], told)
 
     def _by_kernel(self, name: str, found: RecurrentModule, frozen: bool, plain: Fidelity) -> Fidelity:
         """Return what the layer's own kernel says of an error that may be rounding; `plain` where it says nothing."""
@@ -178,7 +205,7 @@ class SelfCheck:
             return plain
         if not exact <= IN_DOUBLE:
             return Fidelity(exact, "the layer's own kernel gives another gradient in double precision", IN_DOUBLE)
-        rounding, _ = self._gradient_error(name, found.path, frozen)
+        rounding, _ = self._gradient_error(name, found.path, frozen).here()
         precision = str(calls[0].precision)
         reason = "checked against the layer's own kernel in double precision"
         if rounding is not None:
@@ -233,36 +260,49 @@ def _lost_digits(calls: list[LayerCall]) -> bool:
 
 def error_of_equations(trace: Trace, exact: Rerun, suffix: str) -> float:
     """Return how far the equations are from the layer's own kernel, both in double precision: states and gradients."""
-    errors = [states_error(trace)]
+    errors = [states_error(trace).here()]
     for name, of_trace in OF_PARAMETERS.items():
         if (theirs := exact.weight_grads[suffix].get(name)) is not None:
             errors.append(relative_error(of_trace(trace), theirs))
-    return max(errors, key=lambda error: (error != error, error))
+    return _largest(errors)
 
 
-def states_error(trace: Trace) -> float:
+def states_error(trace: Trace) -> Pending[float]:
     """Return how far the states that the equations give are from those that the calls returned, step by step.
 
-    0 where what was returned is not known: beneath the last layer of a stack.
+    0 where what was returned is not known: beneath the last layer of a stack. What is not finite, or padding, is left
+    out.
     """
     returned = trace.source.returned
     if returned is None:
-        return 0.0
+        return Pending.known(0.0)
     steps, mask = trace.unrolled.steps, trace.source.mask
     ours = State(trace.weights.project(steps.emitted), steps.cell)
-    pairs = [(one, other) for one, other in zip(ours, returned, strict=True) if one is not None and other is not None]
-    errors = [0.0]
-    for one, other in pairs:
-        if mask is not None or not bool(other.sum().isfinite()):
+    compared = []
+    for one, other in zip(ours, returned, strict=True):
+        if one is None or other is None:
+            continue
+        if mask is not None or is_waited_for(other) or not bool(other.sum().isfinite()):
             told = other.isfinite() if mask is None else other.isfinite() & mask.unsqueeze(-1)
-            one, other = one[told], other[told]
-        errors.append(relative_error(one, other))
-    return max(errors, key=lambda error: (error != error, error))
+            one, other = one.where(told, 0.0), other.where(told, 0.0)
+        compared.append(difference_and_size(one, other))
+    return Pending(compared, lambda *found: _largest([0.0, *(_relative(*pair.tolist()) for pair in found)]))
 
 
 def relative_error(ours: Tensor, theirs: Tensor) -> float:
     """Return `‖ours - theirs‖ / ‖theirs‖`; 0 where both are zero, NaN where either holds one."""
-    scale = torch.linalg.vector_norm(theirs.double())
-    error = torch.linalg.vector_norm(ours.double() - theirs.double())
-    difference, size = torch.stack((error, scale)).tolist()
+    return _relative(*difference_and_size(ours, theirs).tolist())
+
+
+def difference_and_size(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Return `‖ours - theirs‖` and `‖theirs‖` as one tensor, where they are."""
+    size = torch.linalg.vector_norm(theirs.double())
+    return torch.stack((torch.linalg.vector_norm(ours.double() - theirs.double()), size))
+
+
+def _relative(difference: float, size: float) -> float:
     return 0.0 if difference == 0 else difference / size if size else math.inf
+
+
+def _largest(errors: Sequence[float]) -> float:
+    return max(errors, key=lambda error: (error != error, error))

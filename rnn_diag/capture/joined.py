@@ -15,6 +15,7 @@ from rnn_diag.capture.calls import Call, StepCall
 from rnn_diag.cells.equations import Equations, State, Step
 from rnn_diag.engine.sweep import Swept, sweep
 from rnn_diag.engine.unroll import Between, Unrolled, unroll_from_states, zero_at_padding
+from rnn_diag.pending import Pending
 from rnn_diag.source import NO_BACKWARD, Fidelity, in_full_precision, parts_by_name
 from rnn_diag.trace import Trace
 
@@ -24,6 +25,10 @@ TWICE = (
 )
 
 
+COMPUTED = "hidden", "unrolled", "swept", "_totals"
+"""What a source computes when it is first asked, and can compute again."""
+
+
 def why_no_gradients(calls: Sequence[Call]) -> str:
     """Return why the gradients of some calls are not known; empty where they are."""
     if any(call.differentiated_twice for call in calls):
@@ -31,11 +36,11 @@ def why_no_gradients(calls: Sequence[Call]) -> str:
     return "" if any(call.grads for call in calls) else NO_BACKWARD
 
 
-def only_others_have_gradient(calls: Sequence[Call]) -> bool:
+def only_others_have_gradient(calls: Sequence[Call]) -> Tensor | bool:
     """Return whether the gradients of all followed sequences are zero while others of their batch have some."""
     anywhere = [call.elsewhere for call in calls if call.elsewhere is not None]
     followed = [found for call in calls if (found := call.grads.any()) is not None]
-    return bool(anywhere) and bool(torch.stack(anywhere).any()) and not bool(torch.stack(followed).any())
+    return torch.stack(anywhere).any() & ~torch.stack(followed).any() if anywhere else False
 
 
 @final
@@ -54,7 +59,7 @@ class StepSource:
         self,
         steps: Sequence[tuple[StepCall, Change | None]],
         equations: Equations | None,
-        check: Callable[[], Fidelity] | Fidelity,
+        check: Callable[[], Pending[Fidelity]] | Fidelity,
     ) -> None:
         self._calls = [call for call, _ in steps]
         self.equations = equations
@@ -114,7 +119,7 @@ class StepSource:
         return why_no_gradients(self._calls)
 
     @property
-    def unfollowed_have_gradient(self) -> bool:
+    def unfollowed_have_gradient(self) -> Tensor | bool:
         """Whether only sequences that were not followed have a gradient."""
         return only_others_have_gradient(self._calls)
 
@@ -158,13 +163,18 @@ class StepSource:
         assert self.equations is not None and self.weights is not None
         return sweep(self.equations, self.weights, self.unrolled, hidden_grad_direct, final_grad)
 
-    def check(self) -> Fidelity:
+    def check(self) -> Pending[Fidelity]:
         """Compare with what autograd gave."""
-        return self._check() if callable(self._check) else self._check
+        return self._check() if callable(self._check) else Pending.known(self._check)
+
+    def forget(self) -> None:
+        """Drop what can be computed again."""
+        for name in COMPUTED:
+            self.__dict__.pop(name, None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Check now: a copy holds neither the recording nor the model."""
-        return self.__dict__ | {"_check": self.check()}
+        return self.__dict__ | {"_check": self.check().here()}
 
 
 @final
@@ -181,10 +191,12 @@ class JoinedSource:
     reverse = False
     returned: State | None = None
 
-    def __init__(self, parts: Sequence[Trace], changes: Sequence[Change | None], check: Callable[[], Fidelity]) -> None:
+    def __init__(
+        self, parts: Sequence[Trace], changes: Sequence[Change | None], check: Callable[[], Pending[Fidelity]]
+    ) -> None:
         self.parts = parts
         self._changes = changes
-        self._check: Callable[[], Fidelity] | Fidelity = check
+        self._check: Callable[[], Pending[Fidelity]] | Fidelity = check
         first = parts[0]
         self.equations = first.equations
         self.weights = first.weights
@@ -233,10 +245,13 @@ class JoinedSource:
         return TWICE if TWICE in reasons else "" if "" in reasons else NO_BACKWARD
 
     @property
-    def unfollowed_have_gradient(self) -> bool:
+    def unfollowed_have_gradient(self) -> Tensor | bool:
         """Whether only sequences that were not followed have a gradient."""
-        seen = [part.unfollowed_have_gradient for part in self.parts if part.has_gradients]
-        return any(seen) and not any(bool(part.hidden_grad.any()) for part in self.parts if part.has_gradients)
+        parts = [part for part in self.parts if part.has_gradients]
+        seen = [one for part in parts if isinstance(one := part.source.unfollowed_have_gradient, Tensor)]
+        if not seen:
+            return False
+        return torch.stack(seen).any() & ~torch.stack([part.hidden_grad.any() for part in parts]).any()
 
     @property
     def state_grads(self) -> dict[str, Tensor]:
@@ -268,9 +283,14 @@ class JoinedSource:
         """Run the adjoint over the equations of all calls."""
         return sweep(self.equations, self.weights, self.unrolled, hidden_grad_direct, final_grad)
 
-    def check(self) -> Fidelity:
+    def check(self) -> Pending[Fidelity]:
         """Compare with what autograd gave."""
-        return self._check() if callable(self._check) else self._check
+        return self._check() if callable(self._check) else Pending.known(self._check)
+
+    def forget(self) -> None:
+        """Drop what can be computed again."""
+        for name in COMPUTED:
+            self.__dict__.pop(name, None)
 
     def _handed_back(self, given: list[Tensor]) -> list[Tensor]:
         """Return what each call's last state gets through the next call, from the gradients of the states given."""
@@ -312,7 +332,7 @@ class JoinedSource:
 
     def __getstate__(self) -> dict[str, Any]:
         """Check now: a copy holds neither the recording nor the model."""
-        return self.__dict__ | {"_check": self.check()}
+        return self.__dict__ | {"_check": self.check().here()}
 
 
 def _without_gaps(mask: Tensor) -> tuple[Tensor | None, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -18,10 +19,11 @@ from rnn_diag.capture.sequences import Chain, sequences_of
 from rnn_diag.cells.equations import State
 from rnn_diag.engine.choice import engine_sweeper
 from rnn_diag.engine.sweep import Sweeper, sweep
+from rnn_diag.pending import Pending
 from rnn_diag.source import Fidelity, FoundGrads, LayerSource, OutputGrads
 from rnn_diag.trace import Provenance, Trace
 
-Check = Callable[[str, bool, torch.dtype], Fidelity]
+Check = Callable[[str, bool, torch.dtype], Pending[Fidelity]]
 """The self-check of a layer: its name, whether its weights were frozen, and what it was computed in."""
 
 
@@ -57,6 +59,12 @@ class TraceReader:
         self._whole: dict[str, list[Trace]] = {}
         self._stacks: dict[tuple[int, int, bool], LayerTraces] = {}
         self._check.forget()
+
+    def lighten(self) -> None:
+        """Let every trace drop what it can compute again."""
+        made = [stack.traces for stack in self._stacks.values()]
+        for trace in chain.from_iterable([*made, *self._followed.values(), *self._whole.values()]):
+            trace.forget()
 
     def traces(self, name: str) -> list[Trace]:
         """Return one trace for every sequence of calls of a layer, with the sequences that are followed."""
@@ -137,6 +145,11 @@ class LayerTraces:
         self._sweeper = sweeper
         self._traces: dict[str, Trace] = {}
         self.directions = 2 if any(suffix.endswith("_reverse") for suffix in found.suffixes) else 1
+
+    @property
+    def traces(self) -> list[Trace]:
+        """The traces that were made."""
+        return list(self._traces.values())
 
     def forget(self) -> None:
         """Hold no trace any longer: these hold this, and would all stay until Python looks for such circles."""
@@ -225,7 +238,7 @@ def _followed(chain: Chain[AnyCall], sequences: int | None) -> list[tuple[AnyCal
     """Return calls that follow each other as seen of some sequences, all of them with the same ones."""
     calls = [(call.restricted(sequences), _restricted(change, call, sequences)) for call, change in chain.calls]
     numbers = calls[0][0].numbers
-    if all(torch.equal(call.numbers, numbers) for call, _ in calls):
+    if all(torch.equal(call.numbers, numbers) for call, _ in calls[1:]):
         return calls
     together: list[tuple[AnyCall, Change | None]] = []
     for call, change in calls:

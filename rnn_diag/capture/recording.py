@@ -104,6 +104,10 @@ class Recording(Mapping[str, Trace]):
         self._reader.forget()
         return self
 
+    def forget(self) -> None:
+        """Drop what traces have computed and can compute again from what was recorded."""
+        self._reader.lighten()
+
     def release(self) -> None:
         """End, and drop what was recorded: its memory is free at once, but for what traces hold that others hold."""
         self._log.stop()

@@ -139,8 +139,12 @@ def forget_rate(trace: Trace) -> ForgetRate:
         >>> math.exp(-1 / forget_rate(forgetting_trace(0.5, steps=3)).time_constants.item())
         0.5
     """
-    log_forget = _log_forget(trace, in_single).sum((0, 1), dtype=torch.float64)
-    return ForgetRate(log_forget, int(trace.mask.sum()), trace.mask.shape[1])
+    return ForgetRate(summed_log_forget(trace), int(trace.mask.sum()), trace.mask.shape[1])
+
+
+def summed_log_forget(trace: Trace) -> Float[Tensor, " hidden"]:
+    """Return the sum over valid steps of the log of the share that every unit keeps; no GPU is waited for."""
+    return _log_forget(trace, in_single).sum((0, 1), dtype=torch.float64)
 
 
 def _log_forget(

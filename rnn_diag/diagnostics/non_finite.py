@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
+from rnn_diag.pending import Pending
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -70,7 +71,19 @@ def first_non_finite(trace: Trace) -> NonFinite | None:
         >>> print(first_non_finite(trace))
         l0: input at step 3 of sequence 0, unit 0, is inf
     """
-    return _first_forward(trace) or _first_gradient(trace)
+    return first_non_finite_pending(trace).here()
+
+
+def first_non_finite_pending(trace: Trace) -> Pending[NonFinite | None]:
+    """Ask a trace's device whether all values are finite; only where some are not, it is waited for to tell which."""
+    sums = [_sums(_all_forward(trace)), *([_sums(_gradients(trace))] if trace.has_gradients else [])]
+
+    def first(forward: Tensor, gradients: Tensor | None = None) -> NonFinite | None:
+        found = None if _are_finite(forward) else _first_forward(trace)
+        is_searched = found is None and gradients is not None and not _are_finite(gradients)
+        return _first_gradient(trace) if is_searched else found
+
+    return Pending(sums, first)
 
 
 def first_non_finite_of(recording: Ran) -> NonFinite | None:
@@ -85,7 +98,7 @@ def first_non_finite_of(recording: Ran) -> NonFinite | None:
 
 
 def _first_forward(trace: Trace) -> NonFinite | None:
-    if _all_finite([*_before_any_step(trace), *_without_bounded_gates(trace)]):
+    if _are_finite(_sums(_all_forward(trace))):
         return None
     for what, values in _before_any_step(trace):
         found = (~values.isfinite()).nonzero()
@@ -95,14 +108,23 @@ def _first_forward(trace: Trace) -> NonFinite | None:
 
 
 def _first_gradient(trace: Trace) -> NonFinite | None:
-    if not trace.has_gradients or _all_finite(_gradients(trace)):
+    if not trace.has_gradients or _are_finite(_sums(_gradients(trace))):
         return None
     return _earliest(trace, list(_gradients(trace)), trace.lengths - 1 - _reading_order(trace))
 
 
-def _all_finite(quantities: Iterable[tuple[Any, ...]]) -> bool:
-    """Whether sums are finite, which those of finite numbers may fail to be, and others never are."""
-    return bool(torch.stack([values.sum().abs().float() for *_, values in quantities]).isfinite().all())
+def _sums(quantities: Iterable[tuple[Any, ...]]) -> Float[Tensor, " quantity"]:
+    """Return sums in magnitude: those of finite numbers may fail to be finite, and others never are."""
+    return torch.stack([values.sum().abs().float() for *_, values in quantities])
+
+
+def _are_finite(sums: Float[Tensor, " quantity"]) -> bool:
+    return bool(sums.isfinite().all())
+
+
+def _all_forward(trace: Trace) -> Iterator[tuple[Any, ...]]:
+    yield from _before_any_step(trace)
+    yield from _without_bounded_gates(trace)
 
 
 def _before_any_step(trace: Trace) -> Iterator[tuple[str, Tensor]]:

@@ -62,7 +62,7 @@ class Packing:
         if self.batch_sizes is None:
             return None
         running = self.batch_sizes.unsqueeze(1) > torch.arange(self.batch)
-        return running.sum(0).to(self.data.device)
+        return running.sum(0).to(self.data.device, non_blocking=True)
 
     @cached_property
     def mask(self) -> Bool[Tensor, "time batch"] | None:

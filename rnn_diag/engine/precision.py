@@ -33,6 +33,11 @@ def in_double(tensor: Tensor) -> Tensor:
     return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()
 
 
+def is_waited_for(tensor: Tensor) -> bool:
+    """Return whether to read a number of a tensor is to wait for a device."""
+    return tensor.device.type != "cpu"
+
+
 def cudnn_takes_tf32() -> bool:
     """Whether `torch.backends.cudnn` allows TF32 to recurrent kernels."""
     try:

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from rnn_diag.cells.equations import Equations, State
 from rnn_diag.cells.weights import Weights
-from rnn_diag.engine.precision import in_double
+from rnn_diag.engine.precision import in_double, is_waited_for
 from rnn_diag.engine.replay import replay_sweep
 from rnn_diag.engine.sweep import Sweeper, Swept
 from rnn_diag.engine.unroll import Unrolled
@@ -97,7 +97,7 @@ def norms_of(swept: Swept) -> Float[Tensor, "part time *others batch"]:
 def _carried(loss: Entering, targets: Tensor) -> tuple[Int[Tensor, " carried"], Int[Tensor, " alone"]]:
     """Return the targets that need a sweep, the latest first, and those at which all of the loss enters."""
     latest = targets.amax(1).argsort(descending=True, stable=True)
-    if loss.direct.is_cuda:  # one shape for all batches, and no waiting for what the loss is
+    if is_waited_for(loss.direct):  # one shape for all batches, and no waiting for what the loss is
         return latest, latest[:0]
     enters = (loss.direct != 0).any(-1)
     ends = torch.zeros_like(enters[0]) if loss.cell is None else (loss.cell != 0).any(-1)
@@ -136,7 +136,7 @@ def _parts(sweeper: Sweeper, unrolled: Unrolled, loss: Entering, targets: Tensor
     A kernel that runs once more runs over all steps, and so does a sweep through what a model does between steps.
     """
     steps = len(loss.direct)
-    if loss.direct.is_cuda or unrolled.between is not None or sweeper is replay_sweep:
+    if is_waited_for(loss.direct) or unrolled.between is not None or sweeper is replay_sweep:
         return [(0, steps)]
     at_once = max(1, AT_ONCE // max(1, (1 + len(targets)) * loss.direct.shape[1] * rows))
     ends = sorted({0, steps, *(one + 1 for one in targets.amax(1).tolist() if one >= 0)})

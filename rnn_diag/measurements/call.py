@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, NamedTuple
 
-from rnn_diag.diagnostics import first_non_finite
-from rnn_diag.diagnostics.numerics.precision import on_cpu
+from rnn_diag.diagnostics.non_finite import NonFinite, first_non_finite_pending
 from rnn_diag.engine.precision import SMALLEST_NORMAL
 from rnn_diag.measurements.gradients import is_used
 from rnn_diag.measurements.inputs import InputCounts
 from rnn_diag.measurements.measure import GradientUnits, Measure, Needs
 from rnn_diag.measurements.recurrence import Recurrence
 from rnn_diag.measurements.starts import InitialStates
+from rnn_diag.pending import Pending
 from rnn_diag.trace import Trace
 
 
@@ -28,12 +29,11 @@ class FirstNonFinite(NamedTuple):
     is_gradient: bool
 
     @classmethod
-    def of(cls, trace: Trace) -> FirstNonFinite | None:
+    def of(cls, found: NonFinite | None) -> FirstNonFinite | None:
         """Return that of one call, or None."""
-        found = first_non_finite(trace)
         if found is None:
             return None
-        return cls(str(found).removeprefix(f"{trace.layer}: "), "_grad" in found.what)
+        return cls(str(found).removeprefix(f"{found.layer}: "), "_grad" in found.what)
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,35 @@ class CallFacts:
     @classmethod
     def of(cls, trace: Trace) -> CallFacts:
         """Return the facts of one call."""
-        entries, tiny = _entering(trace)
+        return cls.pending(trace).here()
+
+    @classmethod
+    def pending(cls, trace: Trace) -> Pending[CallFacts]:
+        """Ask the call's device for what they are made of."""
+        parts = (
+            InputCounts.pending(trace),
+            InitialStates.pending(trace),
+            first_non_finite_pending(trace).then(FirstNonFinite.of),
+            _entering(trace),
+        )
+        return Pending.together(parts, partial(cls._made_of, trace))
+
+    @classmethod
+    def _made_of(
+        cls,
+        trace: Trace,
+        inputs: InputCounts,
+        starts: InitialStates,
+        non_finite: FirstNonFinite | None,
+        entering: tuple[int, int],
+    ) -> CallFacts:
+        entries, tiny = entering
         return cls(
             recurrence=Recurrence.of(trace.equations if trace.has_equations else None),
             calls=1,
-            inputs=InputCounts.of(trace),
-            starts=InitialStates.of(trace),
-            non_finite=FirstNonFinite.of(trace),
+            inputs=inputs,
+            starts=starts,
+            non_finite=non_finite,
             fidelity=trace.fidelity,
             is_unfaithful=trace.is_faithful is False,
             reduced_precision=trace.provenance.half_precision,
@@ -120,15 +142,14 @@ class MeasureCall(Measure):
 
     needs: ClassVar[Needs] = Needs(equations=False)
 
-    def of(self, trace: Trace, units: GradientUnits) -> CallFacts:
-        """Return the facts of one call."""
-        return CallFacts.of(trace)
+    def pending(self, trace: Trace, units: GradientUnits) -> Pending[CallFacts]:
+        """Ask for the facts of one call."""
+        return CallFacts.pending(trace)
 
 
-def _entering(trace: Trace) -> tuple[int, int]:
+def _entering(trace: Trace) -> Pending[tuple[int, int]]:
     if not trace.has_equations or not trace.has_gradients:
-        return 0, 0
+        return Pending.known((0, 0))
     direct, used = trace.hidden_grad_direct, is_used(trace)
-    tiny = (direct.abs() < SMALLEST_NORMAL).sum(-1)
-    used, tiny = on_cpu(used, tiny)
-    return int(used.sum()) * direct.shape[-1], int(tiny[used].sum())
+    units, tiny = direct.shape[-1], (direct.abs() < SMALLEST_NORMAL).sum(-1)
+    return Pending((used, tiny), lambda used, tiny: (int(used.sum()) * units, int(tiny[used].sum())))

@@ -11,6 +11,7 @@ from torch import Tensor
 from rnn_diag.diagnostics import kaplan_yorke_dimension, lyapunov_exponents
 from rnn_diag.measurements.measure import GradientUnits, Measure
 from rnn_diag.measurements.statistics import Statistic
+from rnn_diag.pending import Pending
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -46,8 +47,16 @@ class ExponentSums:
     @classmethod
     def of(cls, trace: Trace, k: int, warmup: int = 0) -> ExponentSums:
         """Return the sums over the sequences of one call; there are no more exponents than the state has units."""
+        return cls.pending(trace, k, warmup).here()
+
+    @classmethod
+    def pending(cls, trace: Trace, k: int, warmup: int = 0) -> Pending[ExponentSums]:
+        """Ask the call's device for what they are made of."""
         state_size = trace.hidden.shape[-1] + (0 if trace.cell is None else trace.cell.shape[-1])
-        exponents = lyapunov_exponents(trace, min(k, state_size), warmup).cpu()
+        return Pending([lyapunov_exponents(trace, min(k, state_size), warmup)], cls._made_of)
+
+    @classmethod
+    def _made_of(cls, exponents: Tensor) -> ExponentSums:
         known = exponents[~exponents.isnan().any(1)]
         return cls(known.sum(0), known[:, 0].square().sum().item(), len(known))
 
@@ -83,6 +92,6 @@ class MeasureExponents(Measure):
     k: int
     warmup: int = 0
 
-    def of(self, trace: Trace, units: GradientUnits) -> ExponentSums:
-        """Return the sums of one call."""
-        return ExponentSums.of(trace, self.k, self.warmup)
+    def pending(self, trace: Trace, units: GradientUnits) -> Pending[ExponentSums]:
+        """Ask for the sums of one call."""
+        return ExponentSums.pending(trace, self.k, self.warmup)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -16,15 +16,16 @@ from rnn_diag.diagnostics import (
     GateSaturation,
     Share,
     UnitState,
-    forget_rate,
     gate_saturation,
     relu_silence,
     tanh_saturation,
     unit_states,
 )
-from rnn_diag.diagnostics.numerics.precision import in_single, on_cpu
+from rnn_diag.diagnostics.carousel import summed_log_forget
+from rnn_diag.diagnostics.numerics.precision import in_single
 from rnn_diag.measurements.measure import GradientUnits, Measure
 from rnn_diag.measurements.statistics import Statistic
+from rnn_diag.pending import Pending
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -105,15 +106,23 @@ class GateCounts:
             >>> counts.stuck_open["forget"], counts.fixed_open["forget"]
             (1.0, 0.0)
         """
+        return cls.pending(trace, low, high).here()
+
+    @classmethod
+    def pending(cls, trace: Trace, low: float = LOW, high: float = HIGH) -> Pending[GateCounts]:
+        """Ask the call's device for what they are made of."""
         usual, strict = gate_saturation(trace, low, high), gate_saturation(trace, NO_SLOPE, 1 - NO_SLOPE)
         sigmoid = {name: in_single(trace.gates[name]) for name in usual.gates}
         activation = Share.of(trace, sigmoid) if sigmoid else usual.shut
-        tanh, relu = tanh_saturation(trace, high), relu_silence(trace)
-        shut, open_, never, always, tanh, relu, activation = _on_cpu(
-            usual.shut, usual.open, strict.shut, strict.open, tanh, relu, activation
-        )
-        ends = GateSaturation(shut, open_), GateSaturation(never, always)
-        return cls(*ends, tanh, relu, activation, _forget_rate(trace))
+        ends = usual.shut, usual.open, strict.shut, strict.open
+        others = tanh_saturation(trace, high), relu_silence(trace), activation
+        return Pending.together([*map(_reached, (*ends, *others)), _forget_rate(trace)], cls._made_of)
+
+    @classmethod
+    def _made_of(
+        cls, shut: Share, open_: Share, never: Share, always: Share, tanh: Share, relu: Share, *rest: Any
+    ) -> GateCounts:
+        return cls(GateSaturation(shut, open_), GateSaturation(never, always), tanh, relu, *rest)
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -219,27 +228,30 @@ class MeasureGates(Measure):
         """Return whether a block, or the memory that is shown through a tanh, has ends to saturate at."""
         return (equations.has_cell and equations.shows_tanh) or any(block.is_bounded for block in equations.blocks)
 
-    def of(self, trace: Trace, units: GradientUnits) -> GateCounts:
-        """Return the counts of one call."""
-        return GateCounts.of(trace, self.low, self.high)
+    def pending(self, trace: Trace, units: GradientUnits) -> Pending[GateCounts]:
+        """Ask for the counts of one call."""
+        return GateCounts.pending(trace, self.low, self.high)
 
 
-def _forget_rate(trace: Trace) -> ForgetRate | None:
+def _forget_rate(trace: Trace) -> Pending[ForgetRate | None]:
     gate = trace.equations.memory_gate
     if gate is None or not trace.equations.block(gate).is_sigmoid:
-        return None
-    rate = forget_rate(trace)
-    return ForgetRate(on_cpu(rate.log_forget)[0], rate.steps, rate.sequences)
+        return Pending.known(None)
+    sequences = trace.mask.shape[1]
+    asked = summed_log_forget(trace), trace.mask.sum()
+    return Pending(asked, lambda log_forget, steps: ForgetRate(log_forget, int(steps), sequences))
 
 
-def _on_cpu(*shares: Share) -> list[Share]:
-    """Return shares as far as any of the sequences reaches: the longest of the batch may not be among them."""
-    parts = iter(on_cpu(*(part for one in shares for part in (one.unit_counts, one.step_counts, one.sequences))))
-    here = [Share(one.blocks, next(parts), next(parts), next(parts)) for one in shares]
-    reached = here[0].sequences > 0
+def _reached(share: Share) -> Pending[Share]:
+    """Ask for a share as far as any of the sequences reaches: the longest of the batch may not be among them."""
+    return Pending((share.unit_counts, share.step_counts, share.sequences), partial(_as_far_as_reached, share.blocks))
+
+
+def _as_far_as_reached(blocks: tuple[str, ...], by_unit: Tensor, by_step: Tensor, sequences: Tensor) -> Share:
+    reached = sequences > 0
     if bool(reached.all()):
-        return here
-    return [Share(one.blocks, one.unit_counts, one.step_counts[:, reached], one.sequences[reached]) for one in here]
+        return Share(blocks, by_unit, by_step, sequences)
+    return Share(blocks, by_unit, by_step[:, reached], sequences[reached])
 
 
 def _by_name(share: Share) -> dict[str, float]:

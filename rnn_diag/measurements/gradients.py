@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
@@ -19,12 +20,13 @@ from rnn_diag.diagnostics import (
     log_gradient_slope,
 )
 from rnn_diag.diagnostics.lagged_gradients import ROUNDING
-from rnn_diag.diagnostics.numerics.precision import in_double, on_cpu
+from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.diagnostics.numerics.reading_order import from_the_end, in_reading_order
 from rnn_diag.measurements.measure import GradientUnits as GradientUnits
 from rnn_diag.measurements.measure import Measure, Needs
 from rnn_diag.measurements.spread import Bands
 from rnn_diag.measurements.statistics import Statistic
+from rnn_diag.pending import Pending
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -215,15 +217,33 @@ class GradientSums:
     @classmethod
     def of(cls, trace: Trace, units: GradientUnits) -> GradientSums:
         """Return the sums of one call."""
-        known, cell = trace.has_equations, trace.cell_grad
-        starts, norms, *others = on_cpu(
+        return cls.pending(trace, units).here()
+
+    @classmethod
+    def pending(cls, trace: Trace, units: GradientUnits) -> Pending[GradientSums]:
+        """Ask the call's device for what they are made of."""
+        asked = (
             (trace.initial_hidden != 0).flatten(1).any(-1),
             hidden_grad_norms(trace),
-            direct_norms(trace) if known else None,
-            None if cell is None else cell_grad_norms(trace),
+            direct_norms(trace) if trace.has_equations else None,
+            None if trace.cell_grad is None else cell_grad_norms(trace),
+            torch.as_tensor(trace.source.unfollowed_have_gradient),
         )
-        norms, *others = (one * units.factor for one in (norms, *others))
-        cell_norms = None if cell is None else others.pop()
+        return Pending(asked, partial(cls._made_of, trace, units))
+
+    @classmethod
+    def _made_of(
+        cls,
+        trace: Trace,
+        units: GradientUnits,
+        starts: Tensor,
+        norms: Tensor,
+        direct: Tensor | None,
+        cell_norms: Tensor | None,
+        elsewhere: Tensor,
+    ) -> GradientSums:
+        known, norms = trace.has_equations, norms * units.factor
+        direct, cell_norms = (None if one is None else one * units.factor for one in (direct, cell_norms))
         is_zero = norms == 0 if cell_norms is None else (norms == 0) & (cell_norms == 0)
         slopes = log_gradient_slope(trace, norms)
         mask = trace.mask_with(norms)
@@ -243,11 +263,11 @@ class GradientSums:
             count=valid.numel(),
             sequences=int((lengths > 0).sum()),
             silent=int(((is_zero | ~mask).all(0) & mask.any(0)).sum()),
-            elsewhere=int(trace.unfollowed_have_gradient),
+            elsewhere=int(elsewhere),
             carried=int(carried.sum()),
             first_of_carried=in_reading_order(trace, norms)[0][carried].sum().item(),
             peak_of_carried=norms.nan_to_num(nan=0.0)[:, carried].amax(0).sum().item(),
-            direct=DirectSums.of(trace, others[0], norms) if known else None,
+            direct=None if direct is None else DirectSums.of(trace, direct, norms),
             scaled=units.scaled,
             fidelity=trace.fidelity,
             rounding=trace.rounding,
@@ -378,9 +398,9 @@ class MeasureGradients(Measure):
 
     needs: ClassVar[Needs] = Needs(gradients=True, equations=False)
 
-    def of(self, trace: Trace, units: GradientUnits) -> GradientSums:
-        """Return the sums of one call."""
-        return GradientSums.of(trace, units)
+    def pending(self, trace: Trace, units: GradientUnits) -> Pending[GradientSums]:
+        """Ask for the sums of one call."""
+        return GradientSums.pending(trace, units)
 
 
 def is_used(trace: Trace) -> Bool[Tensor, "time batch"]:

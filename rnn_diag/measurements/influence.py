@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -12,10 +12,10 @@ from torch import Tensor
 
 from rnn_diag.diagnostics import Profile, half_life, joint_horizon
 from rnn_diag.diagnostics.lagged_gradients import spread_lagged_norms
-from rnn_diag.diagnostics.numerics.precision import on_cpu
 from rnn_diag.measurements.measure import GradientUnits, Measure, Needs
 from rnn_diag.measurements.spread import Bands, middle, spread_of
 from rnn_diag.measurements.statistics import Statistic
+from rnn_diag.pending import Pending
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -101,7 +101,18 @@ class Influence:
             >>> influence.horizon, influence.half_life, influence.share
             (6.0, 1.0, 0.3157894736842105)
         """
-        chosen, enters, *norms = on_cpu(*spread_lagged_norms(trace, targets))
+        return cls.pending(trace, targets, threshold).here()
+
+    @classmethod
+    def pending(cls, trace: Trace, targets: int = TARGETS, threshold: float = THRESHOLD) -> Pending[Influence]:
+        """Ask the call's device for what they are made of."""
+        return Pending(spread_lagged_norms(trace, targets), partial(cls._made_of, trace, threshold))
+
+    @classmethod
+    def _made_of(
+        cls, trace: Trace, threshold: float, chosen: Tensor, enters: Tensor, hidden: Tensor, cell: Tensor | None
+    ) -> Influence:
+        norms = [hidden] if cell is None else [hidden, cell]
         furthest = (~norms[0].isnan()).sum(0).to(norms[0].dtype) - 1
         unknown = ~_is_followed(trace, chosen, enters, furthest)
         norms = [one.masked_fill(unknown, 0.0) for one in norms]
@@ -194,9 +205,9 @@ class MeasureInfluence(Measure):
         """Let one sweep find the gradients of the loss and of the targets' own losses."""
         spread_lagged_norms(trace, self.targets)
 
-    def of(self, trace: Trace, units: GradientUnits) -> Influence:
-        """Return the curves of one call."""
-        return Influence.of(trace, self.targets, self.threshold)
+    def pending(self, trace: Trace, units: GradientUnits) -> Pending[Influence]:
+        """Ask for the curves of one call."""
+        return Influence.pending(trace, self.targets, self.threshold)
 
 
 def _is_followed(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from rnn_diag.diagnostics.numerics.precision import in_double, on_cpu
+from rnn_diag.diagnostics.numerics.precision import in_double
+from rnn_diag.pending import Pending
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -55,18 +57,30 @@ class InputCounts:
             >>> counts.tail, counts.padding_read
             (1, 0.125)
         """
+        return cls.pending(trace).here()
+
+    @classmethod
+    def pending(cls, trace: Trace) -> Pending[InputCounts]:
+        """Ask the call's device for what they are made of."""
         given = trace.equations.features(trace.inputs, trace.weights) if trace.has_equations else trace.inputs
-        inputs, batch, known = given.flatten(2), trace.sequences, trace.has_equations and trace.has_gradients
+        inputs, known = given.flatten(2), trace.has_equations and trace.has_gradients
         last = inputs[(trace.lengths - 1).clamp(min=0), torch.arange(inputs.shape[1], device=inputs.device)]
-        squares, as_last, as_first, *direct = on_cpu(
+        asked = (
             in_double(inputs).square().mean(-1),
             (inputs == last).all(-1),
             (inputs == inputs[0]).all(-1),
             trace.hidden_grad_direct.abs().sum(-1) if known else None,
+            trace.sequences,
         )
+        return Pending(asked, partial(cls._made_of, trace))
+
+    @classmethod
+    def _made_of(
+        cls, trace: Trace, squares: Tensor, as_last: Tensor, as_first: Tensor, direct: Tensor | None, batch: Tensor
+    ) -> InputCounts:
         mask = trace.mask_with(squares)
         tail, head = repeated_at_the_end(as_last, mask), repeated_in_front(as_first, mask)
-        if known and not trace.reverse and not enters_the_loss(direct[0], mask, tail):
+        if direct is not None and not trace.reverse and not enters_the_loss(direct, mask, tail):
             tail = torch.zeros_like(tail)
         return cls(
             cells=mask.numel(),

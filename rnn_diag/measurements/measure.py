@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from rnn_diag.cells.equations import Equations
+from rnn_diag.pending import Pending
 from rnn_diag.trace import Trace
 
 
@@ -52,7 +53,15 @@ class Measure(Protocol):
         return
 
     def of(self, trace: Trace, units: GradientUnits) -> Any:
-        """Measure one call. The result must support `+` (it is summed over calls and ranks) and live on the CPU."""
+        """Measure one call; a measure defines this, or `pending`.
+
+        The result must support `+` (it is summed over calls and ranks) and live on the CPU.
+        """
+        return self.pending(trace, units).here()
+
+    def pending(self, trace: Trace, units: GradientUnits) -> Pending[Any]:
+        """Ask a call's device for what `of` returns, without waiting for it."""
+        return Pending.known(self.of(trace, units))
 
     def at_once(self, measured: Any) -> Any:
         """Return what is known of weights before the measurement is finished: small, for all ranks; or None.

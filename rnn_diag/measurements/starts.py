@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from rnn_diag.diagnostics.numerics.precision import on_cpu
 from rnn_diag.diagnostics.numerics.reading_order import at_positions, last_read
+from rnn_diag.pending import Pending
 from rnn_diag.trace import Trace
 
 ROUNDING = 1e-3
@@ -36,10 +37,18 @@ class InitialStates:
     @classmethod
     def of(cls, trace: Trace) -> InitialStates:
         """Return those of one call; calls without a graph, such as those that draw samples, are left out."""
+        return cls.pending(trace).here()
+
+    @classmethod
+    def pending(cls, trace: Trace) -> Pending[InitialStates]:
+        """Ask the call's device for what they are made of."""
         if not trace.provenance.on_graph:
-            return cls()
+            return Pending.known(cls())
         last = trace.hidden[0] if trace.reverse else at_positions(trace.hidden, last_read(trace))
-        initial, ended = on_cpu(trace.initial_hidden, last)
+        return Pending((trace.initial_hidden, last), partial(cls._made_of, trace))
+
+    @classmethod
+    def _made_of(cls, trace: Trace, initial: Tensor, ended: Tensor) -> InitialStates:
         differ = bool(initial.any()) and (len(initial) == 1 or bool((initial != initial[:1]).any()))
         off_graph = not trace.provenance.state_on_graph
         return cls(

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from rnn_diag.diagnostics import recurrent_spectrum
-from rnn_diag.diagnostics.numerics.precision import in_double, on_cpu
+from rnn_diag.diagnostics.numerics.precision import in_double
 from rnn_diag.measurements.measure import GradientUnits, Measure, Needs
 from rnn_diag.measurements.statistics import Statistic
+from rnn_diag.pending import Pending
 from rnn_diag.trace import Trace
 
 SMALL = 256
@@ -115,10 +116,16 @@ class WeightNumbers:
             transient: Whether numerical radius and transient growth are asked for.
             gated: Whether the spectra of gated recurrences are asked for.
         """
+        return cls.pending(trace, transient, gated).here()
+
+    @classmethod
+    def pending(cls, trace: Trace, transient: bool = False, gated: bool = True) -> Pending[WeightNumbers]:
+        """Ask the call's device for the same."""
         is_gated = bool(trace.equations.gates)
         asked = trace.recurrent_weights if gated or not is_gated else {}
-        copies = {block: weights.to("cpu", copy=True) for block, weights in asked.items()}
-        return cls(is_gated, _bias(trace), transient, copies)
+        names = tuple(asked)
+        copies = Pending([one.clone() for one in asked.values()], lambda *copied: dict(zip(names, copied, strict=True)))
+        return Pending.together([_bias(trace), copies], lambda bias, some: cls(is_gated, bias, transient, some))
 
     def completed(self) -> WeightNumbers:
         """Return the numbers with the spectra, which take long.
@@ -185,9 +192,9 @@ class MeasureWeights(Measure):
 
     needs: ClassVar[Needs] = Needs(weights_only=True)
 
-    def of(self, trace: Trace, units: GradientUnits) -> WeightNumbers:
-        """Return copies of one layer's recurrent matrices."""
-        return WeightNumbers.of(trace, self.transient, self.gated)
+    def pending(self, trace: Trace, units: GradientUnits) -> Pending[WeightNumbers]:
+        """Ask for copies of one layer's recurrent matrices."""
+        return WeightNumbers.pending(trace, self.transient, self.gated)
 
     def at_once(self, measured: WeightNumbers) -> WeightNumbers:
         """Return what is read from the biases."""
@@ -198,12 +205,12 @@ class MeasureWeights(Measure):
         return measured.completed()
 
 
-def _bias(trace: Trace) -> BiasParts | None:
+def _bias(trace: Trace) -> Pending[BiasParts | None]:
     gate, weights = trace.equations.memory_gate, trace.weights
     if gate is None or weights.bias_ih is None or weights.bias_hh is None:
-        return None
+        return Pending.known(None)
     sign = 1 if trace.equations.block(gate).keeps_when == "open" else -1
-    both = (weights.bias_ih, weights.bias_hh)
-    parts = torch.stack([sign * in_double(trace.equations.by_block(bias, dim=0)[gate]) for bias in both])
-    (numbers,) = on_cpu(torch.cat((parts.mean(1), parts.std(1, correction=0))))
-    return BiasParts(*numbers.tolist())
+    biases = (weights.bias_ih, weights.bias_hh)
+    parts = torch.stack([sign * in_double(trace.equations.by_block(bias, dim=0)[gate]) for bias in biases])
+    both = torch.cat((parts.mean(1), parts.std(1, correction=0)))
+    return Pending([both], lambda numbers: BiasParts(*numbers.tolist()))

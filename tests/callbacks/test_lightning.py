@@ -156,5 +156,5 @@ def test_gradients_whose_scale_changes_within_a_batch_are_left_out_and_that_is_s
 def test_clipping_by_value_is_the_length_that_is_left():
     weight = nn.Parameter(torch.zeros(2))
     weight.grad = torch.tensor([3.0, 4.0])
-    assert clip_factor(torch.optim.SGD([weight]), 3.0, "value") == pytest.approx(math.sqrt(18) / 5)
-    assert clip_factor(torch.optim.SGD([weight]), 9.0, "norm") == 1
+    assert clip_factor(torch.optim.SGD([weight]), 3.0, "value").here() == pytest.approx(math.sqrt(18) / 5)
+    assert clip_factor(torch.optim.SGD([weight]), 9.0, "norm").here() == 1

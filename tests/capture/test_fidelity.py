@@ -435,7 +435,7 @@ def test_of_a_batch_that_is_too_large_to_copy_some_sequences_are_checked_against
     trace = recording["l0"]
     assert trace.provenance.sequences.tolist() == [0]
     assert trace.is_faithful
-    assert "own kernel in double precision" in trace.source.check().reason
+    assert "own kernel in double precision" in trace.source.check().here().reason
 
 
 def test_wrong_equations_are_found_in_a_batch_that_is_too_large_to_copy(monkeypatch):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rnn_diag import Trace, record
-from rnn_diag.diagnostics.non_finite import NonFinite, _all_finite, first_non_finite, first_non_finite_of
+from rnn_diag.diagnostics.non_finite import NonFinite, _are_finite, _sums, first_non_finite, first_non_finite_of
 from rnn_diag.testing.known import linear_trace
 from tests.reference.random_layers import CELLS, random_trace
 
@@ -180,6 +180,6 @@ def test_a_cell_in_a_loop_is_looked_at_too() -> None:
 
 def test_a_nan_in_an_imaginary_part_is_found_without_a_warning() -> None:
     trace = linear_trace(0.5, steps=3)
-    assert _all_finite([("hidden", None, trace.hidden), ("state", None, torch.ones(2, dtype=torch.complex64))])
+    assert _are_finite(_sums([("hidden", None, trace.hidden), ("state", None, torch.ones(2, dtype=torch.complex64))]))
     broken = torch.complex(torch.ones(2), torch.tensor([0.0, math.nan]))
-    assert not _all_finite([("hidden", None, trace.hidden), ("state", None, broken)])
+    assert not _are_finite(_sums([("hidden", None, trace.hidden), ("state", None, broken)]))

@@ -77,7 +77,7 @@ class Audience:
 
     def report(self, report: RankReport) -> None:
         """Add to a rank's report what it has noted."""
-        report.clipped, self._judging.clipped = self._judging.clipped, []
+        report.clipped, self._judging.clipped = [factor.here() for factor in self._judging.clipped], []
         report.is_judging = self._judges
 
     def agree(self, ranks: Iterable[RankReport]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -21,12 +21,30 @@ from rnn_diag.coverage import Coverage, Status
 from rnn_diag.measurements.gate_weights import GateWeightNumbers
 from rnn_diag.measurements.measure import GradientUnits, Measure
 from rnn_diag.measurements.sent import received, sent
+from rnn_diag.pending import Pending
+from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 Findings = dict[tuple[Key, str], Any]
 """What was measured, by measure and layer."""
+
+
+class Asked(NamedTuple):
+    """What was asked of a device for one measure.
+
+    Attributes:
+        key: The measure.
+        layer: The layer's name.
+        trace: One of its calls.
+        pending: The measurement.
+    """
+
+    key: Key
+    layer: str
+    trace: Trace
+    pending: Pending[Any]
 
 
 @dataclass
@@ -45,6 +63,7 @@ class MeasuredStep:
         problems: What went wrong, by measure.
         is_lost: Whether nothing can be measured any more.
         is_shown: Whether subscribers have looked at it.
+        asked: What was asked of the device: for every measure, layer and call.
     """
 
     step: int
@@ -58,6 +77,7 @@ class MeasuredStep:
     problems: dict[Key, str] = field(default_factory=dict)
     is_lost: bool = False
     is_shown: bool = False
+    asked: list[Asked] = field(default_factory=list)
 
     def fail(self, reason: str) -> None:
         """Note a problem that concerns all measures."""

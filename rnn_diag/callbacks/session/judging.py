@@ -24,6 +24,7 @@ from rnn_diag.doctor.rules.scale import FEWEST_STEPS
 from rnn_diag.doctor.run_facts import Clipping, RunFacts
 from rnn_diag.measurements.layer import LayerMeasurements
 from rnn_diag.measurements.measure import GradientUnits
+from rnn_diag.pending import Pending
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -43,7 +44,7 @@ class Judging:
 
     def __init__(self, keys: Sequence[Key], for_command_line: bool) -> None:
         self.history = RunHistory()
-        self.clipped: list[float] = []
+        self.clipped: list[Pending[float]] = []
         self._keys = keys
         self._for_command_line = for_command_line
         self._factors: list[float] = []
@@ -58,7 +59,7 @@ class Judging:
         """Note by what the gradient is about to be clipped."""
         if trainer.gradient_clip_val:
             algorithm = str(trainer.gradient_clip_algorithm or "norm")
-            self.clipped.append(clip_factor(optimizer, float(trainer.gradient_clip_val), algorithm))
+            self.clipped.append(clip_factor(optimizer, float(trainer.gradient_clip_val), algorithm).send())
 
     def hear(self, factors: Iterable[float], begun: Findings) -> None:
         """Take note of what ranks agree on: by what gradients were clipped, and what is known of weights at once."""

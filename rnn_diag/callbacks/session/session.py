@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 
 from rnn_diag.arguments import number
 from rnn_diag.callbacks.concern import Concern
-from rnn_diag.callbacks.lightning import gradient_units, logging_step, say, settle, trains_on_cpu
+from rnn_diag.callbacks.lightning import gradient_units, logging_step, say, trains_on_cpu
 from rnn_diag.callbacks.session.audience import Audience
+from rnn_diag.callbacks.session.device_time import DeviceTime
 from rnn_diag.callbacks.session.exchange import Completed, Findings, MeasuredStep, RankReport, exchanged, merged
 from rnn_diag.callbacks.session.judging import Judging
-from rnn_diag.callbacks.session.measuring import measure_step, without_collector
+from rnn_diag.callbacks.session.measuring import ask, read, without_collector
 from rnn_diag.callbacks.session.pace import Pace
 from rnn_diag.callbacks.session.plan import Key, Plan, Request
 from rnn_diag.callbacks.session.publishing import Measured, Publisher
@@ -76,6 +77,7 @@ class Session:
         self._disabled: set[Key] = set()
         self._step = self._last_step = -1
         self._current: MeasuredStep | None = None
+        self._asked: _Asked | None = None
         self._has_started = True
         self._wire = Wire()
         limited = [(limit, one.schedule) for one in requests if (limit := one.schedule.max_overhead) is not None]
@@ -197,7 +199,11 @@ class Session:
                 self._audience.optimizer_steps(trainer, optimizer)
 
     def batch_ends(self, trainer: Trainer) -> None:
-        """Measure, merge what all ranks measured, and publish it."""
+        """Measure, merge what all ranks measured, and publish it: on a CPU now, else when the next batch ends.
+
+        Another device computes what it was asked for while training continues, and nobody waits for it.
+        """
+        self.catch_up(trainer)
         if not self._has_started:  # other ranks may wait at this step
             self._current, self._has_started = self._due_at(logging_step(trainer)), True
             self.lose_step()
@@ -205,18 +211,38 @@ class Session:
         if current is None:
             self._audience.hear_what_cannot_be_followed(trainer, logging_step(trainer))
             return
-        report, is_sent = RankReport(is_lost=True), False
+        asked = _Asked(current, RankReport(is_lost=True), DeviceTime(trainer.strategy.root_device))
         with torch.no_grad(), without_collector():
             try:
-                settle(trainer)
-                with self._pace.measuring():
+                with self._pace.measuring(), asked.device_time:
                     self._take_up(current)
                     self._audience.before_update(current, trainer)
-                    self._measure(current, report, trainer)
+                    self._ask(asked, trainer)
+            except Refusal:  # which all ranks raise alike
+                raise
+            except Exception:  # other ranks wait for this one's report
+                current.is_lost = True
+                raise
+            finally:
+                self._asked = asked
+                if trains_on_cpu(trainer):
+                    self.catch_up(trainer)
+
+    def catch_up(self, trainer: Trainer) -> None:
+        """Publish what was asked of a device at the end of an earlier batch; all ranks do so together."""
+        asked, self._asked = self._asked, None
+        if asked is None:
+            return
+        current, report, is_sent = asked.current, asked.report, False
+        asked.device_time.wait()
+        with torch.no_grad(), without_collector():
+            try:
+                with self._pace.measuring():
+                    self._read(asked, trainer)
                     is_sent = True
                     self._merge(current, exchanged(self._wire, trainer, report), trainer)
             except Exception as error:
-                if not (is_sent or isinstance(error, Refusal)):  # which all ranks raise alike; for others they wait
+                if not (is_sent or isinstance(error, Refusal)):
                     exchanged(self._wire, trainer, RankReport(is_lost=True))
                 raise
 
@@ -239,6 +265,7 @@ class Session:
 
     def end(self, trainer: Trainer) -> None:
         """Publish what is still being computed, on all ranks if they end together, and draw what was measured since."""
+        self.catch_up(trainer)
         if self._plan.of_weights and self._last_step >= 0:
             report = RankReport()
             try:
@@ -271,17 +298,30 @@ class Session:
     def close(self) -> None:
         """Release everything."""
         self.abandon()
+        if self._asked is not None:
+            _stop(self._asked.current)
+            self._asked = None
         self._worker.close()
 
-    def _measure(self, current: MeasuredStep, report: RankReport, trainer: Trainer) -> None:
-        """Fill the report with what this rank measures; weights are left to the background."""
+    def _ask(self, asked: _Asked, trainer: Trainer) -> None:
+        """Ask for all that this rank measures."""
+        current = asked.current
         try:
-            self._take_completed(report, trainer, in_any_case=self._pace.waits)
+            self._take_completed(asked.report, trainer, in_any_case=self._pace.waits)
             may_begin = trainer.is_global_zero and self._pace.may_compute(self._worker, trains_on_cpu(trainer))
             nobody = self._worker.is_busy or not may_begin
             current.leave_out(self._plan.of_weights if nobody else self._of_recent_weights(current))
             if not current.is_lost:
-                report.found = measure_step(current, self._plan.measures, self._warnings)
+                ask(current, self._plan.measures, not trains_on_cpu(trainer), self._warnings)
+        except Exception as error:
+            current.fail(in_words(error))
+
+    def _read(self, asked: _Asked, trainer: Trainer) -> None:
+        """Fill the report with what was asked for; what takes long of weights is left to the background."""
+        current, report = asked.current, asked.report
+        try:
+            if not current.is_lost:
+                report.found = read(current, self._plan.measures, self._warnings)
             of_weights = [key for key in report.found if key[0] in self._plan.of_weights]
             report.begun = self._begin({key: report.found.pop(key) for key in of_weights}, current.step)
             self._publisher.coverage = self._plan.rows({one.layer: one for one in current.coverage})
@@ -290,6 +330,7 @@ class Session:
         finally:
             if current.recording is not None:
                 current.recording.release()
+        self._pace.add_background(asked.device_time.beyond_host)
         report.problems, report.coverage, report.is_lost = current.problems, current.coverage, current.is_lost
         report.units = current.units[0] if current.units else None
         report.shares = self._pace.read()
@@ -387,6 +428,14 @@ class Session:
             "rnn_diag/overhead": 100 * max(rank.shares.overhead for rank in ranks),
             "rnn_diag/every_n_steps": float(min(intervals, default=0)),
         }
+
+
+class _Asked(NamedTuple):
+    """A step of which everything was asked of the device, and nothing is read yet."""
+
+    current: MeasuredStep
+    report: RankReport
+    device_time: DeviceTime
 
 
 def _stop(current: MeasuredStep) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.precision import in_double
+from rnn_diag.pending import on_its_way
 
 __all__ = ["in_double", "in_single", "on_cpu", "weights_in_double"]
 
@@ -31,11 +32,9 @@ def on_cpu(*tensors: Tensor | None) -> list[Tensor]:
         >>> on_cpu(torch.ones(1), None)
         [tensor([1.])]
     """
-    given = [tensor.detach() for tensor in tensors if tensor is not None]
-    here = [tensor.to("cpu", non_blocking=tensor.is_cuda) for tensor in given]
-    for device in {tensor.device for tensor in given if tensor.is_cuda}:
-        torch.cuda.current_stream(device).synchronize()
-    return here
+    here, arrive = on_its_way(tensors)
+    arrive()
+    return [tensor for tensor in here if tensor is not None]
 
 
 def weights_in_double(weights: Weights) -> Weights:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from rnn_diag.engine.precision import is_waited_for
 from rnn_diag.trace import Trace
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Share:
         """
         sums = torch.stack([given.sum() for given in values.values()])
         # Infinities of both signs make their sum NaN, too, and change nothing here; a GPU is not waited for.
-        may_hold_nan = sums.is_cuda or bool(sums.isnan().any())
+        may_hold_nan = is_waited_for(sums) or bool(sums.isnan().any())
 
         def ones(given: Tensor, room: Tensor) -> None:
             compare(given, room)

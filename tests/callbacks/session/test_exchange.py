@@ -67,7 +67,7 @@ class Fails(pl.Callback):
         if trainer.global_rank == 1 and trainer.global_step == 2:
             session = trainer.callbacks[1]._session
             if self.what == "measure":
-                session._plan.measures["gradient_norms"] = type("Failing", (), {"needs": Named, "of": fail})()
+                session._plan.measures["gradient_norms"] = type("Failing", (), {"needs": Named, "pending": fail})()
             else:
                 session.backward_ends = fail
 

@@ -117,8 +117,8 @@ def test_a_healthy_network_has_nothing_wrong(network, batches, trainer, tensorbo
 @pytest.mark.parametrize("measure", [MeasureCall, MeasureGradients, MeasureInfluence, MeasureGates, MeasureWeights])
 def test_everything_is_measured_once_whoever_asks(measure, network, batches, trainer, monkeypatch):
     calls = []
-    of = measure.of
-    monkeypatch.setattr(measure, "of", lambda self, *arguments: (calls.append(self), of(self, *arguments))[1])
+    pending = measure.pending
+    monkeypatch.setattr(measure, "pending", lambda self, *arguments: (calls.append(self), pending(self, *arguments))[1])
     everybody = (RNNDiagnostics(1, max_overhead=None), Doctor(1), GradientNorms(1), GateSaturation(2))
     trainer(*everybody, limit_train_batches=2).fit(network(num_layers=2), batches)
     assert len(calls) == 2 * 2  # layers, steps
@@ -167,7 +167,7 @@ def test_a_judge_that_fails_is_switched_off_and_the_rest_continues(network, batc
 
 
 def test_a_measure_that_only_the_judge_needs_fails_alone(sick, batches, trainer, monkeypatch, told):
-    monkeypatch.setattr(MeasureCall, "of", lambda *_: 1 / 0)
+    monkeypatch.setattr(MeasureCall, "pending", lambda *_: 1 / 0)
     run = trainer(RNNDiagnostics(1), Doctor(1))
     (line,) = told(run, sick, batches)
     assert line.startswith("rnn_diag: what the doctor needs (MeasureCall) is switched off: ZeroDivisionError")

@@ -32,7 +32,7 @@ def test_failing_measure_is_switched_off_with_one_warning_and_the_others_go_on(n
     def fail(self, trace, units):
         raise FloatingPointError("no such number")
 
-    monkeypatch.setattr(MeasureGradients, "of", fail)
+    monkeypatch.setattr(MeasureGradients, "pending", fail)
     run = trainer(RNNDiagnostics(1))
     with pytest.warns(DiagnosticWarning) as caught:
         run.fit(network(), batches)
@@ -151,8 +151,8 @@ def test_the_collector_rests_while_a_step_is_measured_and_is_as_it_was_afterward
     network, batches, trainer, monkeypatch, is_enabled
 ):
     during: list[bool] = []
-    measure = MeasureGradients.of
-    monkeypatch.setattr(MeasureGradients, "of", lambda *args: (during.append(gc.isenabled()), measure(*args))[1])
+    measure = MeasureGradients.pending
+    monkeypatch.setattr(MeasureGradients, "pending", lambda *args: (during.append(gc.isenabled()), measure(*args))[1])
     if not is_enabled:
         gc.disable()
     try:

@@ -16,6 +16,7 @@ from rnn_diag.callbacks import (
 )
 from rnn_diag.callbacks.session import session
 from rnn_diag.callbacks.session.audience import Audience
+from rnn_diag.callbacks.session.device_time import DeviceTime
 from rnn_diag.callbacks.session.plan import Plan
 from rnn_diag.callbacks.session.session import Session
 from rnn_diag.capture import Recording, watching
@@ -86,7 +87,14 @@ def test_batches_that_are_skipped_leave_nothing_behind(network, batches, trainer
 
 @pytest.mark.parametrize(
     ("owner", "method"),
-    [(Audience, "batch_starts"), (Plan, "recording"), (session, "settle"), (Session, "_measure"), (Audience, "report")],
+    [
+        (Audience, "batch_starts"),
+        (Plan, "recording"),
+        (DeviceTime, "__enter__"),
+        (Session, "_ask"),
+        (Session, "_read"),
+        (Audience, "report"),
+    ],
 )
 def test_a_rank_that_fails_at_a_step_still_joins_the_others(owner, method, network, batches, trainer, monkeypatch):
     """They wait for it at every measured step."""

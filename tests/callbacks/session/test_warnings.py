@@ -36,7 +36,7 @@ def test_where_warnings_are_errors_a_run_full_of_them_ends_as_it_should(
 ):
     model = network()
     nn.init.constant_(model.encoder.bias_ih_l0[:5].detach(), -20.0)  # the doctor warns
-    monkeypatch.setattr(MeasureGradients, "of", lambda *_: 1 / 0)
+    monkeypatch.setattr(MeasureGradients, "pending", lambda *_: 1 / 0)
     monkeypatch.setattr(tensorboard, "log_metrics", lambda *_, **__: 1 / 0)
     run = trainer(RNNDiagnostics(1), Doctor(1), logger=tensorboard)
     with warnings.catch_warnings():
@@ -59,7 +59,7 @@ def test_an_error_is_told_with_its_place_and_how_to_see_more():
 
 
 def test_an_error_in_a_measure_is_let_through_where_that_is_asked_for(network, batches, trainer, monkeypatch):
-    monkeypatch.setattr(MeasureGradients, "of", lambda *_: 1 / 0)
+    monkeypatch.setattr(MeasureGradients, "pending", lambda *_: 1 / 0)
     monkeypatch.setenv("RNN_DIAG_RAISE", "1")
     with pytest.raises(ZeroDivisionError):
         trainer(GradientNorms(1)).fit(network(), batches)
