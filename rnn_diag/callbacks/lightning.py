@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from fsspec.core import url_to_fs
 
 from rnn_diag.measurements.measure import GradientUnits
 from rnn_diag.pending import Pending
+from rnn_diag.reporting.tensorboard import write_scalars
 
 try:
     from lightning.pytorch.callbacks import Callback
@@ -28,6 +30,7 @@ __all__ = [
     "all_ranks",
     "clip_factor",
     "gradient_units",
+    "log_numbers",
     "logging_step",
     "run_folder",
     "say",
@@ -89,6 +92,18 @@ def writers_of(trainer: Trainer) -> list[Any]:
         return []
     experiments = [getattr(logger, "experiment", None) for logger in trainer.loggers]
     return [e for e in experiments if hasattr(e, "add_image") and hasattr(e, "add_histogram_raw")]
+
+
+def log_numbers(logger: Any, numbers: Mapping[str, float], step: int) -> None:
+    """Log numbers; into TensorBoard as one event of many values, which is read as an event for each.
+
+    Lightning's logger writes one event after another, and waits as often for the thread that takes them.
+    """
+    if not type(logger).__module__.endswith("pytorch.loggers.tensorboard"):  # a subclass may do something else
+        logger.log_metrics(dict(numbers), step=step)
+        return
+    prefix = f"{logger._prefix}{logger.LOGGER_JOIN_CHAR}" if logger._prefix else ""
+    write_scalars(logger.experiment, {f"{prefix}{name}": value for name, value in numbers.items()}, step)
 
 
 def run_folder(trainer: Trainer) -> str:

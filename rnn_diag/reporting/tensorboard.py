@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -32,6 +33,17 @@ class Writer(Protocol):
 
     def add_text(self, tag: str, text_string: str, global_step: Any) -> Any:
         """Write Markdown."""
+
+
+def write_scalars(writer: Writer, numbers: Mapping[str, float], step: int) -> None:
+    """Write numbers as one event, in place of one for each."""
+    add_summary(writer, lambda: _scalars(numbers), step)
+
+
+def _scalars(numbers: Mapping[str, float]) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    return Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in numbers.items()])
 
 
 def write_picture(writer: Writer, tag: str, pixels: UInt8[np.ndarray, "height width 3"], step: int) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from rnn_diag.callbacks import DiagnosticWarning, GradientNorms, RNNDiagnostics
-from rnn_diag.callbacks.lightning import clip_factor
+from rnn_diag.callbacks.lightning import clip_factor, log_numbers
 
 MAX = "gradient_norms/encoder.l0/log10_max"
 
@@ -158,3 +161,19 @@ def test_clipping_by_value_is_the_length_that_is_left():
     weight.grad = torch.tensor([3.0, 4.0])
     assert clip_factor(torch.optim.SGD([weight]), 3.0, "value").here() == pytest.approx(math.sqrt(18) / 5)
     assert clip_factor(torch.optim.SGD([weight]), 9.0, "norm").here() == 1
+
+
+class Doubling(TensorBoardLogger):
+    """A logger of one's own that does something else with numbers."""
+
+    def log_metrics(self, metrics: Any, step: Any = None) -> None:
+        super().log_metrics({name: 2 * value for name, value in metrics.items()}, step)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(TensorBoardLogger, 1.5), (Doubling, 3.0)])
+def test_numbers_reach_a_logger_as_its_own_method_would_write_them(kind, expected, tmp_path):
+    logger = kind(tmp_path, "", "", prefix="mine")
+    log_numbers(logger, {"a": 1.5}, 3)
+    logger.finalize("success")
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [(one.step, one.value) for one in events.Scalars("mine-a")] == [(3, expected)]

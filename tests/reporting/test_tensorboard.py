@@ -15,7 +15,7 @@ from tensorboard.plugin_util import markdown_to_safe_html
 from torch.utils.tensorboard import SummaryWriter
 
 from rnn_diag.reporting.markdown import Statement, as_markdown
-from rnn_diag.reporting.tensorboard import RIDGE_BUCKETS, Writer, write_picture, write_ridge, write_table
+from rnn_diag.reporting.tensorboard import RIDGE_BUCKETS, Writer, write_picture, write_ridge, write_scalars, write_table
 
 
 @pytest.fixture
@@ -38,6 +38,14 @@ def heights(log, tag):
     value = log.Histograms(tag)[0].histogram_value
     assert value.bucket[0] == 0
     return value.bucket_limit[1:], value.bucket[1:]
+
+
+def test_numbers_that_are_written_together_are_read_one_by_one(written):
+    numbers = {"a/x": 1.5, "a/y": math.inf, "b": math.nan}
+    log = written((write_scalars, numbers, 3), (write_scalars, {"b": 2.0}, 4))
+    assert set(log.Tags()["scalars"]) == set(numbers)
+    assert [(one.step, one.value) for tag in ("a/x", "a/y") for one in log.Scalars(tag)] == [(3, 1.5), (3, math.inf)]
+    assert math.isnan(log.Scalars("b")[0].value) and log.Scalars("b")[1].value == 2.0
 
 
 def test_ridge_is_the_profile_plus_eight(written):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from rnn_diag.callbacks.concern import Concern
-from rnn_diag.callbacks.lightning import trains_on_cpu, writers_of
+from rnn_diag.callbacks.lightning import log_numbers, trains_on_cpu, writers_of
 from rnn_diag.callbacks.session.elsewhere import Elsewhere
 from rnn_diag.callbacks.session.pace import Pace
 from rnn_diag.callbacks.session.thinning import FULL, Thinning
@@ -178,7 +178,7 @@ class Publisher:
         for logger in trainer.loggers:
             if metrics and id(logger) not in self._deaf:
                 try:
-                    logger.log_metrics(dict(metrics), step=step)
+                    log_numbers(logger, metrics, step)
                 except Exception as error:
                     self._deaf.add(id(logger))
                     self._warnings.warn(f"{type(logger).__name__} gets no numbers any more: {in_words(error)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -76,18 +77,16 @@ class Share:
         exact = torch.float64 if first.numel() >= _COUNTED_EXACTLY else torch.promote_types(first.dtype, torch.float32)
         room = torch.empty(first.shape, dtype=exact, device=first.device)
         padding = None if trace.source.mask is None else ~mask.to(room.device).unsqueeze(-1)
-        by_unit, by_step = [], []
+        by_sequence = []
         for given in values.values():
             fill(given, room)
             if padding is not None:
                 room.masked_fill_(padding, 0.0)
-            by_sequence = room.sum(1)
-            by_unit.append(by_sequence.sum(0))
-            by_step.append(by_sequence.sum(1))
-        sequences = mask.sum(1).to(room.device).double()
-        return cls(tuple(values), torch.stack(by_unit).double(), torch.stack(by_step).double(), sequences)
+            by_sequence.append(room.sum(1))
+        counts, sequences = torch.stack(by_sequence), mask.sum(1).to(room.device).double()
+        return cls(tuple(values), counts.sum(1).double(), counts.sum(2).double(), sequences)
 
-    @property
+    @cached_property
     def by_unit(self) -> Float[Tensor, "block hidden"]:
         """Share of valid steps, for every unit."""
         return self.unit_counts / self.sequences.sum()
@@ -97,7 +96,7 @@ class Share:
         """Share of units and valid sequences, at every step; NaN where no sequence was valid."""
         return self.step_counts / (self.sequences * self.unit_counts.shape[1])
 
-    @property
+    @cached_property
     def mean(self) -> Float[Tensor, " block"]:
         """Share of units and valid steps."""
         return self.by_unit.mean(1)
