@@ -99,7 +99,8 @@ def log_numbers(logger: Any, numbers: Mapping[str, float], step: int) -> None:
 
     Lightning's logger writes one event after another, and waits as often for the thread that takes them.
     """
-    if not type(logger).__module__.endswith("pytorch.loggers.tensorboard"):  # a subclass may do something else
+    is_lightnings = type(logger).__module__.endswith("pytorch.loggers.tensorboard")
+    if not is_lightnings or "log_metrics" in vars(logger):  # a method of one's own may do something else
         logger.log_metrics(dict(numbers), step=step)
         return
     prefix = f"{logger._prefix}{logger.LOGGER_JOIN_CHAR}" if logger._prefix else ""

@@ -131,7 +131,7 @@ def test_a_measured_step_waits_for_nothing_and_is_published_with_the_next_batch(
     watch.published.clear()
     run = trainer(RNNDiagnostics(2, max_overhead=None), Doctor(2, max_overhead=None), watch, max_steps=6, logger=False)
     run.fit(network(kind, **options), torch.utils.data.DataLoader(batches, batch_size=None))
-    assert watch.published == [False, True] * 3
+    assert watch.published == [True, False, False, True, False, True]  # the first is published at once
     assert not waits.counts.total(), "\n".join(f"{count} {where}" for where, count in waits.counts.items())
 
 
@@ -213,6 +213,9 @@ def test_between_asking_and_reading_only_what_was_recorded_is_held(network, batc
     class Watch(pl.Callback):
         def on_train_batch_end(self, trainer: Any, *arguments: Any) -> None:
             asked = trainer.callbacks[0]._session._asked
+            if trainer.global_step == 1:  # which is read at once
+                assert asked is None
+                return
             held.extend(one for trace in {one.trace for one in asked.current.asked} for one in vars(trace))
             held.extend(name for one in asked.current.asked for name in vars(one.trace.source) if name == "swept")
 

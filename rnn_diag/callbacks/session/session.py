@@ -201,7 +201,8 @@ class Session:
     def batch_ends(self, trainer: Trainer) -> None:
         """Measure, merge what all ranks measured, and publish it: on a CPU now, else when the next batch ends.
 
-        Another device computes what it was asked for while training continues, and nobody waits for it.
+        Another device computes what it was asked for while training continues, and nobody waits for it. Only the first
+        measured step, which holds copies of the whole batch and compiles kernels, is published at once everywhere.
         """
         self.catch_up(trainer)
         if not self._has_started:  # other ranks may wait at this step
@@ -225,8 +226,12 @@ class Session:
                 raise
             finally:
                 self._asked = asked
-                if trains_on_cpu(trainer):
+                if not self._is_read_later(trainer):
                     self.catch_up(trainer)
+
+    def _is_read_later(self, trainer: Trainer) -> bool:
+        """Return whether a step is read when the next batch ends; on all ranks alike."""
+        return self._last_measured is not None and not trains_on_cpu(trainer)
 
     def catch_up(self, trainer: Trainer) -> None:
         """Publish what was asked of a device at the end of an earlier batch; all ranks do so together."""
@@ -312,7 +317,7 @@ class Session:
             nobody = self._worker.is_busy or not may_begin
             current.leave_out(self._plan.of_weights if nobody else self._of_recent_weights(current))
             if not current.is_lost:
-                ask(current, self._plan.measures, not trains_on_cpu(trainer), self._warnings)
+                ask(current, self._plan.measures, self._is_read_later(trainer), self._warnings)
         except Exception as error:
             current.fail(in_words(error))
 
