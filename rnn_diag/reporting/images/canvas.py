@@ -51,10 +51,7 @@ class Canvas:
 
     def text_upwards(self, x: int, y: int, text: str, size: int = 13) -> None:
         """Write a line that reads from below to above, its middle at `(x, y)`."""
-        _, _, width, height = _font(size).getbbox(text)
-        line = Image.new("RGB", (math.ceil(width) + 2, math.ceil(height) + 2), PAPER)
-        ImageDraw.Draw(line).text((1, 1), text, font=_font(size), fill=INK)
-        line = line.rotate(90, expand=True)
+        line = _upwards(text, size)
         self._image.paste(line, (x - line.width // 2, y - line.height // 2))
 
     def line(self, *points: tuple[float, float], colour: Colour = GRID) -> None:
@@ -153,11 +150,20 @@ def short(value: float, signed: bool = False) -> str:
 @lru_cache(maxsize=1024)
 def _written(text: str, size: int, anchor: str) -> tuple[Image.Image, int, int]:
     """Return a line of text as a mask, and its corner from the anchor; most lines are drawn more than once."""
-    left, top, right, bottom = _font(size).getbbox(text, anchor=anchor)
-    left, top = math.floor(left), math.floor(top)
-    line = Image.new("L", (max(math.ceil(right) - left, 1), max(math.ceil(bottom) - top, 1)))
-    ImageDraw.Draw(line).text((-left, -top), text, font=_font(size), anchor=anchor, fill=255)
-    return line, left, top
+    across, down = size * (len(text) + 1), 2 * size  # in every direction more than any text takes: to ask costs more
+    sheet = Image.new("L", (2 * across, 2 * down))
+    ImageDraw.Draw(sheet).text((across, down), text, font=_font(size), anchor=anchor, fill=255)
+    left, top, right, bottom = sheet.getbbox() or (0, 0, 1, 1)
+    return sheet.crop((left, top, right, bottom)), left - across, top - down
+
+
+@lru_cache(maxsize=64)
+def _upwards(text: str, size: int) -> Image.Image:
+    """Return a line that reads from below to above, on paper."""
+    _, _, width, height = _font(size).getbbox(text)
+    line = Image.new("RGB", (math.ceil(width) + 2, math.ceil(height) + 2), PAPER)
+    ImageDraw.Draw(line).text((1, 1), text, font=_font(size), fill=INK)
+    return line.rotate(90, expand=True)
 
 
 @cache

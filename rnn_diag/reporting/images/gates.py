@@ -23,6 +23,7 @@ ROWS_OF_CELLS = 92
 FIRST_HISTORY = Box(84, 62, 414, 146)
 HISTORY_ROW = 112
 CELLS_IN_A_PIXEL = 2
+COLOURS = np.array([channels(colour) for colour in (BETWEEN, SHUT, OPEN, NOT_FINITE)], dtype=np.uint8)
 
 
 class GateShares(NamedTuple):
@@ -116,12 +117,9 @@ def _draw(canvas: Canvas, box: Box, left: Float[np.ndarray, " n"], right: Float[
     heights = (np.arange(ROWS_OF_CELLS)[::-1, None] + 0.5) / ROWS_OF_CELLS
     broken = ~np.isfinite(left + right)
     left, right = np.nan_to_num(left), np.nan_to_num(right)
-    cells = np.empty((ROWS_OF_CELLS, len(left), 3), dtype=np.uint8)
-    cells[:] = channels(BETWEEN)
-    cells[heights < left] = channels(SHUT)
-    cells[1 - heights < right] = channels(OPEN)
-    cells[:, broken] = channels(NOT_FINITE)
-    canvas.cells(box, cells)
+    cells = np.where(1 - heights < right, 2, heights < left)
+    cells[:, broken] = 3
+    canvas.cells(box, COLOURS[cells])
     canvas.frame(box)
     for index in round_numbers(0, len(left) - 1, 6):
         canvas.tick_below(box.left + (index + 0.5) / len(left) * box.width, box, short(index))

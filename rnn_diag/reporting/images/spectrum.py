@@ -79,7 +79,7 @@ def _draw_plane(canvas: Canvas, box: Box, name: str, eigenvalues: Complex[np.nda
         draw.line((at(-half * 1j), at(half * 1j)), fill=AXIS, width=scale)
         draw.ellipse((at(-1 + 1j), at(1 - 1j)), outline=INK, width=2 * scale)
         size = scale * (3.0 if len(finite) <= 64 else 2.2)
-        for value in sorted(finite, key=abs):
+        for value in sorted(finite.tolist(), key=abs):
             x, y = at(value)
             colour = ALARM if abs(value) > 1 else LINES[0]
             draw.ellipse((x - size, y - size, x + size, y + size), fill=colour)
@@ -102,9 +102,9 @@ def _draw_singular_values(canvas: Canvas, box: Box, values: Float[np.ndarray, " 
         canvas.text(x, box.bottom + 4, f"{10.0**decade:g}", anchor="ma", size=12)
     finite = values[np.isfinite(values)]
     logs = np.log10(np.maximum(finite, 10.0**low))
-    for value, log in zip(finite, logs, strict=True):
-        x = box.left + min((log - low) / (high - low), 1.0) * (box.width - 1)
-        canvas.line((x, box.top + 3), (x, box.bottom - 4), colour=ALARM if value > 1 else LINES[0])
+    columns = (box.left + np.minimum((logs - low) / (high - low), 1.0) * (box.width - 1)).astype(int).tolist()
+    for x, is_alarming in dict(zip(columns, (finite > 1).tolist(), strict=True)).items():  # of one column, the last
+        canvas.line((x, box.top + 3), (x, box.bottom - 4), colour=ALARM if is_alarming else LINES[0])
     largest = f"largest {finite.max():.3f}" if len(finite) == len(values) and len(finite) else "NaN or Inf"
     canvas.text(
         box.left + box.width / 2,
