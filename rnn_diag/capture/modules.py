@@ -16,7 +16,7 @@ from torch import nn
 from rnn_diag.capture.finding import Finding, finding_of
 from rnn_diag.capture.patterns import matching
 from rnn_diag.capture.registry import Registration, owner_of_forward, registration_of
-from rnn_diag.capture.written import modules_of
+from rnn_diag.capture.written import Held, modules_of
 from rnn_diag.cells.equations import Equations
 from rnn_diag.cells.of_module import equations_of, suffixes_of
 from rnn_diag.coverage import Coverage, Status
@@ -111,9 +111,14 @@ def find_recurrent(model: nn.Module, discover: bool = True) -> tuple[list[Recurr
         model: That holds them.
         discover: Whether those count that nobody registered and that were found by what they did.
     """
+    return _recurrent_among(list(modules_of(model)), compiled_paths(model), discover)
+
+
+def _recurrent_among(
+    held: Sequence[Held], compiled: Sequence[str], discover: bool
+) -> tuple[list[RecurrentModule], list[Unfollowed]]:
     found: list[RecurrentModule] = []
     unfollowed: list[Unfollowed] = []
-    held = list(modules_of(model))
     for raw_path, module, written, is_hidden, mend in held:
         path, equations = plain_path(raw_path), equations_of(module)
         registration = registration_of(module) or (finding_of(module) if discover else None)
@@ -127,7 +132,6 @@ def find_recurrent(model: nn.Module, discover: bool = True) -> tuple[list[Recurr
     if not found and not unfollowed:
         candidates = ((one, _takes_a_state(plain_path(one.path), one.module)) for one in held)
         unfollowed = [replace(unknown, written=one.written) for one, unknown in candidates if unknown is not None]
-    compiled = compiled_paths(model)
     inside = [cell for cell in found if cell.is_cell and any(is_within(cell.path, outer) for outer in compiled)]
     spoken_of = [one.path for one in found] + [one.path for one in unfollowed]
     silent = [
@@ -159,11 +163,13 @@ class Candidate(NamedTuple):
         return Unfollowed(self.path, type_name(self.module), reason, hint, self.written)
 
 
-def find_candidates(model: nn.Module, found: Iterable[RecurrentModule]) -> list[Candidate]:
+def _candidates_among(
+    held: Sequence[Held], compiled: Sequence[str], found: Iterable[RecurrentModule]
+) -> list[Candidate]:
     """Return the modules whose calls may show that they are recurrent: the user's own that are not compiled."""
-    known, compiled = [one.path for one in found], compiled_paths(model)
+    known = [one.path for one in found]
     candidates = []
-    for raw_path, module, written, is_hidden, mend in modules_of(model):
+    for raw_path, module, written, is_hidden, mend in held:
         path = plain_path(raw_path)
         if not _is_users(module) or any(is_within(path, outer) for outer in (*known, *compiled)):
             continue
@@ -196,21 +202,25 @@ class FoundLayers:
         modules: The modules that they belong to, by path.
         unfollowed: What looks recurrent and cannot be followed.
         candidates: Modules that may prove to be recurrent when they are called, by path, in the order of the model.
+        all_modules: Every recurrent module of the model, also those that no pattern names.
     """
 
     names: list[str]
     modules: dict[str, RecurrentModule]
     unfollowed: list[Unfollowed]
     candidates: dict[str, Candidate] = field(default_factory=dict)
+    all_modules: list[RecurrentModule] = field(default_factory=list)
 
     def adopt(self, found: RecurrentModule) -> None:
         """Add a candidate that proved to be recurrent."""
         self.modules[found.path] = found
+        self.all_modules.append(found)
         self.names.extend(found.names)
 
     def drop(self, path: str) -> None:
         """Take out a candidate again."""
         found = self.modules.pop(path)
+        self.all_modules[:] = [one for one in self.all_modules if one is not found]
         self.names[:] = [name for name in self.names if name not in found.names]
 
     def forget_guesses(self, paths: Collection[str], everywhere: bool) -> None:
@@ -272,12 +282,13 @@ def find_layers(model: nn.Module, patterns: str | Iterable[str] = "*", discover:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model={type(model).__name__}; expected a torch.nn.Module that holds recurrent layers")
-    found, unfollowed = find_recurrent(model, discover)
-    possible = {one.name: one for one in find_candidates(model, found)} if discover else {}
+    held, compiled = list(modules_of(model)), compiled_paths(model)
+    found, unfollowed = _recurrent_among(held, compiled, discover)
+    possible = {one.name: one for one in _candidates_among(held, compiled, found)} if discover else {}
     names = matching([name for recurrent in found for name in recurrent.names], patterns, possible)
     modules = {r.path: r for r in found if any(name in names for name in r.names)}
     candidates = {one.path: one for name, one in possible.items() if name in names}
-    return FoundLayers([name for name in names if name not in possible], modules, unfollowed, candidates)
+    return FoundLayers([name for name in names if name not in possible], modules, unfollowed, candidates, found)
 
 
 def is_within(path: str, outer: str) -> bool:

@@ -10,7 +10,7 @@ from rnn_diag.arguments import one_of, whole
 from rnn_diag.capture.call_log import CallLog
 from rnn_diag.capture.coverage import coverage_of
 from rnn_diag.capture.discovery import Discovery
-from rnn_diag.capture.modules import find_layers, type_name
+from rnn_diag.capture.modules import RecurrentModule, find_layers, type_name
 from rnn_diag.capture.reading import TraceReader
 from rnn_diag.coverage import Coverage
 from rnn_diag.engine.choice import ENGINES
@@ -185,6 +185,11 @@ class Recording(Mapping[str, Trace]):
     def _coverage_of(self, name: str) -> Coverage:
         found = self._layers.module_of(name)
         return coverage_of(name, found, self._log, self.calls(name), self.engine, self._checked)
+
+    @property
+    def modules(self) -> list[RecurrentModule]:
+        """Every recurrent module of the model, also those that the patterns leave out."""
+        return self._layers.all_modules
 
     @property
     def is_running(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
-from rnn_diag.capture.modules import find_recurrent
+from rnn_diag.capture.modules import RecurrentModule, find_recurrent
 
 
 def parameters_of_layers(model: nn.Module) -> Mapping[str, list[nn.Parameter]]:
@@ -16,7 +16,11 @@ def parameters_of_layers(model: nn.Module) -> Mapping[str, list[nn.Parameter]]:
         >>> {layer: len(own) for layer, own in parameters_of_layers(nn.LSTM(2, 3, num_layers=2)).items()}
         {'l0': 4, 'l1': 4}
     """
-    found, _ = find_recurrent(model)
+    return parameters_of(find_recurrent(model)[0])
+
+
+def parameters_of(found: Iterable[RecurrentModule]) -> Mapping[str, list[nn.Parameter]]:
+    """Return the same of modules that are found already."""
     return {one.name(suffix): _of_layer(one.module, suffix) for one in found for suffix in one.suffixes}
 
 

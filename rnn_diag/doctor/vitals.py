@@ -187,18 +187,20 @@ class Vitals:
             (6.0, 19.0, 0.5)
         """
         facts = facts or RunFacts()
-        one = cls(layer, coverage=coverage, batches=facts.without_gradient.get(layer, 0))
+        signs: dict[str, Any] = {"coverage": coverage, "batches": facts.without_gradient.get(layer, 0)}
         if measured is None or measured.call is None:
-            return one
-        one = _with_call(one, measured.call)
-        one = _with_run(one, facts)
+            return cls(layer, **signs)
+        signs |= _of_call(measured.call) | _of_run(layer, facts)
+        signs["carried_state"] = measured.call.starts.carried or layer in facts.carried
         if measured.weights is not None:
-            one = _with_weights(one, measured.weights)
+            signs |= _of_weights(measured.weights)
         if measured.gates is not None:
-            one = _with_gates(one, measured.gates, measured.influence)
+            signs |= _of_gates(measured.gates, measured.influence)
         if measured.gradients is not None:
-            one = _with_gradients(one, measured.gradients)
-        return one if measured.influence is None else _with_influence(one, measured.influence)
+            signs |= _of_gradients(measured.gradients)
+        if measured.influence is not None:
+            signs |= _of_influence(measured.influence)
+        return cls(layer, **signs)
 
     @property
     def horizon_share(self) -> float:
@@ -251,132 +253,121 @@ def beside_each_other(vitals: Mapping[str, Vitals]) -> dict[str, Vitals]:
     return {layer: _beside(one, vitals) for layer, one in vitals.items()}
 
 
-def _with_call(one: Vitals, call: CallFacts) -> Vitals:
+def _of_call(call: CallFacts) -> dict[str, Any]:
     recurrence: Recurrence = call.recurrence
-    return replace(
-        one,
-        kind=recurrence.kind,
-        is_gated=recurrence.is_gated,
-        has_cell=recurrence.has_cell,
-        has_matrix=recurrence.has_matrix,
-        memory_gate=recurrence.memory_gate,
-        harmful=recurrence.harmful,
-        steps=call.inputs.longest,
-        sequences=call.inputs.sequences,
-        is_part=call.inputs.is_part,
-        calls=call.calls,
-        state_changed=call.state_changed,
-        in_pieces=call.in_pieces,
-        input_scale=call.inputs.scale,
-        from_zero=call.starts.at_zero,
-        padding=call.inputs.padding,
-        padding_read=call.inputs.padding_read,
-        padding_in_front=call.inputs.padding_in_front,
-        carried_state=call.starts.carried,
-        has_gradients=call.has_gradients,
-        on_graph=call.on_graph,
-        non_finite=call.non_finite,
-        fidelity=NAN if call.fidelity is None else call.fidelity,
-        is_unfaithful=call.is_unfaithful,
-        reduced_precision=call.reduced_precision,
-        below_float16=call.tiny / call.entries if call.entries else NAN,
-    )
+    return {
+        "kind": recurrence.kind,
+        "is_gated": recurrence.is_gated,
+        "has_cell": recurrence.has_cell,
+        "has_matrix": recurrence.has_matrix,
+        "memory_gate": recurrence.memory_gate,
+        "harmful": recurrence.harmful,
+        "steps": call.inputs.longest,
+        "sequences": call.inputs.sequences,
+        "is_part": call.inputs.is_part,
+        "calls": call.calls,
+        "state_changed": call.state_changed,
+        "in_pieces": call.in_pieces,
+        "input_scale": call.inputs.scale,
+        "from_zero": call.starts.at_zero,
+        "padding": call.inputs.padding,
+        "padding_read": call.inputs.padding_read,
+        "padding_in_front": call.inputs.padding_in_front,
+        "has_gradients": call.has_gradients,
+        "on_graph": call.on_graph,
+        "non_finite": call.non_finite,
+        "fidelity": NAN if call.fidelity is None else call.fidelity,
+        "is_unfaithful": call.is_unfaithful,
+        "reduced_precision": call.reduced_precision,
+        "below_float16": call.tiny / call.entries if call.entries else NAN,
+    }
 
 
-def _with_run(one: Vitals, facts: RunFacts) -> Vitals:
-    one = replace(
-        one,
-        amp_scaled=facts.amp_scaled,
-        carried_state=one.carried_state or one.layer in facts.carried,
-        is_frozen=one.layer in facts.frozen,
-        in_no_optimizer=one.layer in facts.untrained,
-        clip_value=facts.clips_to,
-        zero_batches=facts.with_zero_gradient.get(one.layer, 0),
-    )
+def _of_run(layer: str, facts: RunFacts) -> dict[str, Any]:
+    known: dict[str, Any] = {
+        "amp_scaled": facts.amp_scaled,
+        "is_frozen": layer in facts.frozen,
+        "in_no_optimizer": layer in facts.untrained,
+        "clip_value": facts.clips_to,
+        "zero_batches": facts.with_zero_gradient.get(layer, 0),
+    }
     clipping = facts.clipping
     if clipping is None:
-        return one
-    return replace(
-        one,
-        clip_share=clipping.share,
-        clip_factor=clipping.factor,
-        clip_steps=clipping.steps,
-        clip_value=clipping.limit,
-    )
+        return known
+    return known | {
+        "clip_share": clipping.share,
+        "clip_factor": clipping.factor,
+        "clip_steps": clipping.steps,
+        "clip_value": clipping.limit,
+    }
 
 
-def _with_weights(one: Vitals, weights: WeightNumbers) -> Vitals:
-    one = replace(
-        one,
-        forget_bias=weights.forget_bias,
-        forget_bias_parts={} if weights.bias is None else weights.bias._asdict(),
-    )
+def _of_weights(weights: WeightNumbers) -> dict[str, Any]:
+    known: dict[str, Any] = {
+        "forget_bias": weights.forget_bias,
+        "forget_bias_parts": {} if weights.bias is None else weights.bias._asdict(),
+    }
     plain: BlockSpectrum | None = weights.plain
     if plain is None:
-        return one
+        return known
     growth = NAN if plain.transient_growth is None else plain.transient_growth
-    return replace(
-        one,
-        matrix=next(iter(weights.spectra)),
-        spectral_radius=plain.spectral_radius,
-        spectral_norm=plain.spectral_norm,
-        transient_growth=growth if math.isfinite(growth) else NAN,
-        predicted_horizon=_steps_to_one_percent(plain.spectral_radius),
-    )
+    return known | {
+        "matrix": next(iter(weights.spectra)),
+        "spectral_radius": plain.spectral_radius,
+        "spectral_norm": plain.spectral_norm,
+        "transient_growth": growth if math.isfinite(growth) else NAN,
+        "predicted_horizon": _steps_to_one_percent(plain.spectral_radius),
+    }
 
 
-def _with_gates(one: Vitals, gates: GateCounts, influence: Influence | None) -> Vitals:
-    one = replace(one, tanh_saturated=gates.tanh_saturated, relu_dead=gates.relu_dead)
+def _of_gates(gates: GateCounts, influence: Influence | None) -> dict[str, Any]:
+    known: dict[str, Any] = {"tanh_saturated": gates.tanh_saturated, "relu_dead": gates.relu_dead}
     if not gates.gates:
-        return one
+        return known
     memory = gates.longest_memory
     threshold = THRESHOLD if influence is None else influence.threshold
-    return replace(
-        one,
-        shut=gates.shut,
-        open=gates.open,
-        stuck_shut=gates.stuck_shut,
-        stuck_open=gates.stuck_open,
-        fixed_shut=gates.fixed_shut,
-        fixed_open=gates.fixed_open,
-        switching=gates.switching,
-        flat=gates.flat,
-        longest_memory=memory,
-        predicted_horizon=-math.log(threshold) * memory,
-    )
+    return known | {
+        "shut": gates.shut,
+        "open": gates.open,
+        "stuck_shut": gates.stuck_shut,
+        "stuck_open": gates.stuck_open,
+        "fixed_shut": gates.fixed_shut,
+        "fixed_open": gates.fixed_open,
+        "switching": gates.switching,
+        "flat": gates.flat,
+        "longest_memory": memory,
+        "predicted_horizon": -math.log(threshold) * memory,
+    }
 
 
-def _with_gradients(one: Vitals, gradients: GradientSums) -> Vitals:
+def _of_gradients(gradients: GradientSums) -> dict[str, Any]:
     hidden, cell, direct = gradients.hidden, gradients.cell, gradients.direct
     ratios = [NAN if part is None else part.log10_first_to_last for part in (hidden, cell)]
-    known = [ratio for ratio in ratios if not math.isnan(ratio)]
     count = hidden.sequences
-    one = replace(
-        one,
-        log10_first_to_last=max(known, default=NAN),
-        cell_log10_first_to_last=ratios[1],
-        first_step=hidden.first_step / count if count else NAN,
-        last_step=hidden.last_step / count if count else NAN,
-        slope=gradients.mean_slope,
-        rounding=NAN if gradients.rounding is None else gradients.rounding,
-        precision=gradients.precision,
-        exact_zero=gradients.exact_zero,
-        silent_sequences=gradients.silent,
-        only_others=gradients.elsewhere > 0 and gradients.zeros == gradients.count,
-    )
+    known: dict[str, Any] = {
+        "log10_first_to_last": max((ratio for ratio in ratios if not math.isnan(ratio)), default=NAN),
+        "cell_log10_first_to_last": ratios[1],
+        "first_step": hidden.first_step / count if count else NAN,
+        "last_step": hidden.last_step / count if count else NAN,
+        "slope": gradients.mean_slope,
+        "rounding": NAN if gradients.rounding is None else gradients.rounding,
+        "precision": gradients.precision,
+        "exact_zero": gradients.exact_zero,
+        "silent_sequences": gradients.silent,
+        "only_others": gradients.elsewhere > 0 and gradients.zeros == gradients.count,
+    }
     if direct is None:
-        return one
-    return replace(one, direct_share=direct.share, read_share=direct.read_share, direct_norm=direct.mean_norm)
+        return known
+    return known | {"direct_share": direct.share, "read_share": direct.read_share, "direct_norm": direct.mean_norm}
 
 
-def _with_influence(one: Vitals, influence: Influence) -> Vitals:
-    return replace(
-        one,
-        horizon=influence.horizon,
-        furthest=influence.lags_seen,
-        influence_at_furthest=influence.left,
-        influence_peak=influence.peak,
-    )
+def _of_influence(influence: Influence) -> dict[str, Any]:
+    return {
+        "horizon": influence.horizon,
+        "furthest": influence.lags_seen,
+        "influence_at_furthest": influence.left,
+        "influence_peak": influence.peak,
+    }
 
 
 def _steps_to_one_percent(radius: float) -> float:
@@ -389,13 +380,11 @@ def _beside(one: Vitals, all_layers: Mapping[str, Vitals]) -> Vitals:
     name, ending = one.layer, "_reverse"
     opposite = all_layers.get(name.removesuffix(ending) if name.endswith(ending) else name + ending)
     siblings = [other for other in all_layers.values() if other.module == one.module and other.layer != one.layer]
-    return replace(
-        one,
-        other_direction={}
-        if opposite is None
-        else {"read_share": opposite.read_share, "direct_norm": opposite.direct_norm},
-        forget_bias_elsewhere={s.layer: s.forget_bias for s in siblings if not math.isnan(s.forget_bias)},
-    )
+    direction = {} if opposite is None else {"read_share": opposite.read_share, "direct_norm": opposite.direct_norm}
+    biases = {other.layer: other.forget_bias for other in siblings if not math.isnan(other.forget_bias)}
+    if (one.other_direction, one.forget_bias_elsewhere) == (direction, biases):
+        return one
+    return replace(one, other_direction=direction, forget_bias_elsewhere=biases)
 
 
 def _coverage_of(layer: str, value: str | Mapping[str, Any]) -> Coverage:

@@ -12,6 +12,7 @@ from rnn_diag.callbacks.session.plan import Key, Plan, Request
 from rnn_diag.callbacks.session.publishing import Publisher
 from rnn_diag.callbacks.session.warnings import Refusal, Warnings, in_words
 from rnn_diag.callbacks.subscriber import FirstLook, StepReport, Subscriber
+from rnn_diag.capture.modules import find_recurrent
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -97,7 +98,8 @@ class Audience:
             units = next((rank.units for rank in ranks if rank.units is not None), NO_UNITS)
             coverage = self._plan.judged(seen_by_any(rank.coverage for rank in ranks))
             self._judging.forget((key, layer) for key, layers in current.wanted.items() for layer in layers)
-            report = self._judging.judge(trainer, current.step, found, coverage, units, self._batches)
+            modules = current.recording.modules if current.recording else find_recurrent(trainer.lightning_module)[0]
+            report = self._judging.judge(trainer, current.step, found, coverage, units, self._batches, modules)
         except Exception as error:
             self._judges = False
             self._dismiss(self._requests, in_words(error))
@@ -112,7 +114,7 @@ class Audience:
         """Say once of a model without a layer to measure why it has none."""
         coverage = [] if self._plan.is_searching else self._plan.judged({})
         if self._judges and self._batches == 1 and coverage and not any(self._plan.layers.values()):
-            report = self._judging.judge(trainer, step, {}, coverage, NO_UNITS, self._batches)
+            report = self._judging.judge(trainer, step, {}, coverage, NO_UNITS, self._batches, modules=[])
             self._publisher.show(trainer, self._tell(report, trainer))
 
     def end(self, trainer: Trainer) -> None:

@@ -15,10 +15,11 @@ from rnn_diag.callbacks.lightning import clip_factor
 from rnn_diag.callbacks.session.exchange import Findings
 from rnn_diag.callbacks.session.plan import Key
 from rnn_diag.callbacks.subscriber import StepReport
+from rnn_diag.capture.modules import RecurrentModule
 from rnn_diag.coverage import Coverage
 from rnn_diag.doctor.history import RunHistory
 from rnn_diag.doctor.judge import judge
-from rnn_diag.doctor.parameters import frozen_layers, in_no_optimizer, parameters_of_layers, times_changed
+from rnn_diag.doctor.parameters import frozen_layers, in_no_optimizer, parameters_of, times_changed
 from rnn_diag.doctor.report import Report
 from rnn_diag.doctor.rules.scale import FEWEST_STEPS
 from rnn_diag.doctor.run_facts import Clipping, RunFacts
@@ -85,6 +86,7 @@ class Judging:
         coverage: Sequence[Coverage],
         units: GradientUnits,
         batch: int,
+        modules: Iterable[RecurrentModule],
     ) -> StepReport:
         """Return what is to be said of a step.
 
@@ -95,8 +97,9 @@ class Judging:
             coverage: How every layer that is looked at was captured.
             units: Of the gradients; NaN where there was no backward pass, which does not tell who learns.
             batch: The batch's number in the run.
+            modules: The recurrent ones of the model as it is.
         """
-        now, own = self._of(found), parameters_of_layers(trainer.lightning_module)
+        now, own = self._of(found), parameters_of(modules)
         if not math.isnan(units.factor) or not now:
             layers = [one.layer for one in coverage]
             self.history.note(now, layers, batch, times_changed(own))
