@@ -94,8 +94,8 @@ class GateSaturation(WithHistories, Diagnostic):
         """Write what the tab shows."""
         gates, shares = merged.gates, (merged.activation, merged.usual.shut, merged.usual.open)
         if gates:
-            by_step = torch.stack([share.by_step for share in shares], dim=1)
-            by_unit = torch.stack([share.by_unit for share in shares], dim=1)
+            by_step = torch.stack([share.by_step for share in shares], dim=1).numpy()
+            by_unit = torch.stack([share.by_unit for share in shares], dim=1).numpy()
             write_gates(writer, layer, step, dict(zip(gates, by_step, strict=True)))
             write_gate_units(writer, layer, step, dict(zip(gates, by_unit, strict=True)))
 

@@ -73,7 +73,7 @@ def add(observer: Observer, kinds: Iterable[type[nn.Module]] = ()) -> None:
         for owner, attribute in [*known, *others]:
             if (owner, attribute) not in _originals:
                 original = owner.__dict__[attribute]
-                observed = _observed(owner, original, inherited=(owner, attribute) in known)
+                observed = _observed(owner, original, (owner, attribute) in known)  # type: ignore[arg-type]  # hashable
                 _originals[owner, attribute] = original, observed
                 setattr(owner, attribute, observed)
         _observers.append(observer)
@@ -96,6 +96,7 @@ def remove(observer: Observer) -> None:
                     setattr(owner, attribute, original)  # else another tool wrapped ours meanwhile: its wrapper stays
 
 
+@functools.lru_cache(maxsize=64)
 def _observed(owner: type[nn.Module], original: Callable[..., Any], inherited: bool) -> Callable[..., Any]:
     """Return a class's method as one that observers see; where `inherited`, also if a subclass calls it."""
 

@@ -8,13 +8,15 @@ from keyword import iskeyword
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 DEEPEST = 4
 """Containers within containers that are looked into."""
 
 _OF_TORCH = frozenset(vars(nn.Module()))
 """Attributes in which torch itself holds modules, parameters and hooks."""
+_PLAIN = (bool, int, float, str, bytes, Tensor)
+"""Most attributes are one of these, which hold no module."""
 
 
 class Held(NamedTuple):
@@ -83,7 +85,7 @@ def _member(owner: nn.Module, name: str) -> str:
 
 def _in_container(value: Any, depth: int = 0) -> Iterator[tuple[str, str, nn.Module]]:
     """Give the modules in a container: the keys that lead to each, how they are written, and the module."""
-    if depth == DEEPEST:
+    if depth == DEEPEST or value is None or isinstance(value, _PLAIN):
         return
     for key, code, item in _items(value):
         if isinstance(item, nn.Module):

@@ -129,22 +129,22 @@ class GateCounts:
         """The sigmoid gates."""
         return self.usual.gates
 
-    @property
+    @cached_property
     def shut(self) -> dict[str, float]:
         """Share of activations below `low`, by gate."""
         return _by_name(self.usual.shut)
 
-    @property
+    @cached_property
     def open(self) -> dict[str, float]:
         """Share of activations above `high`, by gate."""
         return _by_name(self.usual.open)
 
-    @property
+    @cached_property
     def stuck_shut(self) -> dict[str, float]:
         """Share of units that are shut at 99 % of all steps, by gate."""
         return self._share_of_units(self._usual_states, UnitState.STUCK_SHUT)
 
-    @property
+    @cached_property
     def stuck_open(self) -> dict[str, float]:
         """Share of units that are open at 99 % of all steps, by gate."""
         return self._share_of_units(self._usual_states, UnitState.STUCK_OPEN)
@@ -170,7 +170,7 @@ class GateCounts:
         ends = zip(self.gates, (self.strict.shut.mean + self.strict.open.mean).tolist(), strict=True)
         return dict(ends)
 
-    @property
+    @cached_property
     def tanh_saturated(self) -> dict[str, float]:
         """Share of activations beyond `high` in magnitude, by tanh block."""
         return _by_name(self.tanh)

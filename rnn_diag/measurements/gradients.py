@@ -88,8 +88,8 @@ class NormSums:
     @property
     def log10_median(self) -> float:
         """Median over steps of the logarithm of the mean over sequences: of an even number, the mean of the two."""
-        logs = sorted(map(log10, self.by_lag.mean.tolist()))
-        return (logs[(len(logs) - 1) // 2] + logs[len(logs) // 2]) / 2 if logs else math.nan
+        means = sorted(self.by_lag.mean.tolist())
+        return (log10(means[(len(means) - 1) // 2]) + log10(means[len(means) // 2])) / 2 if means else math.nan
 
     def __add__(self, other: NormSums) -> NormSums:
         return NormSums(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -133,7 +133,7 @@ class Influence:
             furthest=furthest[seen],
         )
 
-    @property
+    @cached_property
     def horizon(self) -> float:
         """The memory horizon in steps; NaN without a curve."""
         return middle(self.horizons)
@@ -143,7 +143,7 @@ class Influence:
         """Steps until half of the influence is left; NaN without a curve."""
         return middle(self.half_lives)
 
-    @property
+    @cached_property
     def lags_seen(self) -> float:
         """Median over curves of the largest lag that could be seen; 0 without a curve."""
         return middle(self.furthest) if len(self.furthest) else 0.0

@@ -67,15 +67,14 @@ class Bands:
 
         NaN at a step where any sequence has NaN.
         """
-        longest = int(self.lengths.max()) if len(self.lengths) else 0
-        valid = torch.arange(longest).unsqueeze(1) < self.lengths
-        logs = self.logs[:longest]
-        ordered = logs.masked_fill(~valid, torch.inf).sort(dim=1).values
-        ranks = torch.stack([(share * (valid.sum(1) - 1)).round().long() for share in PERCENTILES])
-        found = ordered.gather(1, ranks.T).T.clone()
-        found[:, (logs.isnan() & valid).any(1)] = torch.nan
-        array: Float[np.ndarray, "three steps"] = found.numpy()
-        return array
+        lengths = self.lengths.numpy()
+        longest = lengths.max(initial=0)
+        valid = np.arange(longest)[:, None] < lengths
+        logs = np.where(valid, self.logs[:longest].numpy(), np.inf)
+        ranks = np.rint(np.array(PERCENTILES, logs.dtype)[:, None] * (valid.sum(1) - 1).astype(logs.dtype))
+        found: Float[np.ndarray, "three steps"] = np.take_along_axis(np.sort(logs), ranks.T.astype(int), axis=1).T
+        found[:, np.isnan(logs).any(1)] = np.nan
+        return found
 
 
 def middle(values: Float[Tensor, " any"]) -> float:
@@ -93,5 +92,5 @@ def spread_of(values: Float[Tensor, " any"]) -> list[float]:
     """Return the median, and the 10th and 90th percentile: the nearest of the values."""
     if not len(values):
         return [torch.nan] * len(PERCENTILES)
-    shares = torch.tensor(PERCENTILES[1:], dtype=values.dtype)
-    return [middle(values), *torch.quantile(values, shares, interpolation="nearest").tolist()]
+    ranks = (torch.tensor(PERCENTILES[1:], dtype=values.dtype) * (len(values) - 1)).round().long()
+    return [middle(values), *values.sort().values[ranks].tolist()]

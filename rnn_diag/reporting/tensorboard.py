@@ -6,6 +6,7 @@ import re
 import struct
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from rnn_diag.tb.writer import add_summary
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, UInt8
+    from jaxtyping import Float, Int, UInt8
 
 RIDGE_BUCKETS = 64
 RIDGE_LIFT = 8.0
@@ -47,7 +48,7 @@ def _scalars(numbers: Mapping[str, float]) -> Any:
 
 
 def write_picture(writer: Writer, tag: str, pixels: UInt8[np.ndarray, "height width 3"], step: int) -> None:
-    """Write a picture as it is: as `writer.add_image` does, in a small part of the time and for a fifth more bytes."""
+    """Write a picture as it is: as `writer.add_image` does, in a small part of the time and for a tenth more bytes."""
     add_summary(writer, lambda: _image(tag, pixels), step)
 
 
@@ -76,7 +77,7 @@ def png(pixels: UInt8[np.ndarray, "height width 3"]) -> bytes:
     unfiltered = np.zeros((height, 1 + 3 * width), np.uint8)
     unfiltered[:, 1:] = pixels.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits of each of red, green and blue
-    parts = {b"IHDR": header, b"IDAT": zlib.compress(unfiltered.data, 1), b"IEND": b""}
+    parts = {b"IHDR": header, b"IDAT": zlib.compress(unfiltered.data, 3), b"IEND": b""}
     chunks = (
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in parts.items()
@@ -96,10 +97,10 @@ def write_ridge(writer: Writer, tag: str, log10_profile: Float[np.ndarray, " tim
     """
     if len(log10_profile) == 0:
         raise ValueError("an empty profile has no ridge; expected at least one step")
-    heights = np.clip(np.nan_to_num(log10_profile + RIDGE_LIFT, nan=0.0, posinf=0.0, neginf=0.0), 0.0, None)
-    edges = np.linspace(0, len(heights), min(len(heights), RIDGE_BUCKETS) + 1).round().astype(int)
+    lifted = log10_profile + RIDGE_LIFT
+    heights = np.where(np.isfinite(lifted), np.maximum(lifted, 0.0), 0.0)
+    edges, middles = _buckets(len(heights))
     counts = np.maximum.reduceat(heights, edges[:-1])
-    middles = (edges[:-1] + edges[1:] - 1) / 2
     writer.add_histogram_raw(
         tag,
         min=0.0,
@@ -112,6 +113,13 @@ def write_ridge(writer: Writer, tag: str, log10_profile: Float[np.ndarray, " tim
         bucket_counts=[0.0, *counts.tolist()],
         global_step=step,
     )
+
+
+@lru_cache(maxsize=8)
+def _buckets(steps: int) -> tuple[Int[np.ndarray, " edges"], Float[np.ndarray, " buckets"]]:
+    """Return the edges of a ridge's buckets, and their middles."""
+    edges = np.linspace(0, steps, min(steps, RIDGE_BUCKETS) + 1).round().astype(int)
+    return edges, (edges[:-1] + edges[1:] - 1) / 2
 
 
 def write_table(writer: Writer, tag: str, header: list[str], rows: list[list[str]], step: int) -> None:

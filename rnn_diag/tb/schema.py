@@ -26,6 +26,7 @@ TIME_BINS = 64
 """A longer sequence is written as this many bins: the cost of a logged step then does not grow with its length."""
 MOST_STEPS_IN_A_BIN = 255
 """The gates' maps count the timesteps of a bin in one byte."""
+_COMPACT = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 def tag_of(kind: str, layer: str = "", part: str = "") -> str:
@@ -36,7 +37,7 @@ def tag_of(kind: str, layer: str = "", part: str = "") -> str:
 def content_of(kind: str, layer: str = "", **facts: Any) -> bytes:
     """Return the plugin content of a series: compact JSON with the version."""
     content = {"v": VERSION, "kind": kind, "layer": layer, **facts}
-    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+    return _COMPACT.encode(content).encode()
 
 
 def bin_starts(timesteps: int, bins: int = TIME_BINS) -> Int[np.ndarray, " bins"]:
@@ -52,7 +53,8 @@ def bin_starts(timesteps: int, bins: int = TIME_BINS) -> Int[np.ndarray, " bins"
 
 def bin_widths(timesteps: int, starts: Int[np.ndarray, " bins"]) -> Int[np.ndarray, " bins"]:
     """Return the number of timesteps in every bin."""
-    return np.diff(starts, append=timesteps)
+    widths: Int[np.ndarray, " bins"] = np.append(starts[1:], timesteps) - starts
+    return widths
 
 
 def largest_in_bins(

@@ -72,8 +72,8 @@ def _summary(tag: str, content: bytes, values: np.ndarray[Any, Any] | bytes) -> 
     if isinstance(values, bytes):
         tensor = TensorProto(dtype=DT_STRING, string_val=[values])
     else:
-        types = {"float16": DT_HALF, "float32": DT_FLOAT, "uint8": DT_UINT8}
-        tensor = TensorProto(dtype=types[values.dtype.name], tensor_content=values.tobytes())
+        types = {"e": DT_HALF, "f": DT_FLOAT, "B": DT_UINT8}  # by numpy's letters for them
+        tensor = TensorProto(dtype=types[values.dtype.char], tensor_content=values.tobytes())
         for size in values.shape:
             tensor.tensor_shape.dim.add(size=size)
     metadata = SummaryMetadata(data_class=DATA_CLASS_TENSOR)  # Without it TensorBoard keeps none of the steps.

@@ -98,7 +98,8 @@ class Audience:
             units = next((rank.units for rank in ranks if rank.units is not None), NO_UNITS)
             coverage = self._plan.judged(seen_by_any(rank.coverage for rank in ranks))
             self._judging.forget((key, layer) for key, layers in current.wanted.items() for layer in layers)
-            modules = current.recording.modules if current.recording else find_recurrent(trainer.lightning_module)[0]
+            recording, model = current.recording, trainer.lightning_module
+            modules = find_recurrent(model)[0] if recording is None else recording.modules
             report = self._judging.judge(trainer, current.step, found, coverage, units, self._batches, modules)
         except Exception as error:
             self._judges = False

@@ -162,12 +162,15 @@ class Plan:
 
     def due(self, step: int, disabled: Collection[Key] = ()) -> list[Request]:
         """Return the requests whose schedule names a step, and that have something left to measure."""
-        return [one for one in self.enabled(disabled) if one.schedule.falls_on(step)]
+        return [one for one in self.layers if one.schedule.falls_on(step) and self._is_enabled(one, disabled)]
 
     def enabled(self, disabled: Collection[Key] = ()) -> list[Request]:
         """Return the requests that have something left to measure."""
-        able = (request for request, layers in self.layers.items() if layers or self._is_open(request))
-        return [request for request in able if any(key not in disabled for key in self.keys(request))]
+        return [one for one in self.layers if self._is_enabled(one, disabled)]
+
+    def _is_enabled(self, request: Request, disabled: Collection[Key]) -> bool:
+        is_able = bool(self.layers[request]) or self._is_open(request)
+        return is_able and any(key not in disabled for key in self.keys(request))
 
     def _is_open(self, request: Request) -> bool:
         """Return whether a request without a layer may get one, or another rank's has one: all ranks decide alike."""
