@@ -141,9 +141,9 @@ PACKED = nn.utils.rnn.pack_padded_sequence
 class Lengths(pl.LightningModule):
     """A layer that reads sequences of unequal lengths, in a stack with dropout, and is clipped."""
 
-    def __init__(self, kind: type[nn.RNNBase]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.encoder = kind(3, 5, num_layers=2, dropout=0.5, bidirectional=True)
+        self.encoder = nn.LSTM(3, 5, num_layers=2, dropout=0.5, bidirectional=True)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         output, _ = self.encoder(PACKED(*batch, enforce_sorted=False))
@@ -153,8 +153,7 @@ class Lengths(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
-def test_nor_with_packed_sequences_and_clipping(kind, waits, trainer):
+def test_nor_with_packed_sequences_and_clipping(waits, trainer):
     class Watch(pl.Callback):
         def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
             waits.is_counting, waits.batch = 4 <= batch_idx <= 5, batch_idx
@@ -163,7 +162,7 @@ def test_nor_with_packed_sequences_and_clipping(kind, waits, trainer):
         RNNDiagnostics(2, max_overhead=None), Doctor(2), Watch(), max_steps=6, logger=False, gradient_clip_val=0.1
     )
     batches = [(torch.randn(9, 12, 3), torch.randint(1, 10, (12,))) for _ in range(6)]
-    run.fit(Lengths(kind), torch.utils.data.DataLoader(batches, batch_size=None))
+    run.fit(Lengths(), torch.utils.data.DataLoader(batches, batch_size=None))
     assert run.callback_metrics["gradient_norms/encoder.l1/log10_max"].isfinite()
     assert not waits.counts.total(), "\n".join(f"{count} {where}" for where, count in waits.counts.items())
 
@@ -174,7 +173,7 @@ def logged(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in tags}
 
 
-@pytest.mark.parametrize("every", [1, 2, 5])
+@pytest.mark.parametrize("every", [1, 5])
 @pytest.mark.parametrize("accelerator", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_what_is_read_later_is_logged_under_the_same_steps(
     every, accelerator, network, batches, trainer, tmp_path, monkeypatch
