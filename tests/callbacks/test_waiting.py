@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from collections import Counter
@@ -19,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import rnn_diag
-from rnn_diag.callbacks import Doctor, GateWeights, RNNDiagnostics
+from rnn_diag.callbacks import DiagnosticWarning, Doctor, GateWeights, GradientNorms, RNNDiagnostics
 from rnn_diag.callbacks.session import session
 from rnn_diag.callbacks.session.exchange import Completed
 from rnn_diag.engine.precision import is_waited_for
@@ -204,6 +205,29 @@ def test_an_exception_loses_nothing_that_was_asked_for(network, batches, trainer
     with pytest.raises(KeyError):
         trainer(RNNDiagnostics(1, max_overhead=None), Stop(), logger=logger).fit(network(), batches)
     assert [step for step, _ in logged(tmp_path / "run")[NORM]] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_a_rank_that_fails_to_ask_still_joins_the_others_when_they_read(step, network, batches, trainer, monkeypatch):
+    joined: list[int] = []
+    ask, calls = session.Session._ask, itertools.count(1)
+
+    def fails_once(*arguments: Any) -> None:
+        if next(calls) == step:
+            raise ArithmeticError("broken")
+        ask(*arguments)
+
+    def together(wire: Any, run: pl.Trainer, mine: Any) -> list[Any]:
+        joined.append(run.global_step)
+        return [mine]
+
+    monkeypatch.setattr(session, "trains_on_cpu", lambda trainer: False)
+    monkeypatch.setattr(session, "exchanged", together)
+    monkeypatch.setattr(session.Session, "_ask", fails_once)
+    run = trainer(GradientNorms(1, max_overhead=None))
+    with pytest.warns(DiagnosticWarning, match="ArithmeticError"):
+        run.fit(network(), batches)
+    assert joined == [1, 3, 4, 5, 6, 6]  # the first at once, the last at the end
 
 
 def test_between_asking_and_reading_only_what_was_recorded_is_held(network, batches, trainer, monkeypatch):

@@ -78,6 +78,7 @@ class Session:
         self._step = self._last_step = -1
         self._current: MeasuredStep | None = None
         self._asked: _Asked | None = None
+        self._reads_later = False  # the first measured step is read at once, on all ranks alike
         self._has_started = True
         self._wire = Wire()
         limited = [(limit, one.schedule) for one in requests if (limit := one.schedule.max_overhead) is not None]
@@ -212,7 +213,7 @@ class Session:
         if current is None:
             self._audience.hear_what_cannot_be_followed(trainer, logging_step(trainer))
             return
-        asked = _Asked(current, RankReport(is_lost=True), DeviceTime(trainer.strategy.root_device))
+        asked, problem = _Asked(current, RankReport(is_lost=True), DeviceTime(trainer.strategy.root_device)), None
         with torch.no_grad(), without_collector():
             try:
                 with self._pace.measuring(), asked.device_time:
@@ -221,17 +222,14 @@ class Session:
                     self._ask(asked, trainer)
             except Refusal:  # which all ranks raise alike
                 raise
-            except Exception:  # other ranks wait for this one's report
-                current.is_lost = True
-                raise
-            finally:
-                self._asked = asked
-                if not self._is_read_later(trainer):
-                    self.catch_up(trainer)
-
-    def _is_read_later(self, trainer: Trainer) -> bool:
-        """Return whether a step is read when the next batch ends; on all ranks alike."""
-        return self._last_measured is not None and not trains_on_cpu(trainer)
+            except Exception as error:  # other ranks wait for this one's report
+                current.is_lost, problem = True, error
+        self._asked, is_read_now = asked, not self._reads_later
+        self._reads_later = not trains_on_cpu(trainer)
+        if is_read_now:
+            self.catch_up(trainer)
+        if problem is not None:
+            raise problem
 
     def catch_up(self, trainer: Trainer) -> None:
         """Publish what was asked of a device at the end of an earlier batch; all ranks do so together."""
@@ -317,7 +315,7 @@ class Session:
             nobody = self._worker.is_busy or not may_begin
             current.leave_out(self._plan.of_weights if nobody else self._of_recent_weights(current))
             if not current.is_lost:
-                ask(current, self._plan.measures, self._is_read_later(trainer), self._warnings)
+                ask(current, self._plan.measures, self._reads_later, self._warnings)
         except Exception as error:
             current.fail(in_words(error))
 
