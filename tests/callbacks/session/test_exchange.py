@@ -17,6 +17,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util import tensor_util
 
+from rnn_diag.callbacks.session import session
 from rnn_diag.callbacks.session.exchange import RankReport, merged, seen_by_any
 from rnn_diag.callbacks.session.wire import SIZE, Wire
 from rnn_diag.coverage import Coverage, Status
@@ -128,6 +129,12 @@ def all_of_it(rank: int, folder: Path) -> dict[str, Any]:
     for what in ("measure", "hook"):
         found[what] = fit(Network, folder / what / str(rank), 2, rank, batches=3, others=[Fails(what)])
     found["refused"] = fit(ReadingPadding, folder / "refused" / str(rank), 2, rank, preflight="warning")
+    with pytest.MonkeyPatch.context() as patch:  # as on a device that computes while training continues
+        patch.setattr(session, "trains_on_cpu", lambda trainer: False)
+        found["later"] = fit(Packing, folder / "later" / str(rank), 2, rank, batches=3)
+        found["later, and fails"] = fit(
+            Network, folder / "fails" / str(rank), 2, rank, batches=3, others=[Fails("hook")]
+        )
     return found
 
 
@@ -210,6 +217,15 @@ def test_rank_zero_alone_prints_and_writes(two: list[dict[str, Any]], folder: Pa
     assert {"padding_read", "dead_direction"} <= {one.id for one in report.findings}
 
 
+def test_what_is_read_at_the_next_batchs_end_is_what_one_process_shows(two: list[dict[str, Any]], folder: Path) -> None:
+    alone = fit(folder=folder / "later" / "alone", kind=Packing, ranks=2, batches=3)
+    equal([rank["later"] | {"metrics": []} for rank in two], alone)
+    shown, expected = (series(folder / "later" / which) for which in ("0", "alone"))
+    assert {tag: [step for step, _ in events] for tag, events in shown.items()} == {
+        tag: [step for step, _ in events] for tag, events in expected.items()
+    }
+
+
 def test_sharded_weights_give_the_numbers_of_one_process(two: list[dict[str, Any]], folder: Path) -> None:
     alone = fit(Sharded, folder / "sharded" / "alone", 2)["last"]
     for rank in two:
@@ -221,7 +237,7 @@ def test_sharded_weights_give_the_numbers_of_one_process(two: list[dict[str, Any
         )
 
 
-@pytest.mark.parametrize("what", ["measure", "hook"])
+@pytest.mark.parametrize("what", ["measure", "hook", "later, and fails"])
 def test_an_error_on_one_rank_leaves_the_same_out_on_both_and_training_ends(
     what: str, two: list[dict[str, Any]]
 ) -> None:
