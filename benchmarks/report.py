@@ -75,7 +75,9 @@ GROWTH = """
 ## Growth
 
 What a recorded step with eight followed sequences adds, as one size grows, with the exponent that fits best; the peak
-of memory is that of a plain step and of a recorded one.
+of memory is that of a plain step and of a recorded one. An LSTM of 1024 units trains with the suite on 32 sequences of
+5000 steps where it trains without: 14.4 GB of resident memory at the peak of the first measured step, which runs some
+sequences once more in double precision, for 9.5 GB; that step takes five training steps longer.
 """
 
 
