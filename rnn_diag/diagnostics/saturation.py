@@ -132,11 +132,10 @@ def unit_states(saturation: GateSaturation, stuck: float = STUCK) -> Int[Tensor,
     left, right = saturation.left, saturation.right
     rare = 1 - stuck
     states = torch.full(left.shape, UnitState.UNDECIDED.value, device=left.device)
-    states[(left > rare) & (right > rare)] = UnitState.SWITCHING
-    states[left >= stuck] = UnitState.STUCK_SHUT
-    states[right >= stuck] = UnitState.STUCK_OPEN
-    states[left.isnan() | right.isnan()] = UnitState.NOT_FINITE
-    return states
+    states.masked_fill_((left > rare) & (right > rare), UnitState.SWITCHING)
+    states.masked_fill_(left >= stuck, UnitState.STUCK_SHUT)
+    states.masked_fill_(right >= stuck, UnitState.STUCK_OPEN)
+    return states.masked_fill_(left.isnan() | right.isnan(), UnitState.NOT_FINITE)
 
 
 def tanh_saturation(trace: Trace, threshold: float = 0.9) -> Share:
