@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from rnn_diag.callbacks.attachment import DiagnosticCallback
 from rnn_diag.callbacks.concern import Concern, Patterns, Schedule
 from rnn_diag.measurements.measure import GradientUnits, Measure, Needs
+from rnn_diag.pending import Pending
 from rnn_diag.trace import Trace
 
 
@@ -83,7 +84,8 @@ class Diagnostic(DiagnosticCallback, Concern):
     def measure(self, trace: Trace, units: GradientUnits) -> Any:
         """Measure one call of a layer on this rank.
 
-        The result must support `+` (it is summed over calls and ranks) and live on the CPU.
+        The result must support `+` (it is summed over calls and ranks) and live on the CPU. To bring it there is to
+        wait for a GPU; a `rnn_diag.pending.Pending` of it is read when the next batch ends, and nobody waits.
 
         Args:
             trace: What was recorded.
@@ -108,9 +110,10 @@ class _Own(Measure):
         whose = self.diagnostic
         return Needs(whose.needs_gradients, whose.needs_equations, whose.of_weights)
 
-    def of(self, trace: Trace, units: GradientUnits) -> Any:
+    def pending(self, trace: Trace, units: GradientUnits) -> Pending[Any]:
         """Measure one call."""
-        return self.diagnostic.measure(trace, units)
+        measured = self.diagnostic.measure(trace, units)
+        return measured if isinstance(measured, Pending) else Pending.known(measured)
 
     def complete(self, measured: Any) -> Any:
         """Return the finished measurement."""

@@ -9,6 +9,7 @@ from torch import nn
 from rnn_diag.callbacks import DiagnosticWarning
 from rnn_diag.callbacks.diagnostic import Diagnostic
 from rnn_diag.diagnostics import Profile
+from rnn_diag.pending import Pending
 
 
 class Liveliness(Diagnostic):
@@ -21,10 +22,16 @@ class Liveliness(Diagnostic):
         return {"mean": float(merged.mean.mean())}
 
 
-def test_its_numbers_are_logged_for_every_layer_under_its_name(batches, trainer, network):
+class WithoutWaiting(Liveliness):
+    def measure(self, trace, units):
+        return Pending([trace.hidden.abs().mean(-1), trace.mask], Profile.of)
+
+
+@pytest.mark.parametrize("diagnostic", [Liveliness, WithoutWaiting])
+def test_its_numbers_are_logged_for_every_layer_under_its_name(diagnostic, batches, trainer, network):
     model, seen = network(nn.GRU, num_layers=2), []
     model.encoder.register_forward_hook(lambda module, args, result: seen.append(result[0].detach()))
-    run = trainer(Liveliness(1, sequences=None), limit_train_batches=1)
+    run = trainer(diagnostic(1, sequences=None), limit_train_batches=1)
     run.fit(model, batches)
     values = {tag: value.item() for tag, value in run.callback_metrics.items() if tag.startswith("liveliness/")}
     assert set(values) == {"liveliness/encoder.l0/mean", "liveliness/encoder.l1/mean"}
