@@ -224,10 +224,10 @@ class Session:
                 raise
             except Exception as error:  # other ranks wait for this one's report
                 current.is_lost, problem = True, error
-        self._asked, is_read_now = asked, not self._reads_later
-        self._reads_later = not trains_on_cpu(trainer)
-        if is_read_now:
-            self.catch_up(trainer)
+            self._asked, is_read_now = asked, not self._reads_later
+            self._reads_later = not trains_on_cpu(trainer)
+            if is_read_now:
+                self.catch_up(trainer)
         if problem is not None:
             raise problem
 

@@ -24,6 +24,7 @@ from rnn_diag.callbacks import (
 from rnn_diag.capture.calls import LayerCall
 from rnn_diag.measurements.gradients import MeasureGradients
 from rnn_diag.source import LayerSource
+from rnn_diag.trace import Trace
 
 MAX = "gradient_norms/encoder.l0/log10_max"
 
@@ -160,3 +161,27 @@ def test_the_collector_rests_while_a_step_is_measured_and_is_as_it_was_afterward
         assert during and not any(during) and gc.isenabled() is is_enabled
     finally:
         gc.enable()
+
+
+def test_no_collection_meets_what_a_measured_step_has_made(network, batches, trainer, monkeypatch):
+    """What survives one counts towards the full collections, which take as long as several measured steps."""
+    made: list[weakref.ref[Trace]] = []
+    met: list[int] = []
+    original, threshold = Trace.__init__, gc.get_threshold()
+
+    def noted(trace, *arguments):
+        made.append(weakref.ref(trace))
+        original(trace, *arguments)
+
+    def collecting(phase, info):
+        met.append(sum(one() is not None for one in made))
+
+    monkeypatch.setattr(Trace, "__init__", noted)
+    gc.callbacks.append(collecting)
+    gc.set_threshold(1)
+    try:
+        trainer(RNNDiagnostics(1)).fit(network(), batches)
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(collecting)
+    assert len(made) >= 6 and met and not any(met)
