@@ -331,6 +331,7 @@ class Session:
         except Exception as error:
             current.fail(in_words(error))
         finally:
+            current.asked.clear()
             if current.recording is not None:
                 current.recording.release()
         self._pace.add_background(asked.device_time.beyond_host)
