@@ -47,7 +47,7 @@ class Canvas:
     def text(self, x: float, y: float, text: str, size: int = 13, anchor: str = "la", colour: Colour = INK) -> None:
         """Write a line; `anchor` says which point of it stands at `(x, y)`, as in Pillow."""
         line, left, top = _written(text, size, anchor)
-        self._image.paste(colour, (math.floor(x) + left, math.floor(y) + top), line)
+        self._draw.bitmap((math.floor(x) + left, math.floor(y) + top), line, fill=colour)
 
     def text_upwards(self, x: int, y: int, text: str, size: int = 13) -> None:
         """Write a line that reads from below to above, its middle at `(x, y)`."""
@@ -75,7 +75,7 @@ class Canvas:
         """Paint a rectangle without jagged edges: `paint(draw, scale)` draws it `scale` times as large."""
         large = Image.new("RGB", (box.width * OVERSAMPLING, box.height * OVERSAMPLING), PAPER)
         paint(ImageDraw.Draw(large), OVERSAMPLING)
-        self._image.paste(large.resize((box.width, box.height), Image.Resampling.BOX), (box.left, box.top))
+        self._image.paste(large.reduce(OVERSAMPLING), (box.left, box.top))
 
     def tick_below(self, x: float, box: Box, text: str) -> None:
         """Mark a position on the lower edge."""
@@ -105,8 +105,8 @@ class Canvas:
             x += 17 + math.ceil(_font(12).getlength(meaning)) + 16
 
     def pixels(self) -> UInt8[np.ndarray, "height width 3"]:
-        """Return what was drawn."""
-        return np.asarray(self._image).copy()
+        """Return what was drawn, to read."""
+        return np.asarray(self._image)
 
 
 def round_numbers(low: float, high: float, at_most: int) -> list[float]:
