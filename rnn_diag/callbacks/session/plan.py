@@ -82,6 +82,7 @@ class Plan:
         for request in requests:
             for measure in request.measures:
                 self._name(measure, type(measure).__name__ if request.for_judge else request.name)
+        self._keys_of = {request: [self._keys[one] for one in request.measures] for request in requests}
 
     def _look(self, not_followed: list[Coverage] | None) -> None:
         """Find the layers.
@@ -154,7 +155,7 @@ class Plan:
 
     def keys(self, request: Request) -> list[Key]:
         """Return what a request's measures are called."""
-        return [self._keys[measure] for measure in request.measures]
+        return self._keys_of[request]
 
     def askers(self, key: Key) -> list[Request]:
         """Return the requests that ask for a measure."""
