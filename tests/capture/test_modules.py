@@ -209,3 +209,10 @@ def test_where_nothing_is_found_what_is_given_a_state_is_named_with_how_to_regis
     model["rnn"] = nn.GRU(3, 4)
     assert find_layers(model).not_followed == []
     assert find_layers(nn.Linear(3, 4)).not_followed == []
+
+
+def test_what_no_pattern_names_is_known_too() -> None:
+    model = nn.ModuleDict({"one": nn.GRU(2, 2), "other": nn.LSTM(2, 2, num_layers=2)})
+    found = find_layers(model, "one.*")
+    assert found.names == ["one.l0"]
+    assert [one.names for one in found.all_modules] == [("one.l0",), ("other.l0", "other.l1")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rnn_diag.callbacks import DiagnosticWarning, GateSaturation
+from rnn_diag.callbacks.session import audience
 from tests.callbacks.test_subscriber import Listener
 
 
@@ -27,3 +28,11 @@ def test_of_two_subscribers_one_that_fails_leaves_the_other_its_steps(sick, batc
     assert failing.reports == []
     assert [report.step for report in listening.reports if not report.is_again] == [0, 2, 4]
     assert events(tensorboard).Tensors("rnn_diag/verdict")
+
+
+def test_a_step_is_judged_by_the_modules_that_its_recording_found(
+    sick, batches, trainer, tensorboard, events, monkeypatch
+):
+    monkeypatch.setattr(audience, "find_recurrent", None)
+    trainer(GateSaturation(2, max_overhead=None), logger=tensorboard).fit(sick, batches)
+    assert events(tensorboard).Tensors("rnn_diag/verdict")[0].step == 0
