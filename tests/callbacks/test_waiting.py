@@ -182,7 +182,8 @@ def test_what_is_read_later_is_logged_under_the_same_steps(
     def run(name: str, is_later: bool) -> tuple[dict[str, list[tuple[int, float]]], dict[str, Tensor]]:
         monkeypatch.setattr(session, "trains_on_cpu", lambda trainer: not is_later)
         logger = TensorBoardLogger(tmp_path, name, "")
-        callbacks = RNNDiagnostics(every, max_overhead=None, lyapunov=True), GateWeights(every), Doctor(every)
+        suite = RNNDiagnostics(every, max_overhead=None, lyapunov=True)
+        callbacks = suite, GateWeights(every, max_overhead=None), Doctor(every, max_overhead=None)
         run = trainer(*callbacks, logger=logger, accelerator=accelerator, max_epochs=2, log_every_n_steps=1)
         run.fit(network(num_layers=2), batches, val_dataloaders=batches)
         return logged(tmp_path / name), run.callback_metrics
