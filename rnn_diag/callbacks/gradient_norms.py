@@ -57,7 +57,7 @@ class GradientNorms(WithHistories, Diagnostic):
       the right: median, 10th and 90th percentile over sequences (on each rank and call at most 64).
 
     Ranks are merged by sums and counts, exactly. Cost: one sweep over the chosen sequences, a tenth of a training step
-    for 8 of 128; half a millisecond per layer for the ridge; some 30 ms for a picture, drawn ever more rarely.
+    for 8 of 128; half a millisecond per layer for the ridge; some 10 ms for a picture, drawn ever more rarely.
 
     Args:
         every_n_steps: See `Diagnostic`.

@@ -46,7 +46,7 @@ class GateSaturation(WithHistories, Diagnostic):
     - `rnn_diag/<layer>/gate_units`: for the tab, the same of every unit over steps; layers with gates only.
 
     Ranks are merged by sums and counts, exactly. Cost: the gates of the chosen sequences once more, one matrix product,
-    and some 20 ms for a picture, drawn ever more rarely.
+    and some 10 ms for a picture, drawn ever more rarely.
 
     Args:
         every_n_steps: See `Diagnostic`.
