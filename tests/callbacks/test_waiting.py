@@ -209,14 +209,15 @@ def test_an_exception_loses_nothing_that_was_asked_for(network, batches, trainer
 
 
 @pytest.mark.parametrize("step", [1, 4])
-def test_a_rank_that_fails_to_ask_still_joins_the_others_when_they_read(step, network, batches, trainer, monkeypatch):
+@pytest.mark.parametrize("method", ["_ask", "_read", "_merge"])
+def test_a_rank_that_fails_still_joins_the_others_when_they_read(method, step, network, batches, trainer, monkeypatch):
     joined: list[int] = []
-    ask, calls = session.Session._ask, itertools.count(1)
+    original, calls = getattr(session.Session, method), itertools.count(1)
 
     def fails_once(*arguments: Any) -> None:
         if next(calls) == step:
             raise ArithmeticError("broken")
-        ask(*arguments)
+        original(*arguments)
 
     def together(wire: Any, run: pl.Trainer, mine: Any) -> list[Any]:
         joined.append(run.global_step)
@@ -224,7 +225,7 @@ def test_a_rank_that_fails_to_ask_still_joins_the_others_when_they_read(step, ne
 
     monkeypatch.setattr(session, "trains_on_cpu", lambda trainer: False)
     monkeypatch.setattr(session, "exchanged", together)
-    monkeypatch.setattr(session.Session, "_ask", fails_once)
+    monkeypatch.setattr(session.Session, method, fails_once)
     run = trainer(GradientNorms(1, max_overhead=None))
     with pytest.warns(DiagnosticWarning, match="ArithmeticError"):
         run.fit(network(), batches)

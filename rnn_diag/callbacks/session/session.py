@@ -205,31 +205,43 @@ class Session:
         Another device computes what it was asked for while training continues, and nobody waits for it. Only the first
         measured step, which holds copies of the whole batch and compiles kernels, is published at once everywhere.
         """
-        self.catch_up(trainer)
+        problem: Exception | None = None
+        try:
+            self.catch_up(trainer)
+        except Refusal:  # which all ranks raise alike
+            raise
+        except Exception as error:  # this batch may be measured, too, and other ranks wait for this one's report
+            problem = error
         if not self._has_started:  # other ranks may wait at this step
             self._current, self._has_started = self._due_at(logging_step(trainer)), True
             self.lose_step()
         current, self._current = self._current, None
         if current is None:
             self._audience.hear_what_cannot_be_followed(trainer, logging_step(trainer))
-            return
-        asked, problem = _Asked(current, RankReport(is_lost=True), DeviceTime(trainer.strategy.root_device)), None
+        else:
+            problem = self._ask_and_read(current, trainer) or problem
+        if problem is not None:
+            raise problem
+
+    def _ask_and_read(self, current: MeasuredStep, trainer: Trainer) -> Exception | None:
+        """Ask for what is measured, and read it where that is not for later; return what went wrong meanwhile."""
+        problem = None
+        asked = _Asked(current, RankReport(is_lost=True), DeviceTime(trainer.strategy.root_device))
         with torch.no_grad(), without_collector():
             try:
                 with self._pace.measuring(), asked.device_time:
                     self._take_up(current)
                     self._audience.before_update(current, trainer)
                     self._ask(asked, trainer)
-            except Refusal:  # which all ranks raise alike
+            except Refusal:
                 raise
-            except Exception as error:  # other ranks wait for this one's report
+            except Exception as error:
                 current.is_lost, problem = True, error
             self._asked, is_read_now = asked, not self._reads_later
             self._reads_later = not trains_on_cpu(trainer)
             if is_read_now:
                 self.catch_up(trainer)
-        if problem is not None:
-            raise problem
+        return problem
 
     def catch_up(self, trainer: Trainer) -> None:
         """Publish what was asked of a device at the end of an earlier batch; all ranks do so together."""
