@@ -15,7 +15,9 @@ import itertools
 import json
 import logging
 import math
+import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -399,10 +401,17 @@ def one_strategy(bench: Bench, table: Table, strategy: str, devices: int) -> tup
     """Return whether losses were the same, and the largest error of the self-check, as rank zero printed them."""
     table.check_time()
     words = [sys.executable, __file__, "--device", bench.device.type, "--fit", strategy, str(devices)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=max(1.0, table.until - time.perf_counter()))
-    lines = [line for line in done.stdout.splitlines() if line.startswith(FOUND)]
+    started = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        printed, told = started.communicate(timeout=max(1.0, table.until - time.perf_counter()))
+    except subprocess.TimeoutExpired:
+        os.killpg(started.pid, signal.SIGKILL)  # and the ranks that Lightning started from it
+        started.communicate()
+        raise
+    lines = [line for line in printed.splitlines() if line.startswith(FOUND)]
     if not lines:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}")
+        errors = [line for line in told.splitlines() if "Error" in line] or told.splitlines() or ["nothing was printed"]
+        raise RuntimeError(errors[0].strip())
     same, error = json.loads(lines[0].removeprefix(FOUND))
     return same, error
 
