@@ -13,14 +13,15 @@ from fsspec.core import url_to_fs
 from rnn_diag.measurements.measure import GradientUnits
 from rnn_diag.pending import Pending
 from rnn_diag.reporting.tensorboard import write_scalars
+from rnn_diag.terminal.visible import visible
 
 try:
     from lightning.pytorch.callbacks import Callback
-    from lightning.pytorch.utilities import rank_zero_info as say
+    from lightning.pytorch.utilities import rank_zero_info
 except ImportError:
     # Only the older package is installed. A trainer calls its callbacks' hooks and never asks for their class.
     from pytorch_lightning.callbacks import Callback  # type: ignore[assignment]
-    from pytorch_lightning.utilities import rank_zero_info as say
+    from pytorch_lightning.utilities import rank_zero_info
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -38,6 +39,11 @@ __all__ = [
     "trains_on_cpu",
     "writers_of",
 ]
+
+
+def say(text: str) -> None:
+    """Tell on rank zero what is no warning."""
+    rank_zero_info(visible(text))
 
 
 def logging_step(trainer: Trainer) -> int:

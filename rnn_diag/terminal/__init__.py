@@ -4,9 +4,8 @@ try:
     from rich.box import SIMPLE_HEAD
     from rich.console import Group, RenderableType
     from rich.table import Table
-    from rich.text import Text
 
-    from rnn_diag.terminal.drawn import Console
+    from rnn_diag.terminal.drawn import Console, Text
 except ImportError:
     from rnn_diag.terminal.plain import (  # type: ignore[assignment]
         SIMPLE_HEAD,

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 from rnn_diag.terminal.lasting import dropping
+from rnn_diag.terminal.visible import visible
 
 SIMPLE_HEAD = None
 RenderableType = Any
@@ -101,7 +102,7 @@ class Console:
         shown = thing.__rich__() if hasattr(thing, "__rich__") else thing
         file = self.file or sys.stdout
         with dropping(file):
-            print(shown, file=file)
+            print(visible(str(shown)), file=file)
 
 
 def _lines(row: list[str]) -> list[tuple[str, ...]]:

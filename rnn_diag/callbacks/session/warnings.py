@@ -6,6 +6,7 @@ import logging
 import warnings
 
 from rnn_diag.errors import HINT, described, lets_errors_through
+from rnn_diag.terminal.visible import visible
 
 SPEAKER = "rnn_diag.callbacks"
 """What stands where a warning names a file: no line of the user's code has to do with it."""
@@ -49,7 +50,7 @@ class Warnings:
 def warn(message: str) -> None:
     """Warn in one line; where warnings are errors, log the line instead, so that it ends no run."""
     try:
-        warnings.warn_explicit(f"rnn_diag: {message}", DiagnosticWarning, SPEAKER, 0, module="rnn_diag")
+        warnings.warn_explicit(visible(f"rnn_diag: {message}"), DiagnosticWarning, SPEAKER, 0, module="rnn_diag")
     except DiagnosticWarning as raised:
         logging.getLogger("rnn_diag").warning(str(raised))
 
