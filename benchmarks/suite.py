@@ -10,6 +10,7 @@ pictures and spectra do not come at every measured step. The first one, which ch
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import statistics
@@ -94,6 +95,7 @@ def measured(name: str, repeats: int) -> dict[str, Any]:
             enable_model_summary=False,
             log_every_n_steps=CYCLE,
         )
+        gc.collect()  # whatever imports left, which takes a third of a second once and would hit any of the steps
         trainer.fit(model, batches)
         written = sum(path.stat().st_size for path in Path(folder).rglob("events*"))
     cycles = [clock.steps[k : k + CYCLE] for k in range(0, CYCLE * (repeats + 2), CYCLE)]
