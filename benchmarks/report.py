@@ -46,8 +46,8 @@ Where a goal is missed: exact eigenvalues and singular values of every block tak
 512, in the background, at every fourth measured step; Krylov spaces are no faster before 512 units, where the package
 goes over to them. Of small layers (64 units) a training step takes ten milliseconds: the backward loop over eight
 sequences alone is six small operations a step of time, as long as the training step itself, and the rest is the fixed
-cost of a few hundred small operations, of pictures, and of writing the log. The plain step itself varies by a quarter on
-a machine that others use: the first row was between 0.47 and 0.86 in nine runs, with as many milliseconds in each.
+cost of a few hundred small operations, of pictures, and of writing the log. The plain step itself varies by a quarter
+on a machine that others use: the first row was between 0.47 and 0.86 in six runs.
 """
 OVERHEAD = """
 ## A run
