@@ -134,9 +134,6 @@ class Source(Protocol):
     def check(self) -> Pending[Fidelity]:
         """Compare with what autograd gave."""
 
-    def forget(self) -> None:
-        """Drop what can be computed again."""
-
 
 def in_full_precision(compute: Callable[[Any], Result]) -> Callable[[Any], Result]:
     """Let a property be computed off the graph and in the dtype of its inputs, whatever the block it is read in."""
@@ -310,11 +307,6 @@ class LayerSource:
         """Compare with what autograd gave."""
         return self._check() if callable(self._check) else Pending.known(self._check)
 
-    def forget(self) -> None:
-        """Drop what can be computed again."""
-        for name in ("unrolled", "swept"):
-            self.__dict__.pop(name, None)
-
     @cached_property
     def _found_grads(self) -> FoundGrads:
         return self._output_grads() if callable(self._output_grads) else self._output_grads
@@ -330,6 +322,12 @@ class LayerSource:
             "_only_others": bool(self.unfollowed_have_gradient),
         }
         return self.__dict__ | found
+
+
+def forget_computed(source: Source) -> None:
+    """Drop what a source has computed and can compute again."""
+    for name in ("hidden", "unrolled", "swept", "_totals"):
+        vars(source).pop(name, None)
 
 
 def parts_by_name(equations: Equations, hidden: Tensor, cell: Tensor | None) -> dict[str, Tensor]:

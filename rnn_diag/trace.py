@@ -15,7 +15,7 @@ from rnn_diag.cells.weights import Weights
 from rnn_diag.engine.sweep import Swept
 from rnn_diag.engine.unroll import Unrolled, back_to_front
 from rnn_diag.pending import Pending
-from rnn_diag.source import Fidelity, FoundGrads, LayerSource, OutputGrads, Source, in_full_precision
+from rnn_diag.source import Fidelity, FoundGrads, LayerSource, OutputGrads, Source, forget_computed, in_full_precision
 from rnn_diag.terminal.html import table
 
 if TYPE_CHECKING:
@@ -375,7 +375,7 @@ class Trace:
         """Drop what can be computed again; what was sent stays."""
         for name in [name for name in self.__dict__ if name not in KEPT]:
             del self.__dict__[name]
-        self.source.forget()
+        forget_computed(self.source)
 
     @property
     def unrolled(self) -> Unrolled:

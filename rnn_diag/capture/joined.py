@@ -25,10 +25,6 @@ TWICE = (
 )
 
 
-COMPUTED = "hidden", "unrolled", "swept", "_totals"
-"""What a source computes when it is first asked, and can compute again."""
-
-
 def why_no_gradients(calls: Sequence[Call]) -> str:
     """Return why the gradients of some calls are not known; empty where they are."""
     if any(call.differentiated_twice for call in calls):
@@ -167,11 +163,6 @@ class StepSource:
         """Compare with what autograd gave."""
         return self._check() if callable(self._check) else Pending.known(self._check)
 
-    def forget(self) -> None:
-        """Drop what can be computed again."""
-        for name in COMPUTED:
-            self.__dict__.pop(name, None)
-
     def __getstate__(self) -> dict[str, Any]:
         """Check now: a copy holds neither the recording nor the model."""
         return self.__dict__ | {"_check": self.check().here()}
@@ -286,11 +277,6 @@ class JoinedSource:
     def check(self) -> Pending[Fidelity]:
         """Compare with what autograd gave."""
         return self._check() if callable(self._check) else Pending.known(self._check)
-
-    def forget(self) -> None:
-        """Drop what can be computed again."""
-        for name in COMPUTED:
-            self.__dict__.pop(name, None)
 
     def _handed_back(self, given: list[Tensor]) -> list[Tensor]:
         """Return what each call's last state gets through the next call, from the gradients of the states given."""
